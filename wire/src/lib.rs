@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Values that cross a boundary between Curfew's programs, and nothing else: no I/O, no clock, no randomness.
+//!
+//! Everything a stranger can send is checked when it is constructed or deserialised, so that past the
+//! edge nobody meets a raw `String`. Every format carries [`VERSION`].
+
+pub mod api;
+pub mod certificate;
+pub mod frame;
+pub mod gate;
+pub mod hostlink;
+pub mod identifier;
+pub mod lock;
+pub mod login;
+pub mod octets;
+pub mod order;
+pub mod problem;
+pub mod record;
+pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
+
+/// The version of the wire: HTTP bodies, host frames, orders and records.
+///
+/// A peer that names another version is refused with both numbers in the message.
+pub const VERSION: u32 = 1;

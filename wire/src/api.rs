@@ -1,0 +1,288 @@
+//! The bodies of the HTTP interface, `/v1`. JSON both ways; an error is a [`crate::problem::Problem`].
+//!
+//! | call | who | body → answer |
+//! |---|---|---|
+//! | `GET /v1/authority` | anyone | → [`Authority`] |
+//! | `POST /v1/login/challenge` | anyone | [`ChallengeAsk`] → [`Challenge`] |
+//! | `POST /v1/login` | anyone | [`LoginAsk`] → [`Token`] |
+//! | `GET /v1/whoami` | token | → [`Whoami`] |
+//! | `GET /v1/hosts` | token | → `Vec<`[`HostView`]`>`: those the caller may enter; all of them for an operator |
+//! | `POST /v1/certificates` | token | [`CertificateAsk`] → [`CertificateReply`] |
+//! | `GET /v1/sessions` | token | → `Vec<`[`SessionView`]`>`: the caller's own; all for an operator |
+//! | `GET /v1/sessions/{id}` | token | → [`SessionDetail`] |
+//! | `GET /v1/locks` | operator | → `Vec<`[`LockView`]`>` |
+//! | `POST /v1/locks` | operator | [`crate::lock::Lock`] → [`OrderProgress`] |
+//! | `POST /v1/unlocks` | operator | [`UnlockAsk`] → [`OrderProgress`] |
+//! | `GET /v1/orders/{number}?wait_millis=` | operator | → [`OrderProgress`]; returns when complete or when the wait is over |
+//! | `GET /v1/status` | token | → [`Status`] |
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifier::{
+    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
+    SessionId,
+};
+use crate::lock::{Lock, Target};
+use crate::record::{EndReason, Receipt, Record, Tier};
+use crate::time::Timestamp;
+
+/// What the authority is: its public keys and its clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// The version of the wire.
+    pub version: u32,
+    /// The fingerprint of the X.509 root, which names the authority.
+    pub fingerprint: Fingerprint,
+    /// Keys that sign user certificates, in OpenSSH form.
+    pub user_authorities: Vec<String>,
+    /// Keys that sign host certificates, in OpenSSH form.
+    pub host_authorities: Vec<String>,
+    /// The authority's wall clock.
+    pub at: Timestamp,
+}
+
+/// "I want to log in."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChallengeAsk {
+    /// Who.
+    pub identity: Identity,
+}
+
+/// What to sign: see [`crate::login::message`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// 32 random bytes in URL-safe base64; good for one try.
+    pub challenge: String,
+    /// When it is of no use any more.
+    pub expires: Timestamp,
+}
+
+/// The signed challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginAsk {
+    /// Who.
+    pub identity: Identity,
+    /// The challenge.
+    pub challenge: String,
+    /// The armoured SSHSIG signature, namespace [`crate::login::NAMESPACE`].
+    pub signature: String,
+}
+
+/// Proof of a login, to be sent as `Authorization: Bearer`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The secret.
+    pub token: String,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+/// Who the caller is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whoami {
+    /// The identity.
+    pub identity: Identity,
+    /// Whether it may lock, unlock and see everybody's sessions.
+    pub operator: bool,
+    /// When the login ends.
+    pub expires: Timestamp,
+}
+
+/// A host as a person sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// Its name.
+    pub name: HostName,
+    /// Where it is reached, and the names in its host certificate besides its own.
+    pub addresses: Vec<Address>,
+    /// Its labels.
+    pub labels: Vec<Label>,
+    /// Accounts that the caller may enter, with the role that lets them.
+    pub logins: Vec<LoginView>,
+    /// When it was last heard of; never, when absent.
+    pub seen: Option<Timestamp>,
+    /// How much its agent sees, once it has said so.
+    pub tier: Option<Tier>,
+    /// Whether it is connected now.
+    pub connected: bool,
+    /// The newest order it has in force; 0 for none.
+    pub last_order: u64,
+}
+
+/// An account that a role opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginView {
+    /// The unix account.
+    pub login: Login,
+    /// The role.
+    pub role: RoleName,
+}
+
+/// A request for a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateAsk {
+    /// The subject's public key, in OpenSSH form. Its private half never leaves the client.
+    pub public_key: String,
+    /// The host: its name or one of its addresses.
+    pub host: Address,
+    /// The unix account.
+    pub login: Login,
+    /// The role to use; the authority chooses when only one fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
+    /// The grant's length in seconds; the role's default when absent. Only shortens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_secs: Option<u64>,
+    /// Why access is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateReply {
+    /// In OpenSSH form, one line.
+    pub certificate: String,
+    /// Its serial.
+    pub serial: Serial,
+    /// The grant it is under.
+    pub grant: GrantId,
+    /// The host it is for.
+    pub host: HostName,
+    /// When it stops opening anything.
+    pub valid_before: Timestamp,
+    /// When the grant, and with it every session under it, ends.
+    pub grant_until: Timestamp,
+}
+
+/// A session in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionView {
+    /// Its name.
+    pub session: SessionId,
+    /// Whose.
+    pub identity: Identity,
+    /// Where.
+    pub host: HostName,
+    /// As whom.
+    pub login: Login,
+    /// Under which role.
+    pub role: RoleName,
+    /// Under which grant.
+    pub grant: GrantId,
+    /// With which certificate.
+    pub serial: Serial,
+    /// From where.
+    pub remote: String,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it must end.
+    pub until: Timestamp,
+    /// When and why it ended; absent while it lives.
+    pub ended: Option<Ended>,
+    /// Programs started in it so far.
+    pub execs: u64,
+    /// Events known to be lost.
+    pub lost: u64,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: EndReason,
+    /// Processes killed.
+    pub killed: u32,
+    /// Processes still alive.
+    pub survivors: u32,
+    /// From the order to the last death, in microseconds.
+    pub took_micros: u64,
+}
+
+/// A session with everything recorded of it, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionDetail {
+    /// The session.
+    pub session: SessionView,
+    /// Its records.
+    pub records: Vec<Record>,
+}
+
+/// A lock in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockView {
+    /// The lock.
+    pub lock: Lock,
+    /// The order that brought it.
+    pub order: OrderNumber,
+    /// Who ordered it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// "Lift this lock."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnlockAsk {
+    /// What is locked.
+    pub target: Target,
+    /// Why it is lifted.
+    pub reason: String,
+}
+
+/// How far an order has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderProgress {
+    /// The order.
+    pub order: OrderNumber,
+    /// When it was durable in the ledger.
+    pub at: Timestamp,
+    /// Every host, in order of name.
+    pub hosts: Vec<HostProgress>,
+    /// From the ledger to the last receipt so far, in microseconds.
+    pub took_micros: u64,
+    /// Whether every connected host is done.
+    pub complete: bool,
+}
+
+/// What one host has said about an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostProgress {
+    /// The host.
+    pub host: HostName,
+    /// Whether it is connected; one that is not gets the order when it returns.
+    pub connected: bool,
+    /// Its newest receipt for the order.
+    pub receipt: Option<Receipt>,
+}
+
+/// The one page: what is there and what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The authority's version.
+    pub authority_version: String,
+    /// Its wall clock.
+    pub at: Timestamp,
+    /// Hosts enrolled.
+    pub hosts: u64,
+    /// Hosts connected now.
+    pub connected: u64,
+    /// Sessions alive, as far as hosts have said.
+    pub sessions: u64,
+    /// Locks in force.
+    pub locks: u64,
+    /// Sentences about what is wrong now, each with what to do; empty when nothing is.
+    pub concerns: Vec<String>,
+}

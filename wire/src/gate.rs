@@ -1,0 +1,65 @@
+//! What the hooks in the login path say to `curfew-agent` on its gate socket, and what it answers.
+//!
+//! One frame each way, then the connection closes. Nothing here is believed for what it says of its sender: the agent
+//! learns that from the kernel (`SO_PEERCRED`, `SO_PEERPIDFD`). Identity is proved by the certificate, not by the message.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifier::Principal;
+use crate::octets::Octets;
+
+/// A question from the login path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// From `AuthorizedPrincipalsCommand`, twice a login and without proof of the key: which principals open this login?
+    Principals {
+        /// sshd's `%u`: the unix account.
+        login: Octets,
+        /// sshd's `%t`: the certificate's key type.
+        key_type: Octets,
+        /// sshd's `%k`: the certificate, base64.
+        certificate: Octets,
+    },
+    /// From PAM's account phase, asked by sshd's monitor: may this login go on?
+    Account(Login),
+    /// From PAM's session phase, asked by sshd's monitor: tag me.
+    Open {
+        /// Who and from where.
+        login: Login,
+        /// PAM's `SSH_AUTH_INFO_0`: method, key type and certificate, as sshd wrote it.
+        auth_info: Octets,
+    },
+    /// From PAM when the connection ends.
+    Close,
+}
+
+/// What PAM knows of a login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// `PAM_USER`.
+    pub user: Octets,
+    /// `PAM_RHOST`.
+    pub remote: Octets,
+    /// `PAM_SERVICE`.
+    pub service: Octets,
+}
+
+/// The agent's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Question::Principals`]: names that open the login; sshd looks for one of them in the certificate.
+    Principals(Vec<Principal>),
+    /// Yes; the session, if one was asked for, is tagged.
+    Permit,
+    /// Yes, but it is none of ours: no certificate of our authority is involved, and the host's policy lets it pass.
+    Outside,
+    /// No, and the line to show.
+    Refuse(String),
+}
+
+/// Longest time a hook waits for its answer, in milliseconds; then it refuses.
+pub const PATIENCE_MILLIS: u64 = 2_000;
+/// Largest question, in bytes: a certificate of OpenSSH's largest size, in base64, with room.
+pub const MAX_QUESTION: usize = 512 * 1024;

@@ -1,0 +1,147 @@
+//! The frames between an enrolled host and the authority, over TLS 1.3 with both sides authenticated.
+//!
+//! A host that has no certificate yet may send one frame, [`ToAuthority::Enrol`], and nothing else.
+//! The authority speaks first about nothing: the host says [`ToAuthority::Hello`], is welcomed, and from then on
+//! orders flow one way, records and receipts the other. `curfew-link` carries these same frames between the
+//! authority and `curfew-agent` and understands only their form.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifier::{HostName, Label, OrderNumber, RecordNumber};
+use crate::order::SignedOrder;
+use crate::problem::Problem;
+use crate::record::{Receipt, Record, Tier};
+use crate::time::Timestamp;
+
+/// What a host sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToAuthority {
+    /// "Let me join", with a token.
+    Enrol(Enrol),
+    /// The first frame of an enrolled host.
+    Hello(Hello),
+    /// Records, in order, beginning at the one after the last acknowledged.
+    Records(Vec<Record>),
+    /// An order is in force, or is done.
+    Receipt(Receipt),
+    /// "I am here", at least every [`HEARTBEAT_SECS`] seconds.
+    Heartbeat(Heartbeat),
+}
+
+/// What the authority sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToHost {
+    /// The answer to [`ToAuthority::Enrol`].
+    Enrolled(Box<Enrolled>),
+    /// The answer to [`ToAuthority::Hello`].
+    Welcome(Welcome),
+    /// The next order.
+    Order(SignedOrder),
+    /// Every record up to this one is durable at the authority; the host may let go of them.
+    Acknowledged(RecordNumber),
+    /// The last frame before the authority closes: why.
+    Refused(Problem),
+}
+
+/// A request to join.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrol {
+    /// The version of the wire.
+    pub version: u32,
+    /// The one-time token that an operator made for this host.
+    pub token: String,
+    /// A PKCS#10 request, PEM, for the host's TLS certificate. Its names are ignored: the token decides them.
+    pub csr: String,
+    /// The host's public SSH keys, in OpenSSH form, to be certified.
+    pub host_keys: Vec<String>,
+}
+
+impl std::fmt::Debug for Enrol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Enrol").field("token", &"(secret)").finish_non_exhaustive()
+    }
+}
+
+/// What a host gets when it joins: all that it will trust.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// What the host is, and what it trusts.
+    pub trust: Trust,
+    /// Its TLS certificate, PEM.
+    pub certificate: String,
+    /// The authority's X.509 root, PEM.
+    pub root: String,
+    /// An SSH host certificate for each key that was sent, in the same order, in OpenSSH form.
+    pub host_certificates: Vec<String>,
+}
+
+/// What a host is and whom it believes; pinned at enrolment.
+///
+/// Who can change this: root on the host. Gains: can make this host trust another authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    /// The version of this format.
+    pub version: u32,
+    /// The host's name.
+    pub host: HostName,
+    /// Its labels.
+    pub labels: Vec<Label>,
+    /// Keys that sign user certificates, in OpenSSH form.
+    pub user_authorities: Vec<String>,
+    /// The key that signs orders, in OpenSSH form.
+    pub order_key: String,
+    /// The number of the newest order when the host joined; it takes those after it.
+    pub orders_from: u64,
+    /// The locks in force when the host joined.
+    pub locks: Vec<crate::lock::Lock>,
+}
+
+/// The first frame of an enrolled host. Its name is in its TLS certificate and is not repeated here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The version of the wire.
+    pub version: u32,
+    /// The agent's version.
+    pub agent_version: String,
+    /// How much the agent sees.
+    pub tier: Tier,
+    /// The newest order that the host has in force; 0 for none.
+    pub last_order: u64,
+    /// The host's wall clock, for the authority to notice skew.
+    pub at: Timestamp,
+}
+
+/// The authority's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version of the wire.
+    pub version: u32,
+    /// The newest of the host's records that is durable at the authority; 0 for none.
+    pub last_record: u64,
+    /// The newest order there is; 0 for none. Those that the host lacks follow.
+    pub newest_order: u64,
+    /// The authority's wall clock.
+    pub at: Timestamp,
+}
+
+/// "I am here."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The host's wall clock.
+    pub at: Timestamp,
+    /// Live sessions under the authority.
+    pub sessions: u32,
+    /// Records not yet acknowledged.
+    pub spooled: u64,
+    /// The newest order in force.
+    pub last_order: Option<OrderNumber>,
+}
+
+/// How often a host says that it is here, in seconds.
+pub const HEARTBEAT_SECS: u64 = 5;
+/// Silence after which the authority calls a host unreachable, in seconds.
+pub const SILENCE_SECS: u64 = 15;
+/// Most SSH host keys in one request; stock sshd has three.
+pub const MAX_HOST_KEYS: usize = 8;

@@ -1,0 +1,114 @@
+//! Bytes from a host, such as an argument: text where they are UTF-8, base64 where they are not, never altered.
+
+use std::fmt;
+
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+
+/// Any bytes; in JSON a string when they are UTF-8, else `{"base64": "…"}`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "Form", into = "Form")]
+pub struct Octets(Vec<u8>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Form {
+    Text(String),
+    Binary { base64: String },
+}
+
+impl Octets {
+    /// These bytes.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A form that is safe on a terminal and on one line: control characters, quotes, backslashes and
+    /// bytes that are no UTF-8 are escaped. For reading, not for running.
+    #[must_use]
+    pub fn display(&self) -> String {
+        let mut shown = String::with_capacity(self.0.len());
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                if character.is_control() || is_deceptive(character) || "\\'\"".contains(character)
+                {
+                    shown.extend(character.escape_default());
+                } else {
+                    shown.push(character);
+                }
+            }
+            for byte in chunk.invalid() {
+                shown.push_str(&format!("\\x{byte:02x}"));
+            }
+        }
+        shown
+    }
+}
+
+/// Characters that change how the rest of a line looks: bidirectional controls, zero-width and line separators.
+const fn is_deceptive(character: char) -> bool {
+    matches!(character,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+}
+
+impl fmt::Debug for Octets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.display())
+    }
+}
+
+impl From<Octets> for Form {
+    fn from(octets: Octets) -> Self {
+        String::from_utf8(octets.0).map_or_else(
+            |error| Self::Binary {
+                base64: base64::engine::general_purpose::STANDARD.encode(error.as_bytes()),
+            },
+            Self::Text,
+        )
+    }
+}
+
+impl TryFrom<Form> for Octets {
+    type Error = base64::DecodeError;
+    fn try_from(form: Form) -> Result<Self, Self::Error> {
+        match form {
+            Form::Text(text) => Ok(Self(text.into_bytes())),
+            Form::Binary { base64 } => {
+                base64::engine::general_purpose::STANDARD.decode(base64).map(Self)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_terminal_cannot_be_driven_by_what_is_shown() {
+        let shown = Octets::new(b"a\x1b[2J\n\xff\"\xe2\x80\xae".to_vec()).display();
+        assert_eq!(shown, "a\\u{1b}[2J\\n\\xff\\\"\\u{202e}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_survive_json(bytes: Vec<u8>) {
+            let octets = Octets::new(bytes);
+            let json = serde_json::to_string(&octets).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Octets>(&json).unwrap(), octets);
+        }
+
+        #[test]
+        fn what_is_shown_has_no_control_characters(bytes: Vec<u8>) {
+            prop_assert!(!Octets::new(bytes).display().chars().any(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A numbered, signed instruction from the authority to hosts.
+//!
+//! Who can change this: whoever holds the order key. Gains: can lock and unlock. The link that carries orders can
+//! neither forge nor reorder them: the signature covers the exact bytes, and hosts take numbers only upwards.
+
+use serde::{Deserialize, Serialize};
+use ssh_key::{PrivateKey, PublicKey, SshSig};
+
+use crate::VERSION;
+use crate::identifier::OrderNumber;
+use crate::lock::{Lock, Target};
+use crate::time::Timestamp;
+
+/// What a host is told to do. Each is idempotent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instruction {
+    /// Refuse what the lock covers, and end the sessions it covers.
+    Lock(Lock),
+    /// Lift the lock on this target, if there is one.
+    Unlock(Target),
+}
+
+/// An instruction with its place in the sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The version of this format.
+    pub version: u32,
+    /// Its place: orders are numbered without gaps from 1.
+    pub number: OrderNumber,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Who ordered it: an identity, or `local:root` at the authority's own machine.
+    pub by: String,
+    /// What to do.
+    pub instruction: Instruction,
+}
+
+/// An order as it travels and as it is kept: its exact bytes and an SSHSIG signature over them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedOrder {
+    /// The order as JSON; these exact bytes are signed.
+    pub order: String,
+    /// The armoured SSHSIG signature (PROTOCOL.sshsig), namespace [`NAMESPACE`].
+    pub signature: String,
+}
+
+/// Why an order was not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The order cannot be written or read as JSON.
+    #[error("the order is not in the form of version {VERSION}")]
+    Form(#[source] serde_json::Error),
+    /// The signature is malformed, or not by the order key over these bytes.
+    #[error("the order's signature is not by the pinned order key")]
+    Signature(#[source] ssh_key::Error),
+    /// Another version of the format.
+    #[error("the order has version {0}; this program knows {VERSION}")]
+    Version(u32),
+}
+
+impl Order {
+    /// Signs the order with the order key.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn sign(&self, key: &PrivateKey) -> Result<SignedOrder, OrderError> {
+        let order = serde_json::to_string(self).map_err(OrderError::Form)?;
+        let signature = key
+            .sign(NAMESPACE, ssh_key::HashAlg::Sha512, order.as_bytes())
+            .and_then(|signature| signature.to_pem(ssh_key::LineEnding::LF))
+            .map_err(OrderError::Signature)?;
+        Ok(SignedOrder { order, signature })
+    }
+}
+
+impl SignedOrder {
+    /// Checks the signature, then reads the order.
+    ///
+    /// # Errors
+    /// When the signature is not by `key` over these bytes, or they are no order of this version.
+    pub fn verify(&self, key: &PublicKey) -> Result<Order, OrderError> {
+        let signature = self.signature.parse::<SshSig>().map_err(OrderError::Signature)?;
+        key.verify(NAMESPACE, self.order.as_bytes(), &signature).map_err(OrderError::Signature)?;
+        let order: Order = serde_json::from_str(&self.order).map_err(OrderError::Form)?;
+        if order.version == VERSION { Ok(order) } else { Err(OrderError::Version(order.version)) }
+    }
+}
+
+/// The SSHSIG namespace of orders, so that no other signature can pass for one.
+pub const NAMESPACE: &str = "order@curfew.internal";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ssh_key::private::Ed25519Keypair;
+
+    fn key(seed: u8) -> PrivateKey {
+        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+    }
+
+    fn order() -> Order {
+        let lock =
+            Lock { target: Target::Grant("g1".parse().unwrap()), reason: "r".into(), until: None };
+        Order {
+            version: VERSION,
+            number: OrderNumber::try_new(1).unwrap(),
+            at: Timestamp::from_secs(1),
+            by: "local:root".into(),
+            instruction: Instruction::Lock(lock),
+        }
+    }
+
+    #[test]
+    fn a_signed_order_reads_back() {
+        let signed = order().sign(&key(1)).unwrap();
+        assert_eq!(signed.verify(key(1).public_key()).unwrap(), order());
+    }
+
+    #[test]
+    fn an_order_by_another_key_or_with_another_byte_is_refused() {
+        let signed = order().sign(&key(1)).unwrap();
+        assert!(signed.verify(key(2).public_key()).is_err());
+        let forged = SignedOrder { order: signed.order.replace("g1", "g2"), ..signed.clone() };
+        assert!(forged.verify(key(1).public_key()).is_err());
+    }
+
+    #[test]
+    fn a_signature_for_another_purpose_is_no_order() {
+        let text = serde_json::to_string(&order()).unwrap();
+        let signature = key(1)
+            .sign("login@curfew.internal", ssh_key::HashAlg::Sha512, text.as_bytes())
+            .and_then(|signature| signature.to_pem(ssh_key::LineEnding::LF))
+            .unwrap();
+        assert!(SignedOrder { order: text, signature }.verify(key(1).public_key()).is_err());
+    }
+}

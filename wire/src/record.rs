@@ -1,0 +1,231 @@
+//! What a host reports: numbered without gaps on the host, kept there until the authority acknowledges.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
+use crate::lock::Subject;
+use crate::octets::Octets;
+use crate::time::{Timestamp, Uptime};
+
+/// One thing that happened on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its place among the host's records.
+    pub number: RecordNumber,
+    /// Wall time on the host, for people.
+    pub at: Timestamp,
+    /// The host's monotonic time, for order and spans.
+    pub uptime: Uptime,
+    /// The session it belongs to, when it belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// The kinds of thing that happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The agent came up.
+    AgentStarted(AgentStarted),
+    /// A login was let in and tagged.
+    SessionBegan(SessionBegan),
+    /// A program was started in the session.
+    Exec(Exec),
+    /// A process of the session ended.
+    Exit(Exit),
+    /// The person was told something on the terminal.
+    Warned {
+        /// What was said.
+        message: String,
+        /// On how many terminals.
+        terminals: u32,
+    },
+    /// The session was ordered to end.
+    Ending {
+        /// Why.
+        reason: EndReason,
+    },
+    /// Nobody of the session is left.
+    SessionEnded(SessionEnded),
+    /// A login was refused.
+    Refused(Refused),
+    /// A login that is not under our authority.
+    Outside(Outside),
+    /// Events that were lost, and where: between the sequence numbers named.
+    Loss(Loss),
+}
+
+/// The agent's state when it came up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStarted {
+    /// The agent's version.
+    pub agent_version: String,
+    /// How much it can see.
+    pub tier: Tier,
+    /// Sessions found alive from before.
+    pub adopted: u32,
+}
+
+/// How much an agent can see on its kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Kernel tags and exec records.
+    Full,
+    /// Audit session and cgroup only; no exec records.
+    Degraded {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A session as it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionBegan {
+    /// Who, under what.
+    pub subject: Subject,
+    /// The certificate's last second.
+    pub certificate_until: Timestamp,
+    /// The grant's end, when the session ends.
+    pub grant_until: Timestamp,
+    /// The client's address, as sshd gave it.
+    pub remote: String,
+    /// The sshd monitor's process id on the host.
+    pub monitor_pid: i32,
+}
+
+/// A program that was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The kernel's sequence number within the session.
+    pub sequence: u64,
+    /// Its process id on the host.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// The user it runs as.
+    pub uid: u32,
+    /// The effective user, which differs for setuid programs.
+    pub euid: u32,
+    /// The file that was asked for.
+    pub path: Octets,
+    /// Its arguments, the name it was called by first.
+    pub arguments: Vec<Octets>,
+    /// Bytes of arguments that are not in `arguments`, because they pass the stated limit or could not be read.
+    pub cut: u64,
+    /// The terminal, if it has one: `pts0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
+    /// The file has no name any more (deleted, or made in memory).
+    #[serde(default)]
+    pub nameless: bool,
+}
+
+/// A process that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The kernel's sequence number within the session.
+    pub sequence: u64,
+    /// Its process id on the host.
+    pub pid: i32,
+    /// How it ended.
+    pub status: ExitStatus,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitStatus {
+    /// By itself, with this code.
+    Code(u8),
+    /// By this signal.
+    Signal(u8),
+}
+
+/// Why a session ends before its owner leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The owner left and nothing of the session runs any more.
+    Left,
+    /// The grant's time is over.
+    GrantEnded,
+    /// A lock covers it.
+    Locked {
+        /// The order that brought the lock.
+        order: OrderNumber,
+        /// The reason given with it.
+        reason: String,
+    },
+}
+
+/// A session as it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionEnded {
+    /// Why.
+    pub reason: EndReason,
+    /// Processes that were killed.
+    pub killed: u32,
+    /// Processes still alive: 0, or the agent goes on trying and says who.
+    pub survivors: u32,
+    /// From the order to end until the last process was dead, in microseconds; 0 when the owner left.
+    pub took_micros: u64,
+}
+
+/// A login that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The unix account that was asked for, as sshd gave it.
+    pub login: Octets,
+    /// The client's address, as sshd gave it.
+    pub remote: String,
+    /// The certificate's key id, as it stands in it.
+    pub key_id: Octets,
+    /// The certificate's serial, as it stands in it.
+    pub serial: u64,
+    /// The certificate's subject key.
+    pub key: Fingerprint,
+    /// Why.
+    pub reason: String,
+    /// How many attempts this record stands for: repeated ones are counted, not repeated.
+    pub count: u32,
+}
+
+/// A login that is not under our authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// The unix account.
+    pub login: Octets,
+    /// The client's address, as sshd gave it.
+    pub remote: String,
+    /// Whether host policy let it in.
+    pub allowed: bool,
+}
+
+/// Events that were lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The last sequence number seen before the gap.
+    pub after: u64,
+    /// How many are missing.
+    pub missing: u64,
+}
+
+/// What a host did about one order, once it is done: nothing covered by it is alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The order.
+    pub order: OrderNumber,
+    /// Sessions that it ended.
+    pub sessions: u32,
+    /// Processes that were killed.
+    pub killed: u32,
+    /// Processes still alive.
+    pub survivors: u32,
+    /// From the order's arrival until the last process was dead, in microseconds.
+    pub took_micros: u64,
+    /// Whether the host is done with it; a first receipt without says only that the order is stored and in force.
+    pub done: bool,
+}
