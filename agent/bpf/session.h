@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT */
+/*
+ * What crosses from the kernel to curfew-agent. Decoded by src/kernel/event.rs.
+ *
+ * No struct has padding. Native byte order: both sides are one machine. A change
+ * here is a change of layout: raise LAYOUT, and pinned maps of the older layout
+ * are refused instead of being misread.
+ */
+#ifndef CURFEW_SESSION_H
+#define CURFEW_SESSION_H
+
+#define LAYOUT 1
+
+#define NAME_BYTES 256
+#define TTY_BYTES 64
+#define COMM_BYTES 16
+#define INLINE_ARGV 512
+#define CHUNK_BYTES 4096
+#define MAX_CHUNKS 64 /* 256 KiB: a larger argv is cut there and says so */
+#define MAX_PID_LEVELS 33 /* MAX_PID_NS_LEVEL + 1 */
+#define MAX_SESSIONS 8192
+#define MAX_STRAYS 4096
+
+enum kind {
+	KIND_FORK = 1,
+	KIND_EXEC = 2,
+	KIND_EXIT = 3,
+};
+
+enum flag {
+	FLAG_ARGV_FAULT = 1 << 0, /* a page of argv could not be read */
+	FLAG_ARGV_CUT = 1 << 1, /* longer than the limit */
+	FLAG_ARGV_CHUNKED = 1 << 2, /* bytes are in the payload ring */
+	FLAG_ARGV_LOST = 1 << 3, /* the payload ring was full */
+	FLAG_SECUREEXEC = 1 << 4, /* set-id or file capabilities took effect */
+	FLAG_UNLINKED = 1 << 5, /* the program has no name on disk: deleted or memfd */
+	FLAG_NAME_CUT = 1 << 6,
+	FLAG_NAME_FAULT = 1 << 7,
+	FLAG_INTERP_CUT = 1 << 8,
+	FLAG_INTERP_FAULT = 1 << 9,
+	FLAG_ENDING = 1 << 10, /* the session was being ended: SIGKILL was sent */
+};
+
+/* Per task. `exited` is set once and makes the exit count exactly once. */
+struct mark {
+	__u64 tag;
+	__u64 exec_id;
+	__u32 exited;
+	__u32 reserved;
+};
+
+/* Per session. `live` counts tasks, threads included. */
+struct session {
+	__u64 seq;
+	__u64 lost_events;
+	__u64 lost_chunks;
+	__u32 live;
+	__u32 reserved;
+};
+
+struct head {
+	__u32 kind;
+	__u32 flags;
+	__u64 tag;
+	__u64 seq;
+	__u64 at_ns; /* CLOCK_BOOTTIME */
+	__u64 start_ns; /* CLOCK_BOOTTIME, of the process `pid` */
+	__u32 pid;
+	__u32 ppid;
+	__u32 uid;
+	__u32 euid;
+	char comm[COMM_BYTES];
+};
+
+struct fork_event {
+	struct head head;
+};
+
+struct exit_event {
+	struct head head;
+	__u32 status; /* as wait(2) reports it */
+	__u32 reserved;
+};
+
+struct exec_event {
+	struct head head;
+	__u64 inode;
+	__u64 cgroup;
+	__u32 device; /* kernel dev_t: major << 20 | minor */
+	__u32 gid;
+	__u32 egid;
+	__u32 loginuid;
+	__u32 sessionid;
+	__u32 argc;
+	__u32 argv_total;
+	__u32 argv_captured;
+	char tty[TTY_BYTES];
+	char filename[NAME_BYTES];
+	char interp[NAME_BYTES];
+	char argv[INLINE_ARGV];
+};
+
+struct chunk {
+	__u64 tag;
+	__u64 seq;
+	__u32 offset;
+	__u32 length;
+	char bytes[CHUNK_BYTES];
+};
+
+struct member {
+	__u64 tag;
+	__u64 start_ns;
+	__u32 pid;
+	__u32 reserved;
+	char comm[COMM_BYTES];
+};
+
+/* Indexes of the array map `control`. */
+enum control {
+	CONTROL_GENERATION = 0,
+	CONTROL_STRAYS = 1,
+	CONTROL_UNKNOWN = 2,
+	CONTROL_LAYOUT = 3,
+	CONTROL_COUNT = 4,
+};
+
+#endif
