@@ -29,9 +29,8 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
     if body.len() > MAX_FRAME {
         return Err(too_long);
     }
-    let length = match u32::try_from(body.len()) {
-        Ok(length) => length,
-        Err(_) => return Err(too_long),
+    let Ok(length) = u32::try_from(body.len()) else {
+        return Err(too_long);
     };
     let mut frame = Vec::with_capacity(body.len().saturating_add(PREFIX));
     frame.extend_from_slice(&length.to_be_bytes());
@@ -115,7 +114,7 @@ mod tests {
         fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>) {
             let mut decoder = Decoder::new(1024);
             decoder.push(&bytes);
-            let _ = decoder.take::<crate::hostlink::ToAuthority>();
+            drop(decoder.take::<crate::hostlink::ToAuthority>());
         }
     }
 }

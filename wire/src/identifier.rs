@@ -479,8 +479,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_name_panic(text in "\\PC{0,200}") {
-            let _ = (Identity::try_new(&text), Principal::try_new(&text), text.parse::<KeyId>());
-            let _ = (text.parse::<SessionId>(), Fingerprint::try_new(&text), text.parse::<GrantId>());
+            drop((Identity::try_new(&text), Principal::try_new(&text), text.parse::<KeyId>()));
+            drop((text.parse::<SessionId>(), Fingerprint::try_new(&text), text.parse::<GrantId>()));
         }
 
         #[test]

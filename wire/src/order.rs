@@ -121,7 +121,9 @@ mod tests {
     fn an_order_by_another_key_or_with_another_byte_is_refused() {
         let signed = order().sign(&key(1)).unwrap();
         assert!(signed.verify(key(2).public_key()).is_err());
-        let forged = SignedOrder { order: signed.order.replace("g1", "g2"), ..signed.clone() };
+        let forged =
+            SignedOrder { order: signed.order.replace("\"r\"", "\"s\""), ..signed.clone() };
+        assert_ne!(forged, signed);
         assert!(forged.verify(key(1).public_key()).is_err());
     }
 
