@@ -1,0 +1,90 @@
+//! What a developer can ask for.
+
+use crate::{checks, setup, step::Failure, work};
+
+/// One command.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Install what the build and the tests need.
+    Setup,
+    /// Build everything and run every test.
+    Test,
+    /// Show Curfew at work.
+    Demo,
+    /// A fleet to play with.
+    Fleet,
+    /// One benchmark, with its arguments.
+    Bench(Vec<String>),
+    /// All that must hold before a change is taken.
+    Ci,
+}
+
+impl Task {
+    /// Reads the command line; `None` when it makes no sense.
+    pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Option<Self> {
+        let mut args = args.into_iter();
+        let name = args.next()?;
+        let rest: Vec<_> = args.collect();
+        match (name.as_str(), rest.as_slice()) {
+            ("setup", []) => Some(Self::Setup),
+            ("test", []) => Some(Self::Test),
+            ("demo", []) => Some(Self::Demo),
+            ("fleet", []) => Some(Self::Fleet),
+            ("ci", []) => Some(Self::Ci),
+            ("bench", [_, ..]) => Some(Self::Bench(rest)),
+            _ => None,
+        }
+    }
+
+    /// Does it.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Setup => setup::run(),
+            Self::Test => work::test(),
+            Self::Demo => work::demo(),
+            Self::Fleet => work::fleet(),
+            Self::Bench(args) => work::bench(&args),
+            Self::Ci => checks::run(),
+        }
+    }
+}
+
+/// Told to whoever asks for something else.
+pub(crate) const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  setup                install the Debian packages that the build and the tests need
+  test                 build everything, then run every test, those on real hosts too
+  demo                 a session from its certificate to its end, on a real host
+  fleet                an authority, two hosts and a shell to play with
+  bench NAME [--json]  one benchmark: certificate krl issue decide kill login memory record terminal
+  ci                   all that must hold before a change is taken, `test` included
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Option<Task> {
+        Task::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn every_command_of_the_usage_is_understood() {
+        assert_eq!(parse("ci"), Some(Task::Ci));
+        let bench = Task::Bench(vec!["kill".to_owned(), "--json".to_owned()]);
+        assert_eq!(parse("bench kill --json"), Some(bench));
+        let commands = USAGE.lines().filter_map(|line| line.strip_prefix("  "));
+        for command in commands.filter_map(|line| line.split(' ').next()) {
+            let line = if command == "bench" { "bench kill" } else { command };
+            assert!(parse(line).is_some(), "{command}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not() {
+        for line in ["", "tests", "ci --fast", "bench"] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}
