@@ -25,10 +25,7 @@
 char LICENSE[] SEC("license") = "GPL";
 
 /* Set by the agent before loading. */
-const volatile __u64 generation = 0;
-const volatile __u32 pidns_inum = 0;
-const volatile bool exit_says_last = false; /* the tracepoint has `group_dead` */
-const volatile bool storage_fails = false; /* tests: exercise `strays` */
+const volatile struct settings settings = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -92,7 +89,7 @@ static __always_inline bool acting(void)
 {
 	__u64 *active = control_at(CONTROL_GENERATION);
 
-	return active && *active == generation;
+	return active && *active == settings.generation;
 }
 
 /* Field walks below go through bpf_probe_read_kernel: no trust in any pointer. */
@@ -109,7 +106,7 @@ static __always_inline __u32 pid_in_agent_ns(struct task_struct *leader)
 
 		if (i > level)
 			break;
-		if (BPF_CORE_READ(upid, ns, ns.inum) == pidns_inum)
+		if (BPF_CORE_READ(upid, ns, ns.inum) == settings.pidns_inum)
 			return BPF_CORE_READ(upid, nr);
 	}
 	return 0;
@@ -172,7 +169,7 @@ static __always_inline bool tag_child(struct task_struct *child, __u64 tag, __u6
 	__u64 key = (__u64)child;
 	__u64 *count;
 
-	if (!storage_fails &&
+	if (!settings.storage_fails &&
 	    bpf_task_storage_get(&tags, child, &mark, BPF_LOCAL_STORAGE_GET_F_CREATE))
 		return true;
 	count = control_at(CONTROL_STRAYS);
@@ -436,7 +433,7 @@ int on_exit(__u64 *ctx)
 	if (__sync_lock_test_and_set(&mark->exited, 1))
 		return 0; /* the other generation was here */
 	drop_stray(task);
-	if (exit_says_last)
+	if (settings.exit_says_last)
 		last = (__u8)ctx[1];
 	else
 		last = BPF_CORE_READ(task, signal, live.counter) == 0;

@@ -116,6 +116,15 @@ struct member {
 	char comm[COMM_BYTES];
 };
 
+/* Constants of one load: the verifier removes what they rule out. */
+struct settings {
+	__u64 generation;
+	__u32 pidns_inum; /* the pid namespace that the agent lives in */
+	__u8 exit_says_last; /* sched_process_exit has the argument `group_dead` */
+	__u8 storage_fails; /* tests only: as if no task storage could be made */
+	__u8 reserved[2];
+};
+
 /* Indexes of the array map `control`. */
 enum control {
 	CONTROL_GENERATION = 0,

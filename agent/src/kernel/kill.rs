@@ -1,0 +1,146 @@
+//! One pass of killing a session.
+//!
+//! Mark it in the kernel, so that it can only shrink; SIGKILL the sshd monitor by pidfd, so that the
+//! connection starts nothing more; `cgroup.kill` where a cgroup holds this session and nobody else;
+//! sweep the rest by tag. The caller repeats passes, on its own timer, until [`KillPass::is_over`].
+//!
+//! Nothing stops a pass: a step that fails is kept in [`KillPass::faults`] and the next one is taken.
+//! Sessions of other people on the same account are never touched.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use super::cgroup::{self, Hierarchy};
+use super::process::{self, Signalled};
+use super::{Kernel, KernelError, Process, Tag};
+
+/// Whom to kill.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The session.
+    pub tag: Tag,
+    /// Its sshd monitor, if the agent still holds it.
+    pub monitor: Option<BorrowedFd<'a>>,
+    /// Its logind scope as `/proc/PID/cgroup` names it (`/user.slice/…/session-4.scope`), if known.
+    pub scope: Option<&'a str>,
+}
+
+/// What one pass did, and who was left when it ended.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct KillPass {
+    /// Whether the monitor was alive and got SIGKILL.
+    pub monitor: bool,
+    /// Cgroups that were killed whole.
+    pub cgroups_killed: usize,
+    /// Cgroups that hold members but others too, and were left to the sweep.
+    pub cgroups_shared: usize,
+    /// Members that got SIGKILL through a pidfd.
+    pub signalled: usize,
+    /// Live tasks by the kernel's count, after the pass. `None`: the count could not be read.
+    pub live: Option<u32>,
+    /// Members that had not died yet when the pass ended, by number and name.
+    pub survivors: Vec<Process>,
+    /// Steps that failed.
+    pub faults: Vec<KernelError>,
+}
+
+impl KillPass {
+    /// Nobody is left, by two witnesses and without a doubt.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.live == Some(0) && self.survivors.is_empty()
+    }
+
+    fn keep<T>(&mut self, result: Result<T, KernelError>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.faults.push(error);
+                None
+            }
+        }
+    }
+}
+
+/// Does one pass.
+pub fn kill(kernel: &mut dyn Kernel, target: &Target<'_>) -> KillPass {
+    let mut pass = KillPass::default();
+    let marked = kernel.mark_ending(target.tag);
+    pass.keep(marked);
+    if let Some(monitor) = target.monitor {
+        pass.monitor = pass.keep(process::kill(monitor)) == Some(Signalled::Sent);
+    }
+    let members = pass.keep(kernel.members(target.tag)).unwrap_or_default();
+    kill_cgroups(kernel, target, &members, &mut pass);
+    for member in &members {
+        let signalled = pass.keep(signal(kernel, target.tag, member));
+        if signalled == Some(Signalled::Sent) {
+            pass.signalled = pass.signalled.saturating_add(1);
+        }
+    }
+    pass.live = pass.keep(kernel.live(target.tag));
+    if let Some(survivors) = pass.keep(kernel.members(target.tag)) {
+        pass.survivors = survivors;
+    } else {
+        // Without a list nobody can say that it is over.
+        pass.live = None;
+    }
+    pass
+}
+
+fn signal(kernel: &dyn Kernel, tag: Tag, member: &Process) -> Result<Signalled, KernelError> {
+    match kernel.hold(tag, member)? {
+        Some(pidfd) => process::kill(pidfd.as_fd()),
+        None => Ok(Signalled::Gone),
+    }
+}
+
+fn kill_cgroups(
+    kernel: &dyn Kernel,
+    target: &Target<'_>,
+    members: &[Process],
+    pass: &mut KillPass,
+) {
+    let Some(Some(hierarchy)) = pass.keep(Hierarchy::find()) else { return };
+    let mut paths: BTreeSet<String> = target.scope.map(str::to_owned).into_iter().collect();
+    for member in members {
+        paths.extend(pass.keep(cgroup::path_of(member.pid())).flatten());
+    }
+    for folder in paths.iter().filter_map(|path| hierarchy.folder(path)) {
+        match pass.keep(kill_if_ours(kernel, target.tag, &folder)) {
+            Some(Cgroup::Killed) => pass.cgroups_killed = pass.cgroups_killed.saturating_add(1),
+            Some(Cgroup::Shared) => pass.cgroups_shared = pass.cgroups_shared.saturating_add(1),
+            Some(Cgroup::Empty) | None => {}
+        }
+    }
+}
+
+enum Cgroup {
+    Killed,
+    Shared,
+    Empty,
+}
+
+fn kill_if_ours(kernel: &dyn Kernel, tag: Tag, folder: &Path) -> Result<Cgroup, KernelError> {
+    let mut ours = 0_usize;
+    for pid in cgroup::processes(folder)? {
+        // 0: a process that cannot be seen from here, so it cannot be ours to judge.
+        if pid == 0 {
+            return Ok(Cgroup::Shared);
+        }
+        let Some(pidfd) = process::open_pid(pid)? else { continue };
+        match kernel.tag_of(pidfd.as_fd()) {
+            Ok(Some(found)) if found == tag => ours = ours.saturating_add(1),
+            Err(KernelError::Gone) => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(Cgroup::Shared),
+        }
+    }
+    if ours == 0 {
+        return Ok(Cgroup::Empty);
+    }
+    cgroup::kill(&PathBuf::from(folder))?;
+    Ok(Cgroup::Killed)
+}
