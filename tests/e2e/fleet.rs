@@ -1,8 +1,14 @@
 //! The fleet itself, before anything of ours is on it: what every other test stands on.
 
-use std::{fs, net::Ipv4Addr, path::Path};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::Ipv4Addr,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use tests::{Fleet, FleetError, Host, eventually};
+use tests::{Fleet, FleetError, Host, eventually, eventually_some};
 
 #[test]
 fn a_host_boots_and_is_running() -> Result<(), FleetError> {
@@ -105,8 +111,8 @@ fn files_and_units_and_processes_of_a_host_are_at_hand() -> Result<(), FleetErro
         "644 root"
     );
     db1.start("nap.service")?;
-    let naps = db1.processes_like("sleep 600")?;
-    assert_eq!(naps.iter().map(|nap| (nap.parent, nap.uid)).collect::<Vec<_>>(), [(1, 0)]);
+    let nap = eventually_some("somebody naps", || db1.processes_like("sleep 600").ok()?.pop())?;
+    assert_eq!((nap.parent, nap.uid), (1, 0));
     db1.kill_unit("nap.service", "KILL")?;
     eventually("nobody naps", || {
         db1.processes_like("sleep 600").is_ok_and(|naps| naps.is_empty())
@@ -140,6 +146,31 @@ fn nothing_is_left_when_a_fleet_is_gone() -> Result<(), FleetError> {
     let device = format!("cf{network}");
     assert!(!Path::new("/sys/class/net").join(&device).exists(), "{device} is left");
     Ok(())
+}
+
+#[test]
+fn what_a_killed_test_leaves_is_cleared_away() -> Result<(), FleetError> {
+    let mut held = Command::new(env!("CARGO_BIN_EXE_curfew-fleet"))
+        .arg("hold")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut cgroup = String::new();
+    BufReader::new(held.stdout.take().expect("a pipe")).read_line(&mut cgroup).expect("a line");
+    let cgroup = Path::new(cgroup.trim());
+    assert!(cgroup.is_dir(), "{} is the cgroup of a host", cgroup.display());
+    let name = cgroup.file_name().expect("a name").to_string_lossy();
+    let number = name.split('-').nth(1).expect("curfew-N-NAME");
+    let bridge = Path::new("/sys/class/net").join(format!("cf{number}"));
+
+    held.kill().expect("SIGKILL");
+    held.wait().expect("it is dead");
+    eventually("the keeper has taken the host down", || !cgroup.exists())?;
+    eventually("the next fleet has taken down the rest", || {
+        drop(Fleet::bare());
+        !bridge.exists()
+    })
 }
 
 /// Whether port 22 of `address` takes a connection from `host`.

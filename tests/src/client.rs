@@ -188,7 +188,10 @@ impl Client {
         Terminal::open(command)
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// A program as this person would start it, for callers with wishes of their own. It ends with
+    /// the fleet at the latest.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
         let path = match &self.programs_dir {
             Some(dir) => format!("{}:{PATH}", dir.display()),
             None => PATH.to_owned(),

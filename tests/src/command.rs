@@ -5,10 +5,14 @@
 
 use std::{
     ffi::OsStr,
+    fs::File,
     io::{self, Write as _},
-    process::{Child, Command, ExitStatus, Stdio},
+    os::unix::fs::FileExt as _,
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
 };
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::{FleetError, clock::Deadline, clock::pause, patience::patience};
 
@@ -64,49 +68,96 @@ impl Output {
 }
 
 /// A command that goes on while the test does other things. Dropped, it is killed.
+///
+/// What it says goes to files, so that it never waits for a reader.
 #[derive(Debug)]
 pub struct Running {
-    child: Option<Child>,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: File,
+    stderr: File,
     command: String,
 }
 
 impl Running {
-    /// Starts `command` with pipes for all that it says.
+    /// Starts `command`; its standard input is a pipe that stays open.
     pub(crate) fn start(mut command: Command) -> Result<Self, FleetError> {
         let line = line(&command);
-        let child = command
+        let (stdout, stderr) = (said_file()?, said_file()?);
+        let failed = || FleetError::io::<io::Error>(format!("start `{line}`"));
+        let mut child = command
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(stdout.try_clone().map_err(failed())?)
+            .stderr(stderr.try_clone().map_err(failed())?)
             .spawn()
-            .map_err(FleetError::io(format!("start `{line}`")))?;
-        Ok(Self { child: Some(child), command: line })
+            .map_err(failed())?;
+        Ok(Self { stdin: child.stdin.take(), child, stdout, stderr, command: line })
     }
 
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
+        self.child.id()
     }
 
     /// Whether it still runs.
     #[must_use]
     pub fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for its end, and returns what it said.
+    /// What it has said on standard output so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        text(&self.stdout)
+    }
+
+    /// What it has said on standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        text(&self.stderr)
+    }
+
+    /// Hands it something on its standard input.
+    ///
+    /// # Errors
+    /// When it does not read any more.
+    pub fn feed(&mut self, input: &[u8]) -> Result<(), FleetError> {
+        let stdin = self.stdin.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into());
+        stdin
+            .and_then(|stdin: &mut ChildStdin| stdin.write_all(input))
+            .map_err(FleetError::io(format!("feed `{}`", self.command)))
+    }
+
+    /// Ends its standard input.
+    pub fn close_input(&mut self) {
+        drop(self.stdin.take());
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn signal(&self, signal: Signal) -> Result<(), FleetError> {
+        let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty());
+        pidfd
+            .and_then(|pidfd| pidfd_send_signal(&pidfd, signal))
+            .map_err(FleetError::io(format!("signal `{}`", self.command)))
+    }
+
+    /// Closes its standard input, waits for its end, and returns what it said.
     ///
     /// # Errors
     /// [`FleetError::Impatient`] when it does not end within the patience; it is killed then.
     pub fn wait(mut self) -> Result<Output, FleetError> {
+        self.close_input();
         let deadline = Deadline::after(patience());
         while self.is_running() {
             let Some(left) = deadline.left() else {
                 return Err(FleetError::Impatient {
                     what: format!("`{}` ends", self.command),
                     waited: deadline.patience(),
-                    last: String::new(),
+                    last: self.stderr(),
                 });
             };
             pause(left.min(POLL));
@@ -119,39 +170,40 @@ impl Running {
     /// # Errors
     /// When it cannot be killed.
     pub fn kill(mut self) -> Result<Output, FleetError> {
-        if let Some(child) = &mut self.child {
-            child.kill().map_err(FleetError::io(format!("kill `{}`", self.command)))?;
-        }
+        self.child.kill().map_err(FleetError::io(format!("kill `{}`", self.command)))?;
         self.collect()
     }
 
     fn collect(mut self) -> Result<Output, FleetError> {
-        let Some(child) = self.child.take() else {
-            return Err(FleetError::Io {
-                doing: format!("collect `{}`", self.command),
-                source: io::ErrorKind::NotFound.into(),
-            });
-        };
-        let said = child
-            .wait_with_output()
-            .map_err(FleetError::io(format!("collect `{}`", self.command)))?;
-        Ok(Output {
-            status: said.status,
-            stdout: String::from_utf8_lossy(&said.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&said.stderr).into_owned(),
-            command: std::mem::take(&mut self.command),
-        })
+        let status =
+            self.child.wait().map_err(FleetError::io(format!("wait for `{}`", self.command)))?;
+        let command = std::mem::take(&mut self.command);
+        Ok(Output { status, stdout: self.stdout(), stderr: self.stderr(), command })
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // Both fail only when it is gone already, which is what a drop wants.
-            drop(child.kill());
-            drop(child.wait());
-        }
+        // Both fail only when it is gone already, which is what a drop wants.
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
+}
+
+/// A file without a name that takes what a command says.
+fn said_file() -> Result<File, FleetError> {
+    tempfile::tempfile().map_err(FleetError::io("make a temporary file"))
+}
+
+/// All of a file, read without moving the position at which its writer goes on.
+fn text(file: &File) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(length @ 1..) = file.read_at(&mut buffer, u64::try_from(bytes.len()).unwrap_or(0))
+    {
+        bytes.extend(buffer.get(..length).unwrap_or_default());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A command with an environment built from nothing.
@@ -229,5 +281,15 @@ mod tests {
         let mut running = Running::start(sleep).expect("sleep starts");
         assert!(running.is_running());
         assert!(!running.kill().expect("it is killed").succeeded());
+    }
+
+    #[test]
+    fn what_a_running_command_says_never_stops_it() {
+        let mut loud = command("sh");
+        loud.args(["-c", "head -c 1000000 /dev/zero; read word; echo $word >&2"]);
+        let mut running = Running::start(loud).expect("it starts");
+        running.feed(b"enough\n").expect("it reads");
+        let said = running.wait().expect("it ends");
+        assert_eq!((said.stdout.len(), said.stderr.as_str()), (1_000_000, "enough\n"));
     }
 }

@@ -62,6 +62,12 @@ pub enum FleetError {
         /// What systemd said, and the end of the unit's journal.
         why: String,
     },
+    /// The authority ended instead of serving.
+    #[error("the authority does not serve: {why}")]
+    Authority {
+        /// What it said.
+        why: String,
+    },
     /// A command ended with another status than success.
     #[error("`{command}` failed ({status}): {stderr}")]
     Command {

@@ -21,7 +21,7 @@ use std::{
 
 pub(crate) use ground::Ground;
 
-use crate::{Base, Client, FleetError, Host, Programs, command::command, tools};
+use crate::{Authority, Base, Client, FleetError, Host, Programs, command::command, tools};
 
 /// Any number of real hosts, and everything around them. Dropped, all of it is gone.
 #[derive(Debug)]
@@ -102,6 +102,14 @@ impl Fleet {
         Client::create(Arc::clone(&self.ground), name, programs_dir)
     }
 
+    /// Sets up the fleet's authority and starts it.
+    ///
+    /// # Errors
+    /// When the fleet is bare, or `curfew-ca` refuses.
+    pub fn authority(&self) -> Result<Authority, FleetError> {
+        Authority::start(self)
+    }
+
     /// The address at which the hosts of this fleet find their authority. It is up, and nobody
     /// else on this machine uses it.
     #[must_use]
@@ -124,18 +132,25 @@ impl Fleet {
     /// A command for the outer machine that ends with the fleet, whatever becomes of the test.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
-        let mut command = command("sh");
-        command
-            .args(["-c", JOIN, "join"])
-            .arg(self.ground.outside_cgroup_dir().join("cgroup.procs"));
-        command.arg(program);
-        command
+        outside_command(&self.outside_procs_path(), program)
+    }
+
+    /// The `cgroup.procs` of the fleet's processes that belong to no host.
+    pub(crate) fn outside_procs_path(&self) -> PathBuf {
+        self.ground.outside_cgroup_dir().join("cgroup.procs")
     }
 
     fn layers(&self) -> Vec<PathBuf> {
         let programs = self.ground.layer_dir();
         programs.into_iter().chain([self.base.root_dir()]).map(Path::to_owned).collect()
     }
+}
+
+/// A command that enters a cgroup first.
+pub(crate) fn outside_command(procs_path: &Path, program: &Path) -> Command {
+    let mut command = command("sh");
+    command.args(["-c", JOIN, "join"]).arg(procs_path).arg(program);
+    command
 }
 
 /// Enters the cgroup whose `cgroup.procs` is the first argument, and becomes the command after it.

@@ -20,6 +20,7 @@
 //! is killed: each host is held by a keeper process that takes it down when the test's end of a pipe
 //! closes. What a killed keeper leaves is removed by the next [`Fleet`] on the machine.
 
+mod authority;
 mod base;
 mod client;
 mod clock;
@@ -32,6 +33,7 @@ mod programs;
 mod terminal;
 mod tools;
 
+pub use authority::Authority;
 pub use base::Base;
 pub use client::{Client, Ssh, SshAgent};
 pub use command::{Output, Running};

@@ -1,0 +1,189 @@
+//! The fleet's authority: `curfew-ca` as a process of the outer machine, at an address of its own.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    Fleet, FleetError, Output, Programs, Running,
+    command::run,
+    patience::{eventually, eventually_some},
+};
+
+/// A running authority, or one that a test has stopped. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Authority {
+    dir: PathBuf,
+    people: SocketAddr,
+    hosts: SocketAddr,
+    program_path: PathBuf,
+    outside: PathBuf,
+    serving: Option<Running>,
+}
+
+impl Authority {
+    /// Writes a configuration, runs `curfew-ca init`, then `curfew-ca serve`.
+    pub(crate) fn start(fleet: &Fleet) -> Result<Self, FleetError> {
+        let programs = match fleet.programs() {
+            Some(programs) => programs.clone(),
+            None => Programs::built()?,
+        };
+        let address = fleet.authority_address();
+        let mut authority = Self {
+            dir: fleet.dir().join("authority"),
+            people: SocketAddr::from((address, PEOPLE_PORT)),
+            hosts: SocketAddr::from((address, HOSTS_PORT)),
+            program_path: programs.path("curfew-ca"),
+            outside: fleet.outside_procs_path(),
+            serving: None,
+        };
+        authority.configure()?;
+        authority.run(["init"])?.done()?;
+        authority.serve()?;
+        Ok(authority)
+    }
+
+    fn configure(&self) -> Result<(), FleetError> {
+        let dir = self.dir.display();
+        fs::create_dir_all(&self.dir).map_err(FleetError::io(format!("create {dir}")))?;
+        self.write("roles.toml", "")?;
+        let settings = format!(
+            "state_dir = \"{dir}/state\"\n\
+             listen = \"{people}\"\n\
+             hosts_listen = \"{hosts}\"\n\
+             names = [\"{address}\", \"authority\"]\n\
+             admin_socket = \"{dir}/admin.sock\"\n\
+             roles_file = \"{dir}/roles.toml\"\n",
+            people = self.people,
+            hosts = self.hosts,
+            address = self.people.ip(),
+        );
+        self.write("ca.toml", &settings)
+    }
+
+    /// Where people find it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://{}", self.people)
+    }
+
+    /// Where hosts find it.
+    #[must_use]
+    pub fn hosts_address(&self) -> SocketAddr {
+        self.hosts
+    }
+
+    /// Its folder: `ca.toml`, `roles.toml`, `state/`, `admin.sock`.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.join("ca.toml")
+    }
+
+    /// Replaces the roles.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_roles(&self, toml: &str) -> Result<(), FleetError> {
+        self.write("roles.toml", toml)
+    }
+
+    /// Runs an operator's command, such as `["host", "list"]`, with our `--config`.
+    ///
+    /// # Errors
+    /// When it cannot be started; a failed command is an [`Output`].
+    pub fn run<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Output, FleetError> {
+        run(self.command(args), b"")
+    }
+
+    /// Starts to serve, and returns when it takes connections.
+    ///
+    /// # Errors
+    /// When it ends instead; the error carries what it said.
+    pub fn serve(&mut self) -> Result<(), FleetError> {
+        let mut serving = Running::start(self.command(["serve"]))?;
+        let addresses = [self.people, self.hosts];
+        let ended = eventually_some("the authority takes connections", || {
+            if !serving.is_running() {
+                return Some(true);
+            }
+            let listens = addresses.iter().all(|address| TcpStream::connect(address).is_ok());
+            listens.then_some(false)
+        })?;
+        if ended {
+            return Err(FleetError::Authority { why: serving.stderr() });
+        }
+        self.serving = Some(serving);
+        Ok(())
+    }
+
+    /// Ends it as systemd would, and waits.
+    ///
+    /// # Errors
+    /// When it does not end within the patience.
+    pub fn stop(&mut self) -> Result<(), FleetError> {
+        let Some(mut serving) = self.serving.take() else { return Ok(()) };
+        serving.signal(Signal::TERM)?;
+        eventually("the authority has stopped", || !serving.is_running())
+    }
+
+    /// Ends it as a power cut would.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> Result<(), FleetError> {
+        let Some(serving) = self.serving.take() else { return Ok(()) };
+        serving.kill().map(drop)
+    }
+
+    /// Stops it and serves again.
+    ///
+    /// # Errors
+    /// As [`Authority::stop`] and [`Authority::serve`].
+    pub fn restart(&mut self) -> Result<(), FleetError> {
+        self.stop()?;
+        self.serve()
+    }
+
+    /// What it has logged since it began to serve; nothing when it does not.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.serving.as_ref().map_or_else(String::new, |serving| {
+            let mut said = serving.stdout();
+            said.push_str(&serving.stderr());
+            said
+        })
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = crate::fleet::outside_command(&self.outside, &self.program_path);
+        command.args(args).arg("--config").arg(self.config_path());
+        command
+    }
+
+    /// By rename: whoever watches the file sees it whole.
+    fn write(&self, name: &str, text: &str) -> Result<(), FleetError> {
+        let path = self.dir.join(name);
+        let half_path = self.dir.join(format!("{name}.half"));
+        fs::write(&half_path, text)
+            .and_then(|()| fs::rename(&half_path, &path))
+            .map_err(FleetError::io(format!("write {}", path.display())))
+    }
+}
+
+const PEOPLE_PORT: u16 = 7442;
+const HOSTS_PORT: u16 = 7443;
