@@ -134,4 +134,14 @@ enum control {
 	CONTROL_COUNT = 4,
 };
 
+/* The widths that src/kernel/event.rs and src/kernel/bpf.rs read. */
+_Static_assert(sizeof(struct mark) == 24, "mark");
+_Static_assert(sizeof(struct session) == 32, "session");
+_Static_assert(sizeof(struct fork_event) == 72, "fork_event");
+_Static_assert(sizeof(struct exit_event) == 80, "exit_event");
+_Static_assert(sizeof(struct exec_event) == 1208, "exec_event");
+_Static_assert(sizeof(struct chunk) == 4120, "chunk");
+_Static_assert(sizeof(struct member) == 40, "member");
+_Static_assert(sizeof(struct settings) == 16, "settings");
+
 #endif
