@@ -28,6 +28,12 @@ pub enum FleetError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A file that belongs on a host is not in the source tree.
+    #[error("{} is not in the source tree; it is named in tests/src/programs.rs", path.display())]
+    NotInTree {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// All the fleets that fit on one machine are in use.
     #[error("all {fleets} fleets of this machine are in use; see {}", locks.display())]
     NoFleetLeft {

@@ -49,12 +49,22 @@ impl Programs {
     }
 
     fn find(&self, source: Source) -> Result<PathBuf, FleetError> {
-        let path = match source {
-            Source::Built(name) => self.dir.join(name),
-            Source::Tree(path) => tree_dir().join(path),
-        };
-        if path.is_file() { Ok(path) } else { Err(FleetError::NotBuilt { path }) }
+        match source {
+            Source::Built(name) => {
+                existing(self.dir.join(name), |path| FleetError::NotBuilt { path })
+            }
+            Source::Tree(path) => {
+                existing(tree_dir().join(path), |path| FleetError::NotInTree { path })
+            }
+        }
     }
+}
+
+fn existing(
+    path: PathBuf,
+    missing: impl FnOnce(PathBuf) -> FleetError,
+) -> Result<PathBuf, FleetError> {
+    if path.is_file() { Ok(path) } else { Err(missing(path)) }
 }
 
 /// A copy, so that nothing that happens on a host reaches the build: neither owner, mode nor content.
