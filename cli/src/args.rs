@@ -1,0 +1,45 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::command;
+
+/// Access to hosts that ends on time: log in once, then get on the hosts you may enter.
+///
+/// Exit codes: 0 done, 1 failure, 64 usage, 69 the authority cannot be reached, 77 not logged in or denied, 78 configuration.
+#[derive(Debug, Parser)]
+#[command(name = "curfew", version, max_term_width = 100, after_help = AFTER)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Every subcommand, one file each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Login(command::login::Login),
+    Whoami(command::whoami::Whoami),
+    Hosts(command::hosts::Hosts),
+    Ssh(command::ssh::Ssh),
+    Sessions(command::sessions::Sessions),
+    Lock(command::lock::Lock),
+    Unlock(command::unlock::Unlock),
+    Locks(command::locks::Locks),
+    Status(command::status::Status),
+    Completions(command::completions::Completions),
+    Man(command::man::Man),
+}
+
+const AFTER: &str = "Files are kept in $CURFEW_HOME, else ~/.config/curfew.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+}

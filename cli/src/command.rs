@@ -1,0 +1,36 @@
+//! What each subcommand does.
+
+pub(crate) mod completions;
+pub(crate) mod hosts;
+pub(crate) mod lock;
+pub(crate) mod locks;
+pub(crate) mod login;
+pub(crate) mod man;
+pub(crate) mod sessions;
+pub(crate) mod ssh;
+pub(crate) mod status;
+pub(crate) mod unlock;
+pub(crate) mod whoami;
+
+use anyhow::Result;
+
+use crate::args::Command;
+use crate::exit::Exit;
+use crate::render::Screen;
+
+/// Does `command`.
+pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
+    match command {
+        Command::Login(login) => login.run(screen),
+        Command::Whoami(whoami) => whoami.run(screen),
+        Command::Hosts(hosts) => hosts.run(screen),
+        Command::Ssh(ssh) => ssh.run(screen),
+        Command::Sessions(sessions) => sessions.run(screen),
+        Command::Lock(lock) => lock.run(screen),
+        Command::Unlock(unlock) => unlock.run(screen),
+        Command::Locks(locks) => locks.run(screen),
+        Command::Status(status) => status.run(screen),
+        Command::Completions(completions) => completions.run(screen),
+        Command::Man(man) => man.run(screen),
+    }
+}

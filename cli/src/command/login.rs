@@ -1,0 +1,200 @@
+//! `curfew login`: pin the authority the first time, prove who you are with an SSH key, learn the hosts.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use wire::api::{Authority, Challenge, ChallengeAsk, HostView, LoginAsk, Token};
+use wire::identifier::{Fingerprint, Identity};
+use wire::login::message;
+use wire::problem::Code;
+
+use crate::client::Client;
+use crate::clock;
+use crate::exit::{Exit, Fault};
+use crate::file;
+use crate::first_contact;
+use crate::home::{Home, Membership};
+use crate::login_key::LoginKey;
+use crate::render::{Screen, Tone, count, moment};
+use crate::ssh_agent::SshAgent;
+use crate::ssh_config::{self, Installed};
+use crate::url::Url;
+
+/// Log in with an SSH key
+///
+/// The first time, name the authority, its fingerprint and yourself; later `curfew login` is enough. The key is a file,
+/// or is held by your ssh-agent; an encrypted key's passphrase is asked on the terminal.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Login {
+    /// Where the authority is, such as <https://ca.example.com:7442>
+    #[arg(long, value_name = "URL", requires = "fingerprint")]
+    ca: Option<Url>,
+    /// The fingerprint of the authority's root, as your operator gave it to you
+    #[arg(long, value_name = "SHA256:…", requires = "ca")]
+    fingerprint: Option<Fingerprint>,
+    /// Who you are there, such as ana@example.com
+    #[arg(long)]
+    identity: Option<Identity>,
+    /// The SSH key to prove it with (either half; default: your ssh-agent's keys, then ~/.ssh)
+    #[arg(long, value_name = "PATH")]
+    key: Option<PathBuf>,
+    /// Add the line to ~/.ssh/config that makes plain `ssh` use Curfew
+    #[arg(long)]
+    install_ssh_config: bool,
+}
+
+impl Login {
+    pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
+        let home = Home::find()?;
+        let membership = self.membership(&home)?;
+        let mut client = Client::stranger(&membership)?;
+        let authority = meet(&mut client, &membership)?;
+        let token = prove(&mut client, &membership, screen)?;
+        home.create()?;
+        home.keep_membership(&membership)?;
+        home.keep_session(&token)?;
+        let until = moment::relative(token.expires, clock::now());
+        client.become_known(token);
+        let hosts = learn_hosts_of(&mut client, &home, &authority)?;
+        screen.toned(
+            Tone::Good,
+            &format!("Logged in as {}; the login ends {until}.", membership.identity),
+        )?;
+        let reach = count(u64::try_from(hosts.len()).unwrap_or(u64::MAX), "host");
+        screen.line(&format!("{reach} within reach; see `curfew hosts`."))?;
+        offer_ssh_config(&home, self.install_ssh_config, screen)?;
+        Ok(Exit::Done)
+    }
+
+    /// The authority named now, or the one from before with what is named now.
+    fn membership(&self, home: &Home) -> Result<Membership> {
+        let before = home.known_membership()?;
+        let key = match &self.key {
+            Some(path) => Some(std::path::absolute(path).context("--key is no path")?),
+            None => before.as_ref().and_then(|before| before.key.clone()),
+        };
+        let identity =
+            self.identity.clone().or_else(|| before.as_ref().map(|before| before.identity.clone()));
+        let (Some(url), Some(fingerprint)) = (&self.ca, &self.fingerprint) else {
+            let before = home.membership()?;
+            let identity = identity.unwrap_or(before.identity);
+            return Ok(Membership { identity, key, ..before });
+        };
+        let identity = identity.ok_or_else(|| {
+            Fault::Usage(
+                "who are you there? add --identity, such as --identity ana@example.com".into(),
+            )
+        })?;
+        let root = first_contact::root(url, fingerprint)?;
+        Ok(Membership { url: url.clone(), fingerprint: fingerprint.clone(), root, identity, key })
+    }
+}
+
+/// Asks for the hosts and keeps what ssh and `--prepare` need of them.
+pub(crate) fn learn_hosts(client: &mut Client, home: &Home) -> Result<Vec<HostView>> {
+    let authority = meet(client, &home.membership()?)?;
+    learn_hosts_of(client, home, &authority)
+}
+
+fn learn_hosts_of(
+    client: &mut Client,
+    home: &Home,
+    authority: &Authority,
+) -> Result<Vec<HostView>> {
+    let hosts: Vec<HostView> = client.get("/v1/hosts")?;
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let known_hosts = ssh_config::known_hosts(authority, &hosts)?;
+    let snippet = ssh_config::snippet(home, &program)?;
+    home.keep_hosts(&hosts)?;
+    file::write(&home.known_hosts_path(), known_hosts.as_bytes(), file::PUBLIC)
+        .context("cannot write known_hosts")?;
+    file::write(&home.ssh_config_path(), snippet.as_bytes(), file::PUBLIC)
+        .context("cannot write ssh_config")?;
+    Ok(hosts)
+}
+
+fn meet(client: &mut Client, membership: &Membership) -> Result<Authority> {
+    let authority: Authority = client.get("/v1/authority")?;
+    if authority.version != wire::VERSION {
+        bail!(
+            "the authority speaks version {}, this curfew version {}; install the curfew that came with the authority",
+            authority.version,
+            wire::VERSION
+        );
+    }
+    if authority.fingerprint != membership.fingerprint {
+        bail!(
+            "the authority calls itself {}, but {} was pinned; log in with its new --ca and --fingerprint",
+            authority.fingerprint,
+            membership.fingerprint
+        );
+    }
+    Ok(authority)
+}
+
+/// Tries each key until one is believed.
+fn prove(client: &mut Client, membership: &Membership, screen: &Screen) -> Result<Token> {
+    let mut agent = agent(screen);
+    let keys = LoginKey::candidates(membership.key.as_deref(), agent.as_mut())?;
+    let mut refusals = Vec::new();
+    for key in &keys {
+        match prove_with(client, membership, key, agent.as_mut()) {
+            Ok(token) => return Ok(token),
+            Err(error) if is_refusal(&error) => {
+                refusals.push(format!("  {}: {error}", key.describe()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let identity = &membership.identity;
+    let problem = wire::problem::Problem::new(
+        Code::Denied,
+        format!("the authority does not believe that you are {identity}"),
+    );
+    let advice = format!(
+        "none of these keys was accepted:\n{}\nName the enrolled key with --key, or ask your operator to enrol one of them",
+        refusals.join("\n")
+    );
+    Err(anyhow::Error::from(Fault::Refused(problem)).context(advice))
+}
+
+fn prove_with(
+    client: &mut Client,
+    membership: &Membership,
+    key: &LoginKey,
+    agent: Option<&mut SshAgent>,
+) -> Result<Token> {
+    let identity = membership.identity.clone();
+    let Challenge { challenge, .. } =
+        client.post("/v1/login/challenge", &ChallengeAsk { identity: identity.clone() })?;
+    let text = message(&membership.fingerprint, &identity, &challenge);
+    let signature = key.sign(&text, agent)?;
+    client.post("/v1/login", &LoginAsk { identity, challenge, signature })
+}
+
+/// An agent that does not answer is said and done without: a key file may still serve.
+fn agent(screen: &Screen) -> Option<SshAgent> {
+    SshAgent::of_environment().unwrap_or_else(|error| {
+        screen.note(&format!("{error}; going on without it"));
+        None
+    })
+}
+
+fn is_refusal(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<Fault>(),
+        Some(Fault::Refused(problem)) if matches!(problem.code, Code::Unauthenticated | Code::Denied)
+    )
+}
+
+fn offer_ssh_config(home: &Home, install: bool, screen: &Screen) -> Result<()> {
+    let line = ssh_config::include_line(home)?;
+    if !install {
+        screen.line("For plain `ssh` to work too, make this the first line of ~/.ssh/config, or log in with --install-ssh-config:")?;
+        return screen.line(&format!("  {line}"));
+    }
+    match ssh_config::install(&line)? {
+        Installed::Added => screen.line("Added to ~/.ssh/config; plain `ssh` works now."),
+        Installed::Already => screen.line("~/.ssh/config has the line already; plain `ssh` works."),
+    }
+}

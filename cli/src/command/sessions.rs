@@ -1,0 +1,154 @@
+//! `curfew sessions`: who is where, and what happened.
+
+use anyhow::Result;
+use jiff::tz::TimeZone;
+use wire::api::{SessionDetail, SessionView};
+use wire::identifier::SessionId;
+use wire::time::Timestamp;
+
+use crate::client::Client;
+use crate::clock;
+use crate::exit::Exit;
+use crate::home::Home;
+use crate::render::{Cell, Screen, Table, Tone, count, moment, plain};
+use crate::timeline::{self, Line};
+
+/// List sessions, or show what happened in one
+///
+/// You see your own; an operator sees everybody's.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Sessions {
+    /// Show one session
+    #[command(subcommand)]
+    one: Option<One>,
+    /// Also those that have ended
+    #[arg(long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum One {
+    /// Show what happened in a session, as a timeline
+    Show {
+        /// The session, 16 hex digits
+        #[arg(value_name = "ID")]
+        session: SessionId,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Sessions {
+    pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
+        let mut client = Client::of(&Home::find()?)?;
+        match self.one {
+            Some(One::Show { session, json }) => {
+                let detail: SessionDetail = client.get(&format!("/v1/sessions/{session}"))?;
+                if json { screen.json(&detail)? } else { show(&detail, clock::now(), screen)? }
+            }
+            None => {
+                let mut sessions: Vec<SessionView> = client.get("/v1/sessions")?;
+                sessions.retain(|session| self.all || session.ended.is_none());
+                if self.json { screen.json(&sessions)? } else { list(&sessions, self.all, screen)? }
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn list(sessions: &[SessionView], all: bool, screen: &Screen) -> Result<()> {
+    if sessions.is_empty() {
+        let hint = if all {
+            "No session was ever recorded."
+        } else {
+            "No session is alive; --all shows those that ended."
+        };
+        return screen.line(hint);
+    }
+    screen.table(&table(sessions, clock::now()))
+}
+
+fn table(sessions: &[SessionView], now: Timestamp) -> Table {
+    let mut table =
+        Table::new(&["SESSION", "WHO", "WHERE", "ROLE", "BEGAN", "END", "EXECS", "LOST"]);
+    for session in sessions {
+        table.row(vec![
+            session.session.into(),
+            Cell::toned(Tone::Strong, session.identity.as_str()),
+            format!("{}@{}", session.login, session.host).into(),
+            session.role.as_str().into(),
+            moment::relative(session.began, now).into(),
+            end(session, now),
+            session.execs.into(),
+            Cell::toned(
+                if session.lost == 0 { Tone::Faint } else { Tone::Bad },
+                session.lost.to_string(),
+            ),
+        ]);
+    }
+    table
+}
+
+fn end(session: &SessionView, now: Timestamp) -> Cell {
+    match &session.ended {
+        None => Cell::toned(Tone::Good, format!("due {}", moment::relative(session.until, now))),
+        Some(ended) => {
+            let tone = if ended.survivors == 0 { Tone::Plain } else { Tone::Bad };
+            let why = timeline::reason(&ended.reason);
+            Cell::toned(tone, format!("{}, {why}", moment::relative(ended.at, now)))
+        }
+    }
+}
+
+fn show(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
+    head(&detail.session, now, screen)?;
+    screen.line("")?;
+    let lines = timeline::lines(&detail.records);
+    if lines.is_empty() {
+        return screen.toned(Tone::Faint, "Nothing of it has arrived yet.");
+    }
+    for Line { offset, what, text, tone } in lines {
+        let at = format!("+{}.{:03}", offset.as_secs(), offset.subsec_millis());
+        let at = screen.paint(Tone::Faint, &format!("{at:>10}"));
+        screen.line(&format!("{at}  {}", screen.paint(tone, &format!("{what:<7}  {text}"))))?;
+    }
+    Ok(())
+}
+
+fn head(session: &SessionView, now: Timestamp, screen: &Screen) -> Result<()> {
+    let zone = TimeZone::system();
+    let title = format!(
+        "{} as {}@{}, session {}",
+        session.identity, session.login, session.host, session.session
+    );
+    screen.toned(Tone::Strong, &title)?;
+    screen.line(&format!(
+        "certificate {}, grant {}, role {}, from {}",
+        session.serial,
+        session.grant,
+        session.role,
+        plain(&session.remote)
+    ))?;
+    screen.line(&format!("began {}", moment::both(session.began, now, &zone)))?;
+    match &session.ended {
+        None => screen.toned(
+            Tone::Good,
+            &format!("alive; must end {}", moment::both(session.until, now, &zone)),
+        )?,
+        Some(ended) => {
+            let at = moment::both(ended.at, now, &zone);
+            let tone = if ended.survivors == 0 { Tone::Plain } else { Tone::Bad };
+            screen.toned(tone, &format!("ended {at}: {}", timeline::ending(ended)))?;
+        }
+    }
+    let execs = count(session.execs, "program");
+    if session.lost == 0 {
+        return screen.line(&format!("{execs} started, no event lost"));
+    }
+    screen.toned(Tone::Bad, &format!("{execs} started, {} lost", count(session.lost, "event")))
+}

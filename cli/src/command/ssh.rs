@@ -1,0 +1,260 @@
+//! `curfew ssh`: a certificate for one account on one host, then the real ssh.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use wire::api::HostView;
+use wire::identifier::{Address, Login, RoleName};
+
+use super::login::learn_hosts;
+use crate::client::Client;
+use crate::clock;
+use crate::duration::Span;
+use crate::exit::{Exit, Fault};
+use crate::home::Home;
+use crate::identity_file::{self, IdentityFile};
+use crate::issue::{self, Wish, as_address, find_host};
+use crate::render::{Screen, moment};
+use crate::ssh_config::word;
+
+/// Get on a host
+///
+/// Asks for a certificate, hands it to your ssh-agent for as long as it lives (or, without an agent, to a file), and
+/// becomes `ssh`. What stands after `--` is given to ssh as if it stood after the host: options, then a command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ssh {
+    /// Where, and as whom
+    #[arg(value_name = "[LOGIN@]HOST", required_unless_present = "prepare")]
+    destination: Option<String>,
+    /// For how long, such as 20s or 1h30m; only shortens what the role allows
+    #[arg(long = "for", value_name = "SPAN")]
+    span: Option<Span>,
+    /// Under which role, when several fit
+    #[arg(long)]
+    role: Option<RoleName>,
+    /// Why; kept with the grant
+    #[arg(long)]
+    reason: Option<String>,
+    /// Only get the certificate ready: what ssh's `Match exec` calls. Exits 1 for a host that is not Curfew's
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["HOST", "LOGIN"],
+        allow_hyphen_values = true,
+        conflicts_with_all = ["destination", "span", "role", "reason", "rest"]
+    )]
+    prepare: Option<Vec<OsString>>,
+    /// Options and a command for ssh
+    #[arg(last = true, value_name = "SSH ARGUMENTS")]
+    rest: Vec<OsString>,
+}
+
+impl Ssh {
+    pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
+        match (&self.prepare, &self.destination) {
+            (Some(words), _) => match words.as_slice() {
+                [host, login] => prepare(host, login, screen),
+                _ => Ok(Exit::Usage),
+            },
+            (None, Some(destination)) => self.connect(destination, screen),
+            (None, None) => Ok(Exit::Usage),
+        }
+    }
+
+    fn connect(&self, destination: &str, screen: &Screen) -> Result<Exit> {
+        let (login, name) = parse(destination)?;
+        let home = Home::find()?;
+        let mut client = Client::of(&home)?;
+        let host = known_host(&mut client, &home, &name)?;
+        let login = match login {
+            Some(login) => login,
+            None => usual_login(&host)?,
+        };
+        let wish = Wish {
+            host: host.name.clone(),
+            login,
+            role: self.role.clone(),
+            span: self.span,
+            reason: self.reason.clone(),
+        };
+        let identity = fresh(&mut client, &home, &wish, screen)?;
+        let address = host.addresses.first().cloned().map_or_else(|| as_address(&host.name), Ok)?;
+        become_ssh(&home, &identity, &wish, &address, &self.rest)
+    }
+}
+
+/// Gets a certificate ready for `ssh HOST` as `LOGIN`. Anything that is not a host of ours is none of our business: no
+/// output, no network.
+fn prepare(host: &OsStr, login: &OsStr, screen: &Screen) -> Result<Exit> {
+    let named = host.to_str().and_then(|text| Address::try_new(text.to_ascii_lowercase()).ok());
+    let login = login.to_str().and_then(|text| Login::try_new(text).ok());
+    let (Some(name), Some(login)) = (named, login) else { return Ok(Exit::Failure) };
+    if std::env::var_os(PREPARED).is_some_and(|done| done.to_str() == Some(&mark(&login, &name))) {
+        return Ok(Exit::Failure);
+    }
+    let home = Home::find()?;
+    let hosts = home.hosts()?;
+    let Some(host) = find_host(&hosts, &name) else { return Ok(Exit::Failure) };
+    home.create()?;
+    let guard = identity_file::lock(&home.identity_dir())?;
+    let wish = Wish { host: host.name.clone(), login, role: None, span: None, reason: None };
+    let identity = match issue::reusable(&home, &wish, clock::now())? {
+        Some(identity) => identity,
+        None => issue(&mut Client::of(&home)?, &home, &wish, screen)?,
+    };
+    identity.mirror(&IdentityFile::of(&home.identity_dir(), &wish.login, &name))?;
+    drop(guard);
+    Ok(Exit::Done)
+}
+
+fn fresh(client: &mut Client, home: &Home, wish: &Wish, screen: &Screen) -> Result<IdentityFile> {
+    home.create()?;
+    let guard = identity_file::lock(&home.identity_dir())?;
+    let identity = issue(client, home, wish, screen)?;
+    drop(guard);
+    Ok(identity)
+}
+
+fn issue(client: &mut Client, home: &Home, wish: &Wish, screen: &Screen) -> Result<IdentityFile> {
+    let now = clock::now();
+    identity_file::sweep(&home.identity_dir(), now)?;
+    let issued = issue::issue(client, home, wish, now)?;
+    let until = moment::relative(issued.reply.grant_until, clock::now());
+    screen.note(&format!(
+        "curfew: {}@{}, certificate {}, grant {}; the session ends {until}",
+        wish.login, wish.host, issued.reply.serial, issued.reply.grant
+    ));
+    if let Some(reason) = issued.in_file_because {
+        screen.note(&format!(
+            "curfew: {reason}; the key is in {} until then",
+            issued.identity.private_path().display()
+        ));
+    }
+    Ok(issued.identity)
+}
+
+fn known_host(client: &mut Client, home: &Home, name: &Address) -> Result<HostView> {
+    if let Some(host) = find_host(&home.hosts()?, name) {
+        return Ok(host.clone());
+    }
+    let hosts = learn_hosts(client, home)?;
+    let host = find_host(&hosts, name).cloned();
+    host.with_context(|| format!("{name} is no host that you may enter; see `curfew hosts`"))
+}
+
+/// The person's own name where it is a login there, else the only login there is.
+fn usual_login(host: &HostView) -> Result<Login> {
+    let mut logins: Vec<&Login> = host.logins.iter().map(|each| &each.login).collect();
+    logins.sort();
+    logins.dedup();
+    let user =
+        nix::unistd::User::from_uid(nix::unistd::geteuid()).context("cannot tell who you are")?;
+    if let Some(own) =
+        user.and_then(|user| logins.iter().find(|login| login.as_str() == user.name).copied())
+    {
+        return Ok(own.clone());
+    }
+    let name = &host.name;
+    match logins.as_slice() {
+        [only] => Ok((*only).clone()),
+        [] => Err(Fault::Usage(format!(
+            "you may not enter {name} as anybody; ask your operator for a role"
+        ))
+        .into()),
+        several => {
+            let list: Vec<String> = several.iter().map(|login| format!("{login}@{name}")).collect();
+            Err(Fault::Usage(format!("as whom? write one of {}", list.join(", "))).into())
+        }
+    }
+}
+
+/// Splits `login@host`.
+fn parse(destination: &str) -> Result<(Option<Login>, Address), Fault> {
+    let refuse = |error: wire::identifier::NameError| Fault::Usage(error.to_string());
+    let (login, host) = match destination.rsplit_once('@') {
+        Some((login, host)) => (Some(login.parse().map_err(refuse)?), host),
+        None => (None, destination),
+    };
+    Ok((login, Address::try_new(host.to_ascii_lowercase()).map_err(refuse)?))
+}
+
+/// Never returns when it succeeds: this process is ssh then.
+fn become_ssh(
+    home: &Home,
+    identity: &IdentityFile,
+    wish: &Wish,
+    address: &Address,
+    rest: &[OsString],
+) -> Result<Exit> {
+    let mut ssh = Command::new("ssh");
+    let options = [
+        format!("IdentityFile=\"{}\"", word(identity.private_path())?),
+        format!("CertificateFile=\"{}\"", word(&identity.certificate_path())?),
+        "IdentitiesOnly=yes".to_owned(),
+        "IdentityAgent=SSH_AUTH_SOCK".to_owned(),
+        format!("UserKnownHostsFile=\"{}\"", word(&home.known_hosts_path())?),
+        // Without these ssh would offer to believe a plain host key where the certificate fails.
+        "StrictHostKeyChecking=yes".to_owned(),
+        format!("HostKeyAlias={}", wish.host),
+        format!("HostName={address}"),
+    ];
+    for option in options {
+        ssh.arg("-o").arg(option);
+    }
+    ssh.arg("-l").arg(wish.login.as_str()).arg(wish.host.as_str()).args(rest);
+    ssh.env(PREPARED, mark(&wish.login, address));
+    Err(ssh.exec()).context("cannot start ssh; is it installed?")
+}
+
+fn mark(login: &Login, address: &Address) -> String {
+    format!("{login}@{address}")
+}
+
+/// Tells `--prepare`, asked by the ssh that we became, that its certificate is in place already.
+const PREPARED: &str = "CURFEW_PREPARED";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::api::LoginView;
+
+    fn host(logins: &[&str]) -> HostView {
+        HostView {
+            name: "db1".parse().unwrap(),
+            addresses: vec!["10.0.0.5".parse().unwrap()],
+            labels: vec![],
+            logins: logins
+                .iter()
+                .map(|login| LoginView {
+                    login: login.parse().unwrap(),
+                    role: "deploy".parse().unwrap(),
+                })
+                .collect(),
+            seen: None,
+            tier: None,
+            connected: true,
+            last_order: 0,
+        }
+    }
+
+    #[test]
+    fn the_only_login_needs_no_name_and_several_do() {
+        assert_eq!(usual_login(&host(&["nobody-else"])).unwrap().as_str(), "nobody-else");
+        assert_eq!(usual_login(&host(&["app-x", "app-x"])).unwrap().as_str(), "app-x");
+        let error = usual_login(&host(&["app-x", "app-y"])).unwrap_err();
+        assert_eq!(error.to_string(), "as whom? write one of app-x@db1, app-y@db1");
+        assert!(usual_login(&host(&[])).is_err());
+    }
+
+    #[test]
+    fn a_destination_is_a_login_and_a_host_and_nothing_else() {
+        let (login, name) = parse("app@DB1").unwrap();
+        assert_eq!((login.unwrap().as_str(), name.as_str()), ("app", "db1"));
+        assert!(parse("db1").unwrap().0.is_none());
+        for text in ["", "@db1", "app@", "-oProxyCommand=x", "app@-oX", "a b@db1", "app@db1;id"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+}

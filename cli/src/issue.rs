@@ -1,0 +1,221 @@
+//! From a wish to get on a host to a certificate that ssh can use: ask, check, hand to the ssh-agent or to a file.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::public::KeyData;
+use ssh_key::{Certificate, PrivateKey, PublicKey};
+use wire::api::{CertificateAsk, CertificateReply, HostView};
+use wire::identifier::{Address, HostName, Login, Principal, RoleName};
+use wire::time::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::client::Client;
+use crate::duration::Span;
+use crate::home::Home;
+use crate::identity_file::IdentityFile;
+use crate::ssh_agent::SshAgent;
+
+/// Who wants to be whom, where, and on what terms.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    /// The host.
+    pub(crate) host: HostName,
+    /// The account.
+    pub(crate) login: Login,
+    /// The role, when several fit.
+    pub(crate) role: Option<RoleName>,
+    /// For how long.
+    pub(crate) span: Option<Span>,
+    /// Why.
+    pub(crate) reason: Option<String>,
+}
+
+/// A certificate that is in place.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    /// Where ssh finds it.
+    pub(crate) identity: IdentityFile,
+    /// What the authority said of it.
+    pub(crate) reply: CertificateReply,
+    /// Why the private half is in a file and not in an ssh-agent, when it is.
+    pub(crate) in_file_because: Option<String>,
+}
+
+/// Finds the host that is called `name`, by its own name or by an address.
+pub(crate) fn find_host<'a>(hosts: &'a [HostView], name: &Address) -> Option<&'a HostView> {
+    let by_name = hosts.iter().find(|host| host.name.as_str() == name.as_str());
+    by_name.or_else(|| hosts.iter().find(|host| host.addresses.contains(name)))
+}
+
+/// The host's own name as an address, which it always is.
+pub(crate) fn as_address(host: &HostName) -> Result<Address> {
+    Ok(Address::try_new(host.as_str())?)
+}
+
+/// Asks for a new certificate and puts it in place.
+pub(crate) fn issue(
+    client: &mut Client,
+    home: &Home,
+    wish: &Wish,
+    now: Timestamp,
+) -> Result<Issued> {
+    let pair = new_pair()?;
+    let public = PublicKey::from(KeyData::from(pair.public));
+    let ask = CertificateAsk {
+        public_key: public.to_openssh()?,
+        host: as_address(&wish.host)?,
+        login: wish.login.clone(),
+        role: wish.role.clone(),
+        duration_secs: wish.span.map(Span::secs),
+        reason: wish.reason.clone(),
+    };
+    let reply: CertificateReply = client.post("/v1/certificates", &ask)?;
+    let certificate = check(&reply, &public, wish)?;
+    let identity = IdentityFile::of(&home.identity_dir(), &wish.login, &as_address(&wish.host)?);
+    let in_file_because = match hand_to_agent(&pair, &certificate, wish, now)? {
+        Handed::Yes => None,
+        Handed::No(reason) => Some(reason),
+    };
+    let private = in_file_because.is_some().then(|| PrivateKey::from(pair));
+    identity.put(&certificate, private.as_ref())?;
+    Ok(Issued { identity, reply, in_file_because })
+}
+
+/// The certificate from before, when it is good for a while and its key can still be used.
+pub(crate) fn reusable(home: &Home, wish: &Wish, now: Timestamp) -> Result<Option<IdentityFile>> {
+    let identity = IdentityFile::of(&home.identity_dir(), &wish.login, &as_address(&wish.host)?);
+    let Some(certificate) = identity.certificate() else { return Ok(None) };
+    if !lasts(&certificate, now) {
+        return Ok(None);
+    }
+    let usable = identity.has_private()
+        || match SshAgent::of_environment() {
+            Ok(Some(mut agent)) => agent.holds(&certificate).unwrap_or(false),
+            Ok(None) | Err(_) => false,
+        };
+    Ok(usable.then_some(identity))
+}
+
+/// More than a minute and more than a third of its life are left.
+fn lasts(certificate: &Certificate, now: Timestamp) -> bool {
+    let left = certificate.valid_before().saturating_sub(now.secs());
+    let life = certificate.valid_before().saturating_sub(certificate.valid_after());
+    left > LEAST_LEFT.as_secs() && left > life / 3
+}
+
+/// The authority is trusted to decide; that it answered what was asked is checked all the same.
+fn check(reply: &CertificateReply, public: &PublicKey, wish: &Wish) -> Result<Certificate> {
+    let certificate = Certificate::from_openssh(&reply.certificate)
+        .context("the authority's certificate cannot be read")?;
+    let principal = Principal::of(&wish.login, &wish.host)?;
+    if certificate.public_key() != public.key_data() {
+        bail!("the authority certified another key than ours; the certificate is thrown away");
+    }
+    if !certificate.valid_principals().iter().any(|name| name == principal.as_str()) {
+        bail!("the authority's certificate is not for {principal}; it is thrown away");
+    }
+    Ok(certificate)
+}
+
+enum Handed {
+    Yes,
+    No(String),
+}
+
+fn hand_to_agent(
+    pair: &Ed25519Keypair,
+    certificate: &Certificate,
+    wish: &Wish,
+    now: Timestamp,
+) -> Result<Handed> {
+    let left = certificate.valid_before().saturating_sub(now.secs());
+    if left == 0 {
+        bail!(
+            "the certificate ended before it came; this machine's clock is ahead of the authority's, set it right"
+        );
+    }
+    let lifetime = u32::try_from(left).unwrap_or(u32::MAX);
+    let comment = format!("curfew {}@{}", wish.login, wish.host);
+    let added = match SshAgent::of_environment() {
+        Ok(None) => {
+            return Ok(Handed::No("no ssh-agent is running (SSH_AUTH_SOCK is not set)".into()));
+        }
+        Ok(Some(mut agent)) => agent.add(pair, certificate, &comment, lifetime),
+        Err(error) => Err(error),
+    };
+    Ok(added.map_or_else(|error| Handed::No(error.to_string()), |()| Handed::Yes))
+}
+
+fn new_pair() -> Result<Ed25519Keypair> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed)
+        .map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
+    Ok(Ed25519Keypair::from_seed(&seed))
+}
+
+/// ssh needs a moment to connect, and a person to type.
+const LEAST_LEFT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::tests::fresh;
+    use crate::ssh_agent::tests::certified;
+
+    fn wish() -> Wish {
+        Wish {
+            host: "db1".parse().unwrap(),
+            login: "app".parse().unwrap(),
+            role: None,
+            span: None,
+            reason: None,
+        }
+    }
+
+    fn reply(certificate: &Certificate) -> CertificateReply {
+        CertificateReply {
+            certificate: certificate.to_openssh().unwrap(),
+            serial: wire::identifier::Serial::try_new(7).unwrap(),
+            grant: "g1".parse().unwrap(),
+            host: "db1".parse().unwrap(),
+            valid_before: Timestamp::from_secs(1_000),
+            grant_until: Timestamp::from_secs(1_000),
+        }
+    }
+
+    #[test]
+    fn a_certificate_for_another_key_or_place_is_thrown_away() {
+        let (pair, certificate) = certified(5, 1_000);
+        let ours = PublicKey::from(KeyData::from(pair.public));
+        assert!(check(&reply(&certificate), &ours, &wish()).is_ok());
+        let other = PublicKey::from(KeyData::from(certified(6, 1_000).0.public));
+        assert!(check(&reply(&certificate), &other, &wish()).is_err());
+        let elsewhere = Wish { login: "root".parse().unwrap(), ..wish() };
+        assert!(check(&reply(&certificate), &ours, &elsewhere).is_err());
+    }
+
+    #[test]
+    fn a_certificate_serves_again_while_a_minute_and_a_third_of_its_life_are_left() {
+        let at = |secs| lasts(&certified(5, 900).1, Timestamp::from_secs(secs));
+        assert!(at(599));
+        assert!(!at(600), "a third is left");
+        assert!(!at(2_000));
+        let short = |secs| lasts(&certified(5, 100).1, Timestamp::from_secs(secs));
+        assert!(short(39));
+        assert!(!short(40), "a minute is left");
+    }
+
+    #[test]
+    fn a_certificate_whose_key_nobody_has_does_not_serve_again() {
+        let (_guard, home) = fresh();
+        let (pair, certificate) = certified(5, 10_000);
+        let identity =
+            IdentityFile::of(&home.identity_dir(), &wish().login, &"db1".parse().unwrap());
+        identity.put(&certificate, None).unwrap();
+        assert!(reusable(&home, &wish(), Timestamp::from_secs(1)).unwrap().is_none());
+        identity.put(&certificate, Some(&PrivateKey::from(pair))).unwrap();
+        assert_eq!(reusable(&home, &wish(), Timestamp::from_secs(1)).unwrap(), Some(identity));
+    }
+}

@@ -1,0 +1,216 @@
+//! The key that a person logs in with: a file, or a key that only the ssh-agent holds.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
+use wire::login;
+
+use crate::exit::Fault;
+use crate::prompt;
+use crate::ssh_agent::SshAgent;
+
+/// A key that can sign, and where its private half is.
+#[derive(Debug)]
+pub(crate) struct LoginKey {
+    public: PublicKey,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Agent,
+    File(PathBuf),
+}
+
+impl LoginKey {
+    /// The keys to try, best first: the one at `chosen`, else those in the agent, then the usual files.
+    pub(crate) fn candidates(
+        chosen: Option<&Path>,
+        agent: Option<&mut SshAgent>,
+    ) -> Result<Vec<Self>> {
+        let held = agent.map(SshAgent::keys).transpose()?.unwrap_or_default();
+        let Some(chosen) = chosen else { return Self::usual(held) };
+        let public = public_half(chosen)?;
+        let place = if held.iter().any(|key| key.key_data() == public.key_data()) {
+            Place::Agent
+        } else {
+            Place::File(private_path(chosen))
+        };
+        Ok(vec![Self { public, place }])
+    }
+
+    fn usual(held: Vec<PublicKey>) -> Result<Vec<Self>> {
+        let mut keys: Vec<Self> =
+            held.into_iter().map(|public| Self { public, place: Place::Agent }).collect();
+        let dir = crate::home::user_home()?.join(".ssh");
+        for path in USUAL_FILES.iter().map(|name| dir.join(name)).filter(|path| path.exists()) {
+            let Ok(public) = public_half(&path) else { continue };
+            if !keys.iter().any(|key| key.public.key_data() == public.key_data()) {
+                keys.push(Self { public, place: Place::File(path) });
+            }
+        }
+        if keys.is_empty() {
+            let sentence = "there is no key to log in with: your ssh-agent holds none and ~/.ssh has none of the \
+                            usual ones; name one with --key PATH";
+            return Err(Fault::Config(sentence.into()).into());
+        }
+        keys.truncate(MAX_CANDIDATES);
+        Ok(keys)
+    }
+
+    /// What to call it before people.
+    pub(crate) fn describe(&self) -> String {
+        let fingerprint = self.public.fingerprint(HashAlg::Sha256);
+        match &self.place {
+            Place::Agent => format!("{fingerprint} (in your ssh-agent)"),
+            Place::File(path) => format!("{fingerprint} ({})", path.display()),
+        }
+    }
+
+    /// Signs a login: an armoured SSHSIG over `message`.
+    pub(crate) fn sign(&self, message: &str, agent: Option<&mut SshAgent>) -> Result<String> {
+        let signature = match &self.place {
+            Place::Agent => agent.context("the ssh-agent is gone")?.sign(
+                self.public.key_data(),
+                login::NAMESPACE,
+                message.as_bytes(),
+            )?,
+            Place::File(path) => sign_by_file(path, message)?,
+        };
+        signature.to_pem(LineEnding::LF).context("cannot write the signature")
+    }
+}
+
+fn sign_by_file(path: &Path, message: &str) -> Result<SshSig> {
+    let shown = path.display();
+    let key = PrivateKey::read_openssh_file(path).with_context(|| {
+        format!("cannot read the private key {shown}; is it in OpenSSH's form, or only in an ssh-agent that is not running?")
+    })?;
+    let key = if key.is_encrypted() { unlock(&key, path)? } else { key };
+    key.sign(login::NAMESPACE, HashAlg::Sha512, message.as_bytes()).with_context(|| {
+        format!("cannot sign with {shown}, a key of kind {}; put it into your ssh-agent (ssh-add {shown})", key.algorithm())
+    })
+}
+
+fn unlock(key: &PrivateKey, path: &Path) -> Result<PrivateKey> {
+    let shown = path.display();
+    for _ in 0..PASSPHRASE_TRIES {
+        let answer = prompt::passphrase(&format!("Passphrase for {shown}: "))?;
+        let Some(passphrase) = answer else {
+            return Err(anyhow!(
+                "{shown} needs a passphrase and there is no terminal to ask on; run: ssh-add {shown}"
+            ));
+        };
+        if let Ok(key) = key.decrypt(passphrase.as_bytes()) {
+            return Ok(key);
+        }
+    }
+    Err(anyhow!("that is not the passphrase of {shown}"))
+}
+
+/// The public half of the key at `path`, which is either half's file.
+fn public_half(path: &Path) -> Result<PublicKey> {
+    let private = PrivateKey::read_openssh_file(path).map(|key| key.public_key().clone());
+    let beside = || PublicKey::read_openssh_file(public_path(path));
+    let key = private
+        .or_else(|_not_private| PublicKey::read_openssh_file(path))
+        .or_else(|_neither| beside());
+    key.map_err(|error| {
+        Fault::Config(format!(
+            "{} is no SSH key that can be read ({error}); name another with --key",
+            path.display()
+        ))
+        .into()
+    })
+}
+
+fn public_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pub");
+    PathBuf::from(name)
+}
+
+fn private_path(path: &Path) -> PathBuf {
+    if path.extension().is_some_and(|extension| extension == "pub") {
+        path.with_extension("")
+    } else {
+        path.to_owned()
+    }
+}
+
+/// ssh's own usual names (`ssh(1)`, `-i`).
+const USUAL_FILES: [&str; 5] = ["id_ed25519", "id_ecdsa", "id_ed25519_sk", "id_ecdsa_sk", "id_rsa"];
+/// Each candidate costs the authority a challenge; more than sshd's own `MaxAuthTries` would look like guessing.
+const MAX_CANDIDATES: usize = 6;
+const PASSPHRASE_TRIES: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ssh_agent::tests::RealAgent;
+    use std::process::Command;
+
+    fn keygen(path: &Path, passphrase: &str) -> PublicKey {
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", passphrase, "-f"])
+            .arg(path)
+            .status();
+        assert!(made.unwrap().success());
+        PublicKey::read_openssh_file(public_path(path)).unwrap()
+    }
+
+    fn verifies(key: &PublicKey, pem: &str) -> bool {
+        let signature: SshSig = pem.parse().unwrap();
+        key.verify(login::NAMESPACE, b"message", &signature).is_ok()
+    }
+
+    #[test]
+    fn a_key_file_signs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let public = keygen(&path, "");
+        for named in [path.clone(), public_path(&path)] {
+            let keys = LoginKey::candidates(Some(&named), None).unwrap();
+            assert!(verifies(&public, &keys[0].sign("message", None).unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_key_that_only_the_agent_holds_signs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let public = keygen(&path, "");
+        let agent = RealAgent::start();
+        let mut connection = agent.connect();
+        let added = Command::new("ssh-add")
+            .arg("-q")
+            .arg(&path)
+            .env("SSH_AUTH_SOCK", agent.path())
+            .status();
+        assert!(added.unwrap().success());
+        std::fs::remove_file(&path).unwrap();
+        for named in [path.clone(), public_path(&path)] {
+            let keys = LoginKey::candidates(Some(&named), Some(&mut connection)).unwrap();
+            assert!(verifies(&public, &keys[0].sign("message", Some(&mut connection)).unwrap()));
+        }
+    }
+
+    #[test]
+    fn an_encrypted_key_tells_its_public_half_without_a_passphrase() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let public = keygen(&path, "correct horse");
+        let keys = LoginKey::candidates(Some(&path), None).unwrap();
+        assert_eq!(keys[0].public.key_data(), public.key_data());
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        std::fs::write(&path, "not a key").unwrap();
+        let error = LoginKey::candidates(Some(&path), None).unwrap_err();
+        assert!(error.to_string().contains("notes.txt is no SSH key"), "{error}");
+    }
+}

@@ -1,0 +1,341 @@
+//! The person's ssh-agent: list, sign, and add a key that leaves by itself.
+//!
+//! Source: draft-ietf-sshm-ssh-agent, and `PROTOCOL.certkeys` for the form of a certificate's private key. One message
+//! each way; a reply is at most [`MAX_REPLY`] bytes.
+
+use std::fmt;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ssh_encoding::{Decode as _, Encode as _, Reader as _};
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::public::KeyData;
+use ssh_key::{Certificate, HashAlg, PublicKey, Signature, SshSig};
+use zeroize::Zeroizing;
+
+/// A connection to an ssh-agent.
+pub(crate) struct SshAgent {
+    stream: UnixStream,
+}
+
+/// Why an agent did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AgentError {
+    /// The socket does not answer.
+    #[error("the ssh-agent at {} does not answer", path.display())]
+    Connect {
+        /// `SSH_AUTH_SOCK`.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The conversation broke off.
+    #[error("the conversation with the ssh-agent broke off")]
+    Conversation(#[from] std::io::Error),
+    /// A message cannot be written or read.
+    #[error("the ssh-agent's message cannot be understood")]
+    Form(#[from] ssh_encoding::Error),
+    /// A key or signature cannot be written or read.
+    #[error("the ssh-agent's key or signature cannot be understood")]
+    Key(#[from] ssh_key::Error),
+    /// The agent said no.
+    #[error("the ssh-agent refused {0}")]
+    Refused(&'static str),
+    /// The agent said yes and did not do it.
+    #[error("the ssh-agent said it took the certificate, but does not list it")]
+    NotListed,
+    /// Too long for the protocol.
+    #[error("a message of {0} bytes is longer than the {MAX_REPLY} that are allowed")]
+    Length(usize),
+}
+
+impl SshAgent {
+    /// The agent that `SSH_AUTH_SOCK` names; none when it names none.
+    pub(crate) fn of_environment() -> Result<Option<Self>, AgentError> {
+        match std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()) {
+            Some(path) => Self::at(PathBuf::from(path)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The agent that listens at `path`.
+    pub(crate) fn at(path: PathBuf) -> Result<Self, AgentError> {
+        let stream = match UnixStream::connect(&path) {
+            Ok(stream) => stream,
+            Err(source) => return Err(AgentError::Connect { path, source }),
+        };
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream })
+    }
+
+    /// The public keys and certificates that it holds, each as the bytes it goes by.
+    pub(crate) fn list(&mut self) -> Result<Vec<Vec<u8>>, AgentError> {
+        let reply = self.ask(&[REQUEST_IDENTITIES], "to list its keys")?;
+        let mut body = expect(&reply, IDENTITIES_ANSWER, "to list its keys")?;
+        let count = u32::decode(&mut body)?;
+        let mut blobs = Vec::new();
+        for _ in 0..count {
+            blobs.push(Vec::<u8>::decode(&mut body)?);
+            body.drain_prefixed()?;
+        }
+        Ok(blobs)
+    }
+
+    /// The public keys that it holds, certificates and unknown kinds left out.
+    pub(crate) fn keys(&mut self) -> Result<Vec<PublicKey>, AgentError> {
+        let blobs = self.list()?;
+        let known = blobs.iter().filter_map(|blob| PublicKey::from_bytes(blob).ok());
+        Ok(known.filter(|key| !key.key_data().is_certificate()).collect())
+    }
+
+    /// Whether it holds exactly this certificate.
+    pub(crate) fn holds(&mut self, certificate: &Certificate) -> Result<bool, AgentError> {
+        let wanted = certificate.to_bytes()?;
+        Ok(self.list()?.contains(&wanted))
+    }
+
+    /// Signs `message` with `key`, which it holds, as `ssh-keygen -Y sign` would.
+    pub(crate) fn sign(
+        &mut self,
+        key: &KeyData,
+        namespace: &str,
+        message: &[u8],
+    ) -> Result<SshSig, AgentError> {
+        let mut request = vec![SIGN_REQUEST];
+        encode_key(key)?.encode(&mut request)?;
+        SshSig::signed_data(namespace, HashAlg::Sha512, message)?.encode(&mut request)?;
+        let flags = if key.is_rsa() { RSA_SHA2_512 } else { 0 };
+        flags.encode(&mut request)?;
+        let reply = self.ask(&request, "to sign")?;
+        let mut body = expect(&reply, SIGN_RESPONSE, "to sign")?;
+        let signature = Signature::try_from(Vec::<u8>::decode(&mut body)?.as_slice())?;
+        Ok(SshSig::new(key.clone(), namespace, HashAlg::Sha512, signature)?)
+    }
+
+    /// Adds `pair` with its `certificate`, to be forgotten by the agent after `lifetime_secs`; then looks whether it is there.
+    pub(crate) fn add(
+        &mut self,
+        pair: &Ed25519Keypair,
+        certificate: &Certificate,
+        comment: &str,
+        lifetime_secs: u32,
+    ) -> Result<(), AgentError> {
+        let mut request = Zeroizing::new(vec![ADD_ID_CONSTRAINED]);
+        let private = Zeroizing::new(pair.to_bytes());
+        "ssh-ed25519-cert-v01@openssh.com".encode(&mut *request)?;
+        certificate.to_bytes()?.encode(&mut *request)?;
+        pair.public.as_ref().as_slice().encode(&mut *request)?;
+        private.as_slice().encode(&mut *request)?;
+        comment.encode(&mut *request)?;
+        CONSTRAIN_LIFETIME.encode(&mut *request)?;
+        lifetime_secs.encode(&mut *request)?;
+        let reply = self.ask(&request, "to take the certificate for a limited time")?;
+        expect(&reply, SUCCESS, "to take the certificate for a limited time")?;
+        // Agents are known to answer yes and keep nothing, so the answer alone is not believed.
+        if self.holds(certificate)? { Ok(()) } else { Err(AgentError::NotListed) }
+    }
+
+    fn ask(&mut self, request: &[u8], what: &'static str) -> Result<Vec<u8>, AgentError> {
+        let length =
+            u32::try_from(request.len()).map_err(|_too_long| AgentError::Length(request.len()))?;
+        let mut message = Zeroizing::new(Vec::with_capacity(request.len().saturating_add(4)));
+        message.extend_from_slice(&length.to_be_bytes());
+        message.extend_from_slice(request);
+        self.stream.write_all(&message)?;
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if length > MAX_REPLY {
+            return Err(AgentError::Length(length));
+        }
+        let mut reply = vec![0; length];
+        self.stream.read_exact(&mut reply)?;
+        if reply.is_empty() { Err(AgentError::Refused(what)) } else { Ok(reply) }
+    }
+}
+
+impl fmt::Debug for SshAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SshAgent")
+    }
+}
+
+fn expect<'a>(reply: &'a [u8], kind: u8, what: &'static str) -> Result<&'a [u8], AgentError> {
+    match reply.split_first() {
+        Some((first, body)) if *first == kind => Ok(body),
+        _ => Err(AgentError::Refused(what)),
+    }
+}
+
+fn encode_key(key: &KeyData) -> Result<Vec<u8>, AgentError> {
+    Ok(PublicKey::from(key.clone()).to_bytes()?)
+}
+
+const SUCCESS: u8 = 6;
+const REQUEST_IDENTITIES: u8 = 11;
+const IDENTITIES_ANSWER: u8 = 12;
+const SIGN_REQUEST: u8 = 13;
+const SIGN_RESPONSE: u8 = 14;
+const ADD_ID_CONSTRAINED: u8 = 25;
+const CONSTRAIN_LIFETIME: u8 = 1;
+/// Else an agent signs with SHA-1.
+const RSA_SHA2_512: u32 = 4;
+/// The limit that OpenSSH's own agent keeps.
+const MAX_REPLY: usize = 256 * 1024;
+/// A person may have to touch a key or answer a dialogue.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use ssh_key::PrivateKey;
+    use ssh_key::certificate::{Builder, CertType};
+    use std::process::{Child, Command, Stdio};
+
+    /// A real ssh-agent that ends with its guard.
+    pub(crate) struct RealAgent {
+        child: Child,
+        dir: tempfile::TempDir,
+    }
+
+    impl RealAgent {
+        pub(crate) fn start() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let child = Command::new("ssh-agent")
+                .arg("-D")
+                .arg("-a")
+                .arg(dir.path().join("agent"))
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            Self { child, dir }
+        }
+
+        pub(crate) fn path(&self) -> PathBuf {
+            self.dir.path().join("agent")
+        }
+
+        pub(crate) fn connect(&self) -> SshAgent {
+            eventually(|| SshAgent::at(self.path()).ok())
+        }
+
+        fn ssh_add(&self, arguments: &[&str]) -> String {
+            let output =
+                Command::new("ssh-add").args(arguments).env("SSH_AUTH_SOCK", self.path()).output();
+            String::from_utf8(output.unwrap().stdout).unwrap()
+        }
+    }
+
+    impl Drop for RealAgent {
+        fn drop(&mut self) {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+
+    fn eventually<T>(mut ready: impl FnMut() -> Option<T>) -> T {
+        let (_silent, never) = std::sync::mpsc::channel::<()>();
+        for _ in 0..500 {
+            if let Some(value) = ready() {
+                return value;
+            }
+            assert!(never.recv_timeout(Duration::from_millis(20)).is_err());
+        }
+        panic!("not within ten seconds");
+    }
+
+    /// A key and a certificate for it that ends at `until`.
+    pub(crate) fn certified(seed: u8, until: u64) -> (Ed25519Keypair, Certificate) {
+        let pair = Ed25519Keypair::from_seed(&[seed; 32]);
+        let mut builder = Builder::new([1; 16], KeyData::from(pair.public), 0, until).unwrap();
+        builder.serial(7).unwrap().key_id("ana@example.com/g1/7").unwrap();
+        builder.cert_type(CertType::User).unwrap();
+        builder.valid_principal("app@db1").unwrap();
+        let authority = PrivateKey::from(Ed25519Keypair::from_seed(&[200; 32]));
+        let certificate = builder.sign(&authority).unwrap();
+        (pair, certificate)
+    }
+
+    #[test]
+    fn a_certificate_is_taken_listed_and_forgotten_after_its_lifetime() {
+        let agent = RealAgent::start();
+        let mut connection = agent.connect();
+        let (pair, certificate) = certified(5, u64::MAX);
+        connection.add(&pair, &certificate, "curfew app@db1", 1).unwrap();
+        assert!(agent.ssh_add(&["-l"]).contains("curfew app@db1 (ED25519-CERT)"));
+        assert!(agent.ssh_add(&["-L"]).starts_with("ssh-ed25519-cert-v01@openssh.com "));
+        eventually(|| (!connection.holds(&certificate).unwrap()).then_some(()));
+        assert_eq!(agent.ssh_add(&["-L"]), "The agent has no identities.\n");
+    }
+
+    #[test]
+    fn a_signature_by_the_agent_verifies_as_one_by_ssh_keygen_would() {
+        let agent = RealAgent::start();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        for (kind, bits) in [("ed25519", "256"), ("ecdsa", "256"), ("rsa", "2048")] {
+            let key = path.with_extension(kind);
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-N", "", "-t", kind, "-b", bits, "-f"])
+                .arg(&key)
+                .status();
+            assert!(made.unwrap().success());
+            agent.connect();
+            agent.ssh_add(&["-q", key.to_str().unwrap()]);
+            let public =
+                PublicKey::read_openssh_file(key.with_extension(format!("{kind}.pub"))).unwrap();
+            let mut connection = agent.connect();
+            assert!(
+                connection.keys().unwrap().iter().any(|held| held.key_data() == public.key_data())
+            );
+            let signature =
+                connection.sign(public.key_data(), "login@curfew.internal", b"hello").unwrap();
+            let signature = signature.to_pem(ssh_key::LineEnding::LF).unwrap();
+            assert!(ssh_keygen_believes(dir.path(), &public, &signature), "{kind}");
+        }
+    }
+
+    fn ssh_keygen_believes(dir: &std::path::Path, key: &PublicKey, signature: &str) -> bool {
+        let (signers, sealed) = (dir.join("signers"), dir.join("sealed"));
+        std::fs::write(&signers, format!("ana {}", key.to_openssh().unwrap())).unwrap();
+        std::fs::write(&sealed, signature).unwrap();
+        let mut child = Command::new("ssh-keygen")
+            .args(["-Y", "verify", "-n", "login@curfew.internal", "-I", "ana", "-f"])
+            .arg(signers)
+            .arg("-s")
+            .arg(sealed)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"hello").unwrap();
+        child.wait().unwrap().success()
+    }
+
+    #[test]
+    fn a_key_that_the_agent_does_not_hold_is_refused() {
+        let agent = RealAgent::start();
+        let (pair, _) = certified(5, u64::MAX);
+        let error = agent.connect().sign(&KeyData::from(pair.public), "n", b"m").unwrap_err();
+        assert_eq!(error.to_string(), "the ssh-agent refused to sign");
+    }
+
+    #[test]
+    fn an_agent_that_answers_with_a_giant_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let liar = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 5];
+            stream.read_exact(&mut request).unwrap();
+            stream.write_all(&u32::MAX.to_be_bytes()).unwrap();
+        });
+        let error = SshAgent::at(path).unwrap().list().unwrap_err();
+        assert!(matches!(error, AgentError::Length(_)), "{error}");
+        liar.join().unwrap();
+    }
+}

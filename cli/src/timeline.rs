@@ -1,0 +1,335 @@
+//! What happened in a session, line by line, from its records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wire::api::Ended;
+use wire::octets::Octets;
+use wire::record::{EndReason, Event, Exec, ExitStatus, Loss, Record, SessionEnded};
+use wire::time::Uptime;
+
+use crate::duration::{rough, took};
+use crate::render::{Tone, count, plain};
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Since the session's first record.
+    pub(crate) offset: Duration,
+    /// What kind of thing it was.
+    pub(crate) what: &'static str,
+    /// What exactly, safe for a terminal.
+    pub(crate) text: String,
+    /// How it looks.
+    pub(crate) tone: Tone,
+}
+
+/// The session's lines, in the order of its records.
+pub(crate) fn lines(records: &[Record]) -> Vec<Line> {
+    let start = records.first().map_or(Uptime::from_nanos(0), |record| record.uptime);
+    let fates = fates(records);
+    let mut lines = Vec::new();
+    for record in records {
+        if let Some((what, text, tone)) = describe(record, &fates) {
+            lines.push(Line { offset: record.uptime.since(start), what, text, tone });
+        }
+    }
+    lines
+}
+
+/// How a session ended, in a sentence: `locked by order 4: left the company; 7 processes killed, 0 survivors, 41 ms`.
+pub(crate) fn ending(ended: &Ended) -> String {
+    let whole = SessionEnded {
+        reason: ended.reason.clone(),
+        killed: ended.killed,
+        survivors: ended.survivors,
+        took_micros: ended.took_micros,
+    };
+    end_sentence(&whole)
+}
+
+/// Why a session ended, in few words.
+pub(crate) fn reason(reason: &EndReason) -> String {
+    match reason {
+        EndReason::Left => "left".to_owned(),
+        EndReason::GrantEnded => "the grant's time was over".to_owned(),
+        EndReason::Locked { order, reason } => {
+            format!("locked by order {order}: {}", plain(reason))
+        }
+    }
+}
+
+/// What became of a started program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    /// It ended.
+    Ended(ExitStatus, Duration),
+    /// Its process started another program in its place.
+    Replaced,
+}
+
+/// The fate of each exec, by the place of its record: the next exec or exit of the same process. Pids come back, so
+/// only what follows counts.
+fn fates(records: &[Record]) -> BTreeMap<u64, Fate> {
+    let mut running: BTreeMap<i32, (u64, Uptime)> = BTreeMap::new();
+    let mut fates = BTreeMap::new();
+    for record in records {
+        match &record.event {
+            Event::Exec(exec) => {
+                let here = (record.number.number(), record.uptime);
+                if let Some((before, _)) = running.insert(exec.pid, here) {
+                    fates.insert(before, Fate::Replaced);
+                }
+            }
+            Event::Exit(exit) => {
+                if let Some((before, since)) = running.remove(&exit.pid) {
+                    fates.insert(before, Fate::Ended(exit.status, record.uptime.since(since)));
+                }
+            }
+            _ => {}
+        }
+    }
+    fates
+}
+
+fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static str, String, Tone)> {
+    Some(match &record.event {
+        Event::Exec(exec) => {
+            let fate = fates.get(&record.number.number());
+            ("exec", exec_text(exec, fate), exec_tone(fate))
+        }
+        Event::SessionBegan(began) => (
+            "began",
+            format!("{} from {}", began.subject.login, plain(&began.remote)),
+            Tone::Strong,
+        ),
+        Event::Warned { message, terminals } => {
+            let seen = count(u64::from(*terminals), "terminal");
+            ("warned", format!("\"{}\" on {seen}", plain(message)), Tone::Warning)
+        }
+        Event::Ending { reason: why } => ("ending", reason(why), Tone::Warning),
+        Event::SessionEnded(ended) => ("ended", end_sentence(ended), end_tone(ended.survivors)),
+        Event::Loss(loss) => ("LOST", loss_text(loss), Tone::Bad),
+        Event::AgentStarted(started) => {
+            let adopted = count(u64::from(started.adopted), "session");
+            (
+                "agent",
+                format!(
+                    "curfew-agent {} started again, {adopted} adopted",
+                    plain(&started.agent_version)
+                ),
+                Tone::Warning,
+            )
+        }
+        Event::Refused(refused) => ("refused", plain(&refused.reason), Tone::Warning),
+        Event::Outside(outside) => (
+            "outside",
+            format!("a login from {} that is not ours", plain(&outside.remote)),
+            Tone::Warning,
+        ),
+        // Told with the exec it belongs to; one of a process that never started a program says nothing.
+        Event::Exit(_) => return None,
+    })
+}
+
+fn exec_text(exec: &Exec, fate: Option<&Fate>) -> String {
+    let mut text = command(exec);
+    if exec.cut > 0 {
+        text.push_str(&format!(" … ({} cut)", count(exec.cut, "byte")));
+    }
+    let mut notes = vec![format!("pid {}", exec.pid)];
+    if let Some(terminal) = &exec.terminal {
+        notes.push(plain(terminal));
+    }
+    notes.push(if exec.euid == exec.uid {
+        format!("uid {}", exec.uid)
+    } else {
+        format!("uid {} as {}", exec.uid, exec.euid)
+    });
+    if is_other_file(exec) {
+        notes.push(format!("file {}", exec.path.display()));
+    }
+    if exec.nameless {
+        notes.push("the file has no name".to_owned());
+    }
+    format!("{text}  [{}]{}", notes.join(", "), fate_text(fate))
+}
+
+/// The arguments as one line; a space inside one is visible as such.
+fn command(exec: &Exec) -> String {
+    let word = |octets: &Octets| {
+        let text = octets.display();
+        let needs_quotes =
+            text.is_empty() || text.contains(char::is_whitespace) || text.contains('\\');
+        if needs_quotes { format!("\"{text}\"") } else { text }
+    };
+    match exec.arguments.as_slice() {
+        [] => exec.path.display(),
+        arguments => arguments.iter().map(word).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// Whether the file is not the one that the first argument names, which is how programs disguise themselves.
+fn is_other_file(exec: &Exec) -> bool {
+    let named = exec.arguments.first().map(|name| base(name.as_bytes()));
+    let named = named.map(|name| name.strip_prefix(b"-").unwrap_or(name));
+    named.is_some_and(|name| name != base(exec.path.as_bytes()))
+}
+
+fn base(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+fn fate_text(fate: Option<&Fate>) -> String {
+    match fate {
+        None => "  → no end recorded".to_owned(),
+        Some(Fate::Replaced) => "  → became the next".to_owned(),
+        Some(Fate::Ended(status, after)) => {
+            let how = match status {
+                ExitStatus::Code(code) => format!("exit {code}"),
+                ExitStatus::Signal(signal) => format!("signal {signal}"),
+            };
+            let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+            let span = if after.as_secs() < 60 { took(micros) } else { rough(*after) };
+            format!("  → {how} after {span}")
+        }
+    }
+}
+
+const fn exec_tone(fate: Option<&Fate>) -> Tone {
+    match fate {
+        Some(Fate::Ended(ExitStatus::Code(0), _) | Fate::Replaced) => Tone::Plain,
+        Some(Fate::Ended(..)) => Tone::Warning,
+        None => Tone::Plain,
+    }
+}
+
+fn end_sentence(ended: &SessionEnded) -> String {
+    let why = reason(&ended.reason);
+    if ended.reason == EndReason::Left && ended.killed == 0 && ended.survivors == 0 {
+        return why;
+    }
+    format!(
+        "{why}; {} killed, {}, {}",
+        count(ended.killed.into(), "process"),
+        count(ended.survivors.into(), "survivor"),
+        took(ended.took_micros)
+    )
+}
+
+const fn end_tone(survivors: u32) -> Tone {
+    if survivors == 0 { Tone::Strong } else { Tone::Bad }
+}
+
+fn loss_text(loss: &Loss) -> String {
+    format!("{} lost after number {}", count(loss.missing, "event"), loss.after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::identifier::{OrderNumber, RecordNumber};
+    use wire::record::Exit;
+    use wire::time::Timestamp;
+
+    fn record(number: u64, event: Event) -> Record {
+        Record {
+            number: RecordNumber::try_new(number).unwrap(),
+            at: Timestamp::from_secs(number),
+            uptime: Uptime::from_nanos(0).after(Duration::from_secs(number)),
+            session: None,
+            event,
+        }
+    }
+
+    fn exec(pid: i32, arguments: &[&str]) -> Event {
+        Event::Exec(Exec {
+            sequence: 1,
+            pid,
+            parent: 1,
+            uid: 1000,
+            euid: 1000,
+            path: Octets::new("/usr/bin/tool"),
+            arguments: arguments.iter().map(|text| Octets::new(*text)).collect(),
+            cut: 0,
+            terminal: Some("pts0".into()),
+            nameless: false,
+        })
+    }
+
+    fn exit(pid: i32, code: u8) -> Event {
+        Event::Exit(Exit { sequence: 2, pid, status: ExitStatus::Code(code) })
+    }
+
+    fn texts(records: &[Record]) -> Vec<String> {
+        lines(records).into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn an_exit_belongs_to_the_last_exec_of_its_process() {
+        let records = [
+            record(1, exec(50, &["tool", "first"])),
+            record(2, exec(50, &["tool", "second"])),
+            record(3, exit(50, 3)),
+            record(4, exit(51, 0)),
+            record(5, exec(50, &["tool", "third"])),
+        ];
+        assert_eq!(
+            texts(&records),
+            [
+                "tool first  [pid 50, pts0, uid 1000]  → became the next",
+                "tool second  [pid 50, pts0, uid 1000]  → exit 3 after 1.0 s",
+                "tool third  [pid 50, pts0, uid 1000]  → no end recorded",
+            ]
+        );
+        assert_eq!(lines(&records)[1].offset, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn arguments_cannot_drive_the_terminal_or_pass_for_several() {
+        let records = [record(1, exec(50, &["tool", "a b", "", "\u{1b}[2J\n", "\u{202e}x"]))];
+        let text = &texts(&records)[0];
+        assert!(
+            text.starts_with("tool \"a b\" \"\" \"\\u{1b}[2J\\n\" \"\\u{202e}x\"  ["),
+            "{text}"
+        );
+        assert!(!text.chars().any(char::is_control));
+    }
+
+    #[test]
+    fn a_program_under_a_false_name_shows_its_file() {
+        let records = [record(1, exec(50, &["innocent"])), record(2, exec(51, &["-tool"]))];
+        let texts = texts(&records);
+        assert!(texts[0].contains("file /usr/bin/tool"), "{texts:?}");
+        assert!(!texts[1].contains("file"), "a login shell's name is no disguise: {texts:?}");
+    }
+
+    #[test]
+    fn an_end_by_a_lock_says_by_what_and_how_thoroughly() {
+        let ended = Ended {
+            at: Timestamp::from_secs(9),
+            reason: EndReason::Locked {
+                order: OrderNumber::try_new(4).unwrap(),
+                reason: "left the company".into(),
+            },
+            killed: 7,
+            survivors: 0,
+            took_micros: 41_000,
+        };
+        assert_eq!(
+            ending(&ended),
+            "locked by order 4: left the company; 7 processes killed, 0 survivors, 41 ms"
+        );
+        let left = Ended { reason: EndReason::Left, killed: 0, ..ended };
+        assert_eq!(ending(&left), "left");
+    }
+
+    #[test]
+    fn a_loss_is_loud() {
+        let line = &lines(&[record(1, Event::Loss(Loss { after: 12, missing: 3 }))])[0];
+        assert_eq!(
+            (line.what, line.text.as_str(), line.tone),
+            ("LOST", "3 events lost after number 12", Tone::Bad)
+        );
+    }
+}
