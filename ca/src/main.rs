@@ -1,2 +1,29 @@
-//! Placeholder.
-fn main() {}
+//! The authority's program: arguments, then one command, then an exit code.
+
+use std::process::ExitCode;
+
+mod access;
+mod admin;
+mod args;
+mod authority;
+mod certificate;
+mod challenge;
+mod clock;
+mod command;
+mod config;
+mod exit;
+mod fleet;
+mod http;
+mod key;
+mod ledger;
+mod random;
+mod role;
+mod serve;
+mod signer;
+mod tls;
+mod watch;
+mod x509;
+
+fn main() -> ExitCode {
+    args::run()
+}

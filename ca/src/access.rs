@@ -1,0 +1,512 @@
+//! Who may have a certificate for what, decided from facts alone: no I/O, no clock, no randomness.
+//!
+//! A [`Permit`] cannot be made anywhere else, cannot be copied, and is taken by the ledger by value. A "no" is a value
+//! too, and is recorded like a "yes".
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ssh_key::PublicKey;
+use wire::identifier::{
+    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RoleName,
+};
+use wire::lock::{Lock, Target};
+use wire::time::Timestamp;
+
+use crate::role::{Ability, MIN_GRANT, Role, Roles};
+
+/// What is asked for, each part checked for its form.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    /// Who asks.
+    pub(crate) identity: Identity,
+    /// The key to certify.
+    pub(crate) key: PublicKey,
+    /// The host, by its name or an address.
+    pub(crate) host: Address,
+    /// The account.
+    pub(crate) login: Login,
+    /// The role; the only one that fits, when absent.
+    pub(crate) role: Option<RoleName>,
+    /// The grant's length; the role's default, when absent.
+    pub(crate) duration: Option<Duration>,
+    /// Why.
+    pub(crate) reason: Option<String>,
+}
+
+/// What the ledger knows that bears on an ask, as of one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    /// Counts the changes that can turn a yes into a no; the ledger refuses a permit from before the newest.
+    pub(crate) epoch: u64,
+    /// Whether the identity exists, and whether it is active.
+    pub(crate) standing: Standing,
+    /// The host, when there is one of that name or address.
+    pub(crate) host: Option<Host>,
+    /// Every lock in force.
+    pub(crate) locks: Vec<Lock>,
+    /// The identity's grants on that host that have not ended.
+    pub(crate) grants: Vec<Grant>,
+}
+
+/// How an identity stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Standing {
+    /// There is none of that name.
+    #[default]
+    Unknown,
+    /// It may have access.
+    Active,
+    /// It may have none.
+    Disabled,
+}
+
+/// A host, as far as access goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// Its name.
+    pub(crate) name: HostName,
+    /// Its labels.
+    pub(crate) labels: BTreeSet<Label>,
+}
+
+/// A grant that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// Its number.
+    pub(crate) id: GrantId,
+    /// Its role.
+    pub(crate) role: RoleName,
+    /// Its end.
+    pub(crate) until: Timestamp,
+}
+
+/// What holds for every decision.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules<'a> {
+    /// The roles in force.
+    pub(crate) roles: &'a Roles,
+    /// How long a certificate opens anything.
+    pub(crate) lifetime: Duration,
+    /// How long before now its window begins.
+    pub(crate) backdate: Duration,
+}
+
+/// Yes: what may be certified. Only [`decide`] makes one.
+#[derive(Debug)]
+#[must_use = "a permit opens nothing until it is recorded"]
+pub(crate) struct Permit {
+    ask: Ask,
+    host: HostName,
+    role: RoleName,
+    abilities: BTreeSet<Ability>,
+    plan: Plan,
+    valid_after: Timestamp,
+    valid_before: Timestamp,
+    epoch: u64,
+}
+
+/// Under which grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// One that is under way.
+    Reuse(GrantId, Timestamp),
+    /// A new one, until then.
+    Begin(Timestamp),
+}
+
+impl Plan {
+    /// The grant's end.
+    pub(crate) const fn until(self) -> Timestamp {
+        match self {
+            Self::Reuse(_, until) | Self::Begin(until) => until,
+        }
+    }
+}
+
+/// No, and why; each reason is a sentence for the person who asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[must_use = "a denial is recorded too"]
+pub(crate) enum Denial {
+    /// The identity is unknown or disabled.
+    #[error("{0} has no access here: the identity is unknown or disabled")]
+    Standing(Identity),
+    /// Nothing opens it; the same for a host that does not exist, so that nobody learns which do.
+    #[error("no role lets {identity} be {login} on {host}")]
+    NoRole {
+        /// Who asked.
+        identity: Identity,
+        /// For which account.
+        login: Login,
+        /// Where.
+        host: Address,
+    },
+    /// The role that was named does not open it.
+    #[error("role {role} does not let {identity} be {login} on {host}")]
+    NotThisRole {
+        /// The role.
+        role: RoleName,
+        /// Who asked.
+        identity: Identity,
+        /// For which account.
+        login: Login,
+        /// Where.
+        host: Address,
+    },
+    /// Several roles open it.
+    #[error("several roles let you do that; choose one: {0}")]
+    Ambiguous(String),
+    /// A lock is on it.
+    #[error("{target} is locked: {reason}")]
+    Locked {
+        /// What is locked.
+        target: Target,
+        /// Why.
+        reason: String,
+    },
+    /// The asked length is less than a certificate can say.
+    #[error("a grant lasts at least 1 second")]
+    TooShort,
+}
+
+/// Decides. A request can narrow what a role allows and can never widen it; what is not allowed is denied.
+pub(crate) fn decide(
+    ask: Ask,
+    facts: &Facts,
+    rules: &Rules<'_>,
+    now: Timestamp,
+) -> Result<Permit, Denial> {
+    if facts.standing != Standing::Active {
+        return Err(Denial::Standing(ask.identity));
+    }
+    let (host, role_name, role) = choose(&ask, facts, rules.roles)?;
+    let plan = plan(&ask, facts, (role_name, role), now)?;
+    refuse_locked(&ask, host, role_name, (facts, now))?;
+    let valid_before = now.after(rules.lifetime).min(plan.until());
+    Ok(Permit {
+        host: host.name.clone(),
+        role: role_name.clone(),
+        abilities: role.abilities.clone(),
+        plan,
+        valid_after: now.before(rules.backdate),
+        valid_before,
+        epoch: facts.epoch,
+        ask,
+    })
+}
+
+impl Permit {
+    /// What was asked for.
+    pub(crate) const fn ask(&self) -> &Ask {
+        &self.ask
+    }
+
+    /// Where.
+    pub(crate) const fn host(&self) -> &HostName {
+        &self.host
+    }
+
+    /// The role that lets it.
+    pub(crate) const fn role(&self) -> &RoleName {
+        &self.role
+    }
+
+    /// What the session may do.
+    pub(crate) const fn abilities(&self) -> &BTreeSet<Ability> {
+        &self.abilities
+    }
+
+    /// Under which grant.
+    pub(crate) const fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// When the certificate's window begins.
+    pub(crate) const fn valid_after(&self) -> Timestamp {
+        self.valid_after
+    }
+
+    /// When it ends.
+    pub(crate) const fn valid_before(&self) -> Timestamp {
+        self.valid_before
+    }
+
+    /// As of which change it was decided.
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
+fn choose<'a>(
+    ask: &Ask,
+    facts: &'a Facts,
+    roles: &'a Roles,
+) -> Result<(&'a Host, &'a RoleName, &'a Role), Denial> {
+    let none = || Denial::NoRole {
+        identity: ask.identity.clone(),
+        login: ask.login.clone(),
+        host: ask.host.clone(),
+    };
+    let host = facts.host.as_ref().ok_or_else(none)?;
+    let mut fitting = roles.iter().filter(|(_, role)| {
+        role.opens(&ask.identity, &ask.login) && role.reaches(&host.name, &host.labels)
+    });
+    if let Some(wanted) = &ask.role {
+        let (name, role) =
+            fitting.find(|(name, _)| *name == wanted).ok_or_else(|| Denial::NotThisRole {
+                role: wanted.clone(),
+                identity: ask.identity.clone(),
+                login: ask.login.clone(),
+                host: ask.host.clone(),
+            })?;
+        return Ok((host, name, role));
+    }
+    let fitting: Vec<_> = fitting.collect();
+    match fitting.as_slice() {
+        [] => Err(none()),
+        [(name, role)] => Ok((host, name, role)),
+        several => {
+            let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
+            Err(Denial::Ambiguous(names.join(", ")))
+        }
+    }
+}
+
+/// Reuses the longest grant of this role that ends no later than a new one could; else begins one.
+fn plan(
+    ask: &Ask,
+    facts: &Facts,
+    (role_name, role): (&RoleName, &Role),
+    now: Timestamp,
+) -> Result<Plan, Denial> {
+    if ask.duration.is_some_and(|wanted| wanted < MIN_GRANT) {
+        return Err(Denial::TooShort);
+    }
+    let longest = ask.duration.unwrap_or(role.max_duration()).min(role.max_duration());
+    let standing = facts
+        .grants
+        .iter()
+        .filter(|grant| grant.role == *role_name)
+        .filter(|grant| now < grant.until && grant.until <= now.after(longest))
+        .max_by_key(|grant| grant.until);
+    if let Some(grant) = standing {
+        return Ok(Plan::Reuse(grant.id, grant.until));
+    }
+    let length = ask.duration.unwrap_or(role.default_duration()).min(role.max_duration());
+    Ok(Plan::Begin(Timestamp::from_secs(now.after(length).secs())))
+}
+
+/// A lock on a grant of the same role and host denies, whichever grant the certificate would be under: else locking a
+/// grant would only make its owner begin another.
+fn refuse_locked(
+    ask: &Ask,
+    host: &Host,
+    role: &RoleName,
+    (facts, now): (&Facts, Timestamp),
+) -> Result<(), Denial> {
+    let key: Fingerprint = wire::certificate::fingerprint(ask.key.key_data());
+    let covers = |target: &Target| match target {
+        Target::Identity(name) => *name == ask.identity,
+        Target::Key(name) => *name == key,
+        Target::Host(name) => *name == host.name,
+        Target::Role(name) => name == role,
+        Target::Login(name) => *name == ask.login,
+        Target::Grant(id) => {
+            facts.grants.iter().any(|grant| grant.id == *id && grant.role == *role)
+        }
+        Target::Serial(_) | Target::Session(_) => false,
+    };
+    match facts.locks.iter().find(|lock| lock.holds_at(now) && covers(&lock.target)) {
+        None => Ok(()),
+        Some(lock) => {
+            Err(Denial::Locked { target: lock.target.clone(), reason: lock.reason.clone() })
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use ssh_key::private::{Ed25519Keypair, PrivateKey};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_500);
+
+    pub(crate) fn ask() -> Ask {
+        Ask {
+            identity: "ana".parse().unwrap(),
+            key: PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32])).public_key().clone(),
+            host: "db1".parse().unwrap(),
+            login: "app".parse().unwrap(),
+            role: None,
+            duration: None,
+            reason: None,
+        }
+    }
+
+    pub(crate) fn facts() -> Facts {
+        Facts {
+            standing: Standing::Active,
+            host: Some(Host {
+                name: "db1".parse().unwrap(),
+                labels: BTreeSet::from(["env=prod".parse().unwrap()]),
+            }),
+            ..Facts::default()
+        }
+    }
+
+    pub(crate) fn roles() -> Roles {
+        Roles::of(
+            "[role.deploy]\nmembers=['ana']\nlogins=['app']\nhosts=['env=prod']\ndefault_duration='10m'\nmax_duration='1h'\n",
+        )
+    }
+
+    pub(crate) fn rules(roles: &Roles) -> Rules<'_> {
+        let (lifetime, backdate) = (Duration::from_secs(900), Duration::from_secs(30));
+        Rules { roles, lifetime, backdate }
+    }
+
+    fn locked(target: Target) -> Facts {
+        let lock = Lock { target, reason: "stolen laptop".into(), until: None };
+        Facts {
+            locks: vec![lock],
+            grants: vec![grant("g4", 300)],
+            ..facts()
+        }
+    }
+
+    fn grant(id: &str, left: u64) -> Grant {
+        Grant {
+            id: id.parse().unwrap(),
+            role: "deploy".parse().unwrap(),
+            until: NOW.after(Duration::from_secs(left)),
+        }
+    }
+
+    #[test]
+    fn a_member_gets_the_default_at_once() {
+        let permit = decide(ask(), &facts(), &rules(&roles()), NOW).unwrap();
+        assert_eq!(permit.plan(), Plan::Begin(Timestamp::from_secs(1_600)));
+        assert_eq!(permit.valid_before(), Timestamp::from_secs(1_600));
+        assert_eq!(permit.valid_after(), Timestamp::from_millis(970_500));
+    }
+
+    #[test]
+    fn each_thing_that_is_missing_denies() {
+        let roles = roles();
+        let rules = rules(&roles);
+        let no = |ask: Ask, facts: Facts| decide(ask, &facts, &rules, NOW).unwrap_err();
+        let stranger = Ask { identity: "bob".parse().unwrap(), ..ask() };
+        assert!(matches!(no(stranger, facts()), Denial::NoRole { .. }));
+        let root = Ask { login: "root".parse().unwrap(), ..ask() };
+        assert!(matches!(no(root, facts()), Denial::NoRole { .. }));
+        let other = Ask { role: Some("dba".parse().unwrap()), ..ask() };
+        assert!(matches!(no(other, facts()), Denial::NotThisRole { .. }));
+        let nowhere = Facts { host: None, ..facts() };
+        assert!(matches!(no(ask(), nowhere), Denial::NoRole { .. }));
+        for standing in [Standing::Unknown, Standing::Disabled] {
+            assert!(matches!(no(ask(), Facts { standing, ..facts() }), Denial::Standing(_)));
+        }
+        let instant = Ask { duration: Some(Duration::from_millis(999)), ..ask() };
+        assert_eq!(no(instant, facts()), Denial::TooShort);
+    }
+
+    #[test]
+    fn each_lock_alone_denies_and_its_neighbour_does_not() {
+        let roles = roles();
+        let key = wire::certificate::fingerprint(ask().key.key_data());
+        let table = [
+            (Target::Identity("ana".parse().unwrap()), Target::Identity("bob".parse().unwrap())),
+            (Target::Key(key), Target::Key(Fingerprint::of(b"other"))),
+            (Target::Host("db1".parse().unwrap()), Target::Host("db2".parse().unwrap())),
+            (Target::Role("deploy".parse().unwrap()), Target::Role("dba".parse().unwrap())),
+            (Target::Login("app".parse().unwrap()), Target::Login("root".parse().unwrap())),
+            (Target::Grant("g4".parse().unwrap()), Target::Grant("g5".parse().unwrap())),
+        ];
+        for (hit, miss) in table {
+            let denial = decide(ask(), &locked(hit.clone()), &rules(&roles), NOW).unwrap_err();
+            assert_eq!(denial, Denial::Locked { target: hit, reason: "stolen laptop".into() });
+            assert!(decide(ask(), &locked(miss), &rules(&roles), NOW).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_lock_that_is_over_denies_nothing() {
+        let mut facts = locked(Target::Identity("ana".parse().unwrap()));
+        facts.locks[0].until = Some(NOW);
+        assert!(decide(ask(), &facts, &rules(&roles()), NOW).is_ok());
+    }
+
+    #[test]
+    fn a_grant_under_way_is_reused_unless_less_is_wanted() {
+        let roles = roles();
+        let facts = Facts { grants: vec![grant("g4", 300), grant("g5", 200)], ..facts() };
+        let reused = decide(ask(), &facts, &rules(&roles), NOW).unwrap();
+        assert!(matches!(reused.plan(), Plan::Reuse(id, _) if id.number() == 4));
+        let brief = Ask { duration: Some(Duration::from_secs(60)), ..ask() };
+        let begun = decide(brief, &facts, &rules(&roles), NOW).unwrap();
+        assert_eq!(begun.plan(), Plan::Begin(Timestamp::from_secs(1_060)));
+    }
+
+    #[test]
+    fn a_grant_longer_than_the_role_now_allows_is_not_reused() {
+        let facts = Facts { grants: vec![grant("g4", 7_200)], ..facts() };
+        let permit = decide(ask(), &facts, &rules(&roles()), NOW).unwrap();
+        assert!(matches!(permit.plan(), Plan::Begin(_)));
+    }
+
+    #[test]
+    fn two_fitting_roles_must_be_chosen_between() {
+        let roles = Roles::of(
+            "[role.a]\nmembers=['ana']\nlogins=['app']\nhost_names=['db1']\n[role.b]\nmembers=['ana']\nlogins=['app']\nhost_names=['db1']\n",
+        );
+        let denial = decide(ask(), &facts(), &rules(&roles), NOW).unwrap_err();
+        assert_eq!(denial, Denial::Ambiguous("a, b".into()));
+        let chosen = Ask { role: Some("b".parse().unwrap()), ..ask() };
+        assert_eq!(decide(chosen, &facts(), &rules(&roles), NOW).unwrap().role().as_str(), "b");
+    }
+
+    proptest! {
+        #[test]
+        fn no_certificate_outlives_its_grant_its_lifetime_or_its_role(
+            asked in proptest::option::of(1u64..1_000_000),
+            left in proptest::collection::vec(0u64..100_000, 0..4),
+            lifetime in 60u64..3_600,
+            millis in 0u64..10_000_000,
+        ) {
+            let now = Timestamp::from_millis(millis);
+            let grants = left.iter().enumerate().map(|(index, left)| Grant {
+                id: GrantId::try_new(index as u64 + 1).unwrap(),
+                role: "deploy".parse().unwrap(),
+                until: Timestamp::from_secs(now.after(Duration::from_secs(*left)).secs()),
+            }).collect();
+            let roles = roles();
+            let rules = Rules { lifetime: Duration::from_secs(lifetime), ..rules(&roles) };
+            let wanted = Ask { duration: asked.map(Duration::from_secs), ..ask() };
+            let permit = decide(wanted, &Facts { grants, ..facts() }, &rules, now).unwrap();
+            let until = permit.plan().until();
+            prop_assert!(permit.valid_before() <= until);
+            prop_assert!(permit.valid_before() <= now.after(rules.lifetime));
+            prop_assert!(until > now);
+            prop_assert!(until <= now.after(Duration::from_secs(3_600)));
+            if let Some(asked) = asked {
+                prop_assert!(until <= now.after(Duration::from_secs(asked)));
+            }
+        }
+
+        #[test]
+        fn empty_means_none(members in 0usize..2, logins in 0usize..2, labels in 0usize..2) {
+            let list = |count: usize, item: &str| if count == 0 { "[]".into() } else { format!("['{item}']") };
+            let role = Role {
+                members: if members == 0 { BTreeSet::new() } else { BTreeSet::from(["ana".parse().unwrap()]) },
+                logins: if logins == 0 { BTreeSet::new() } else { BTreeSet::from(["app".parse().unwrap()]) },
+                hosts: if labels == 0 { BTreeSet::new() } else { BTreeSet::from(["env=prod".parse().unwrap()]) },
+                host_names: BTreeSet::new(), default_secs: 1, max_secs: 1, abilities: BTreeSet::new(),
+            };
+            let _: String = list(members, "ana");
+            let open = role.opens(&"ana".parse().unwrap(), &"app".parse().unwrap())
+                && role.reaches(&"db1".parse().unwrap(), &BTreeSet::from(["env=prod".parse().unwrap()]));
+            prop_assert_eq!(open, members == 1 && logins == 1 && labels == 1);
+        }
+    }
+}

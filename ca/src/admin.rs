@@ -1,0 +1,211 @@
+//! What only the operator of this machine can do, over the socket that only root and the authority's user can use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use wire::api::OrderProgress;
+use wire::identifier::{Address, Fingerprint, HostName, Identity, Label, RoleName};
+use wire::problem::Code;
+use wire::time::Timestamp;
+
+use crate::authority::Authority;
+use crate::certificate::subject_key;
+use crate::clock;
+use crate::http::body::Body;
+use crate::http::caller::Operator;
+use crate::http::refusal::Refusal;
+use crate::ledger::{IdentityRow, NewKey, NewToken};
+use crate::random::Secret;
+use crate::role::Role;
+
+pub(crate) mod client;
+
+/// "Add this identity with this key."
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AddIdentity {
+    /// Its name.
+    pub(crate) identity: Identity,
+    /// A public key, in OpenSSH form.
+    pub(crate) public_key: String,
+    /// Whether it may lock, unlock and see everybody's sessions.
+    pub(crate) operator: bool,
+}
+
+/// "Disable this identity."
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DisableIdentity {
+    /// Its name.
+    pub(crate) identity: Identity,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// "Enable this identity again."
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnableIdentity {
+    /// Its name.
+    pub(crate) identity: Identity,
+}
+
+/// "Make a token for this host."
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MakeToken {
+    /// Its name.
+    pub(crate) host: HostName,
+    /// Where it is reached.
+    pub(crate) addresses: Vec<Address>,
+    /// Its labels.
+    pub(crate) labels: Vec<Label>,
+    /// How long the token can be used, in seconds.
+    pub(crate) valid_secs: u64,
+}
+
+/// A token with all that a host needs beside it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TokenMade {
+    /// For which host.
+    pub(crate) host: HostName,
+    /// Where hosts are served: `name:port`.
+    pub(crate) authority: String,
+    /// The fingerprint of the authority's root.
+    pub(crate) fingerprint: Fingerprint,
+    /// The secret; it is shown this once.
+    pub(crate) token: String,
+    /// When it is of no use any more.
+    pub(crate) expires: Timestamp,
+    /// The command to run on the host.
+    pub(crate) command: String,
+}
+
+/// The operator's routes.
+pub(crate) fn router(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/admin/identities", get(identities).post(add_identity))
+        .route("/admin/identities/disable", post(disable_identity))
+        .route("/admin/identities/enable", post(enable_identity))
+        .route("/admin/tokens", post(make_token))
+        .route("/admin/roles", get(roles))
+        .with_state(authority)
+}
+
+async fn identities(
+    State(authority): State<Arc<Authority>>,
+    Operator(_caller): Operator,
+) -> Result<Json<Vec<IdentityRow>>, Refusal> {
+    Ok(Json(authority.ledger.identities().await?))
+}
+
+async fn add_identity(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<AddIdentity>,
+) -> Result<Json<IdentityRow>, Refusal> {
+    let key = login_key(&ask.public_key)?;
+    let who = ask.identity.clone();
+    let added = (key, ask.operator);
+    authority.ledger.add_identity(caller.actor(), ask.identity, added, clock::now()).await?;
+    tracing::info!(identity = %who, "an identity was added or got a key");
+    authority.ledger.identity(who).await?.map(Json).ok_or_else(|| {
+        Refusal::new(Code::Internal, "the identity was recorded and cannot be read back")
+    })
+}
+
+async fn disable_identity(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<DisableIdentity>,
+) -> Result<Json<OrderProgress>, Refusal> {
+    crate::http::check_reason(&ask.reason)?;
+    let order = (ask.reason, authority.order_key());
+    let who = ask.identity.clone();
+    let ledger = &authority.ledger;
+    let number =
+        ledger.disable_identity(caller.actor(), ask.identity, order, clock::now()).await?;
+    tracing::warn!(identity = %who, order = number.number(), "an identity was disabled");
+    crate::http::progress_of(&authority, number).await
+}
+
+async fn enable_identity(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<EnableIdentity>,
+) -> Result<Json<Option<OrderProgress>>, Refusal> {
+    let key = authority.order_key();
+    let who = ask.identity.clone();
+    let ledger = &authority.ledger;
+    let number = ledger.enable_identity(caller.actor(), ask.identity, key, clock::now()).await?;
+    tracing::warn!(identity = %who, "an identity was enabled");
+    match number {
+        None => Ok(Json(None)),
+        Some(number) => {
+            let Json(progress) = crate::http::progress_of(&authority, number).await?;
+            Ok(Json(Some(progress)))
+        }
+    }
+}
+
+async fn make_token(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<MakeToken>,
+) -> Result<Json<TokenMade>, Refusal> {
+    let valid = Duration::from_secs(ask.valid_secs);
+    if valid.is_zero() || valid > MAX_TOKEN {
+        return Err(Refusal::new(Code::Malformed, "a token is valid for 1s to 30d"));
+    }
+    if ask.addresses.len() > MAX_ADDRESSES || ask.labels.len() > MAX_ADDRESSES {
+        let message = format!("a host has at most {MAX_ADDRESSES} addresses and labels");
+        return Err(Refusal::new(Code::Malformed, message));
+    }
+    let now = clock::now();
+    let secret = Secret::generate().map_err(|error| Refusal::internal(&error))?;
+    let until = now.after(valid);
+    let host = ask.host.clone();
+    let token =
+        NewToken { host: ask.host, addresses: ask.addresses, labels: ask.labels, until };
+    authority.ledger.make_token(caller.actor(), (token, secret.hash()), now).await?;
+    tracing::info!(%host, "a token for a host was made");
+    let address = authority.address(authority.config.hosts_listen.port());
+    let fingerprint = authority.root.fingerprint();
+    let token = secret.reveal();
+    let command = format!(
+        "curfew-agent enroll --authority {address} --fingerprint {fingerprint} --token {token}"
+    );
+    Ok(Json(TokenMade { host, authority: address, fingerprint, token, expires: until, command }))
+}
+
+async fn roles(
+    State(authority): State<Arc<Authority>>,
+    Operator(_caller): Operator,
+) -> Json<BTreeMap<RoleName, Role>> {
+    Json(authority.roles().as_map().clone())
+}
+
+/// A key that logins can be checked with: an RSA key can be certified, but its signatures are not checked here.
+fn login_key(text: &str) -> Result<NewKey, Refusal> {
+    let malformed = |message: String| Refusal::new(Code::Malformed, message);
+    let key = subject_key(text).map_err(|unfit| malformed(unfit.to_string()))?;
+    let is_p521 = key.algorithm().as_str().contains("nistp521");
+    if key.key_data().is_rsa() || is_p521 {
+        return Err(malformed(format!(
+            "logins with keys of type {} are not supported; use ed25519, ecdsa p256 or p384, or a security key",
+            key.algorithm()
+        )));
+    }
+    let public_key =
+        Authority::printed(&key).map_err(|error| malformed(error.to_string()))?;
+    Ok(NewKey { fingerprint: wire::certificate::fingerprint(key.key_data()), public_key })
+}
+
+const MAX_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Most addresses and labels of a host: OpenSSH reads 256 principals, nobody needs as many.
+const MAX_ADDRESSES: usize = 32;

@@ -1,0 +1,105 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::authority::exit_for;
+use crate::command::{self, host, identity, lock, role};
+use crate::config::{Config, DEFAULT_CONFIG};
+use crate::exit::Exit;
+
+/// Curfew's authority: it decides who may enter which host, records that, and signs.
+///
+/// Exit codes: 0 done, 1 failed, 64 the command line makes no sense, 78 a configuration file is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "curfew-ca", version)]
+struct Arguments {
+    /// The settings
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the authority's keys and its ledger, once
+    Init,
+    /// Serve people, hosts and the operator of this machine
+    Serve,
+    /// Check the settings and the roles
+    Check(command::check::Arguments),
+    /// Who there is
+    #[command(subcommand)]
+    Identity(identity::Command),
+    /// Hosts, and tokens for new ones
+    #[command(subcommand)]
+    Host(host::Command),
+    /// The roles in force
+    #[command(subcommand)]
+    Role(role::Command),
+    /// Refuse someone or something, and end their sessions at once; or list what is locked
+    Lock(lock::Arguments),
+    /// Lift a lock
+    Unlock(lock::UnlockArguments),
+    /// Sessions, live ones first
+    Sessions(command::session::Arguments),
+    /// What is there and what is wrong
+    Status(command::status::Arguments),
+}
+
+/// Reads the command line, does what it says, and says how that went.
+pub(crate) fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return not_understood(&error).into(),
+    };
+    match command(arguments) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            command::complain(&error);
+            exit_for(&error).into()
+        }
+    }
+}
+
+fn not_understood(error: &clap::Error) -> Exit {
+    let is_asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    match error.print() {
+        Ok(()) if is_asked_for => Exit::Done,
+        Ok(()) => Exit::Usage,
+        Err(_closed) => Exit::Failed,
+    }
+}
+
+fn command(arguments: Arguments) -> anyhow::Result<()> {
+    if let Command::Check(check) = &arguments.command {
+        return command::check::run(&arguments.config, check);
+    }
+    let config = Config::read(&arguments.config)?;
+    match arguments.command {
+        Command::Check(_) => Ok(()),
+        Command::Init => command::init::run(&config),
+        Command::Serve => command::serve(config),
+        Command::Identity(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Host(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Role(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Unlock(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Sessions(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Status(command) => command::talk(&config, async |client| command.run(client).await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+}

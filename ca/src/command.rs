@@ -1,0 +1,110 @@
+//! The subcommands, one file each, and what they share: a runtime, a client, and output.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+use wire::time::Timestamp;
+
+use crate::admin::client::Client;
+use crate::config::Config;
+
+pub(crate) mod check;
+pub(crate) mod host;
+pub(crate) mod identity;
+pub(crate) mod init;
+pub(crate) mod lock;
+pub(crate) mod role;
+pub(crate) mod session;
+pub(crate) mod status;
+
+/// Serves until told to stop.
+pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("CURFEW_LOG").unwrap_or_else(|_unset| "info".into());
+    // Under systemd the journal adds the time.
+    let is_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    if is_journal {
+        log.without_time().init();
+    } else {
+        log.init();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?;
+    let served = runtime.block_on(crate::serve::serve(config));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    served
+}
+
+/// Runs a command that asks the authority that serves on this machine.
+pub(crate) fn talk(
+    config: &Config,
+    work: impl AsyncFnOnce(&Client) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?;
+    let client = Client::new(&config.admin_socket);
+    runtime.block_on(work(&client))
+}
+
+/// Writes a line to standard output.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("standard output is closed")
+}
+
+/// Writes a value as JSON, on one line.
+pub(crate) fn say_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    say(&serde_json::to_string(value)?)
+}
+
+/// Writes rows in columns, with a head.
+pub(crate) fn say_table(head: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
+    let all = || std::iter::once(&head).chain(rows);
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .collect();
+    for row in all() {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        say(cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// Says what went wrong, on standard error.
+pub(crate) fn complain(error: &anyhow::Error) {
+    let mut message = format!("curfew-ca: {error}");
+    for source in error.chain().skip(1) {
+        let source = source.to_string();
+        if !message.ends_with(&source) {
+            message.push_str(": ");
+            message.push_str(&source);
+        }
+    }
+    // Nobody is left to tell when standard error is closed.
+    drop(writeln!(std::io::stderr(), "{message}"));
+}
+
+/// A moment as people read it.
+pub(crate) fn shown(at: Timestamp) -> String {
+    i64::try_from(at.secs())
+        .ok()
+        .and_then(|secs| jiff::Timestamp::from_second(secs).ok())
+        .map_or_else(|| format!("{} s", at.secs()), |at| at.to_string())
+}
+
+/// Names with commas between them; a dash for none.
+pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { "-".into() } else { items.join(",") }
+}

@@ -1,0 +1,33 @@
+//! `curfew-ca check`: both files, before they are put in force.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::say;
+use crate::config::{Config, SETTINGS};
+use crate::role::Roles;
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Print every setting with its default, its range and what it is
+    #[arg(long)]
+    settings: bool,
+}
+
+/// Reads both files and says what is wrong with either.
+pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.settings {
+        for setting in &SETTINGS {
+            say(&format!("# {} ({})", setting.sentence, setting.range))?;
+            let quote = if setting.default.starts_with('[') { "" } else { "\"" };
+            say(&format!("#{} = {quote}{}{quote}", setting.key, setting.default))?;
+        }
+        return Ok(());
+    }
+    let config = Config::read(path)?;
+    say(&format!("{}: good", path.display()))?;
+    let roles = Roles::read(&config.roles_file)?;
+    say(&format!("{}: good, {} roles", config.roles_file.display(), roles.len()))
+}

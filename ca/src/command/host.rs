@@ -1,0 +1,82 @@
+//! `curfew-ca host`: hosts, and tokens for new ones.
+
+use clap::Subcommand;
+use wire::api::HostView;
+use wire::identifier::{Address, HostName, Label};
+
+use super::{list, say, say_json, say_table, shown};
+use crate::admin::client::Client;
+use crate::admin::{MakeToken, TokenMade};
+use crate::config::duration;
+
+/// What to do with hosts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a token by which a host can join once, and print the command to run there
+    Token {
+        /// The host's name
+        name: HostName,
+        /// Where it is reached, and what its host certificate is valid for besides its name
+        #[arg(long, value_name = "ADDRESS")]
+        address: Vec<Address>,
+        /// A label by which roles choose hosts
+        #[arg(long, value_name = "KEY=VALUE")]
+        label: Vec<Label>,
+        /// How long the token can be used
+        #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = duration)]
+        valid: std::time::Duration,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List hosts
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        match self {
+            Self::Token { name, address, label, valid, json } => {
+                let ask = MakeToken {
+                    host: name,
+                    addresses: address,
+                    labels: label,
+                    valid_secs: valid.as_secs(),
+                };
+                let made: TokenMade = client.send("/admin/tokens", &ask).await?;
+                if json {
+                    return say_json(&made);
+                }
+                say(&format!("Run this on {}, once, before {}:", made.host, shown(made.expires)))?;
+                say("")?;
+                say(&format!("  {}", made.command))
+            }
+            Self::List { json } => show(&client.read("/v1/hosts").await?, json),
+        }
+    }
+}
+
+fn show(hosts: &Vec<HostView>, json: bool) -> anyhow::Result<()> {
+    if json {
+        return say_json(hosts);
+    }
+    let cells: Vec<Vec<String>> = hosts
+        .iter()
+        .map(|host| {
+            vec![
+                host.name.to_string(),
+                if host.connected { "connected" } else { "unreachable" }.into(),
+                host.seen.map_or_else(|| "never".into(), shown),
+                host.last_order.to_string(),
+                list(&host.addresses),
+                list(&host.labels),
+            ]
+        })
+        .collect();
+    say_table(&["HOST", "STATE", "SEEN", "ORDER", "ADDRESSES", "LABELS"], &cells)
+}

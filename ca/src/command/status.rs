@@ -1,0 +1,36 @@
+//! `curfew-ca status`: what is there and what is wrong.
+
+use clap::Args;
+use wire::api::Status;
+
+use super::{say, say_json};
+use crate::admin::client::Client;
+
+/// How to show it.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    /// Shows it.
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let status: Status = client.read("/v1/status").await?;
+        if self.json {
+            return say_json(&status);
+        }
+        say(&format!(
+            "{} of {} hosts connected, {} sessions, {} locks (curfew-ca {})",
+            status.connected, status.hosts, status.sessions, status.locks, status.authority_version
+        ))?;
+        for concern in &status.concerns {
+            say(&format!("! {concern}"))?;
+        }
+        if status.concerns.is_empty() {
+            say("nothing is wrong")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,347 @@
+//! The authority's settings, `ca.toml`.
+//!
+//! Who can change this: root on the authority's machine. Gains: where it listens and how long certificates live,
+//! within the ranges of [`SETTINGS`].
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// Every setting, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Keys and ledger.
+    pub(crate) state_dir: PathBuf,
+    /// Where people are served.
+    pub(crate) listen: SocketAddr,
+    /// Where hosts are served.
+    pub(crate) hosts_listen: SocketAddr,
+    /// Names in the server's TLS certificate; the first is the one that hosts are told.
+    pub(crate) names: Vec<String>,
+    /// The operator's socket on this machine.
+    pub(crate) admin_socket: PathBuf,
+    /// The roles.
+    pub(crate) roles_file: PathBuf,
+    /// How long a user certificate opens anything.
+    pub(crate) certificate_lifetime: Duration,
+    /// How long before its issue a certificate's window begins.
+    pub(crate) backdate: Duration,
+    /// How long a login lasts.
+    pub(crate) login_lifetime: Duration,
+    /// How long a challenge can be answered.
+    pub(crate) challenge_lifetime: Duration,
+}
+
+/// One line of the table of settings.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its key in the file.
+    pub(crate) key: &'static str,
+    /// What holds when it is absent.
+    pub(crate) default: &'static str,
+    /// What may stand there.
+    pub(crate) range: &'static str,
+    /// What it is.
+    pub(crate) sentence: &'static str,
+}
+
+/// Why a configuration file was refused: file, line, key, and what is wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path}:{line}: {message}")]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let source = Source::read(path)?;
+        Self::parse(&source)
+    }
+
+    fn parse(source: &Source) -> Result<Self, ConfigError> {
+        let form: Form = source.parse()?;
+        let names = form.names.unwrap_or_else(|| {
+            ["localhost", "127.0.0.1", "::1"].map(|name| untouched(name.to_owned())).into()
+        });
+        let config = Self {
+            state_dir: form.state_dir.unwrap_or_else(|| "/var/lib/curfew-ca".into()),
+            listen: form.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 7442))),
+            hosts_listen: form
+                .hosts_listen
+                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 7443))),
+            names: checked_names(source, names)?,
+            admin_socket: form.admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()),
+            roles_file: form.roles_file.unwrap_or_else(|| "/etc/curfew/roles.toml".into()),
+            certificate_lifetime: source.span(
+                "certificate_lifetime",
+                form.certificate_lifetime,
+                minutes(15),
+                &(minutes(1)..=minutes(60)),
+            )?,
+            backdate: source.span("backdate", form.backdate, secs(30), &(secs(0)..=minutes(5)))?,
+            login_lifetime: source.span(
+                "login_lifetime",
+                form.login_lifetime,
+                minutes(8 * 60),
+                &(minutes(1)..=minutes(24 * 60)),
+            )?,
+            challenge_lifetime: source.span(
+                "challenge_lifetime",
+                form.challenge_lifetime,
+                minutes(1),
+                &(secs(5)..=minutes(5)),
+            )?,
+        };
+        Ok(config)
+    }
+}
+
+/// A file's text with its name, so that whatever is wrong can say where.
+#[derive(Debug)]
+pub(crate) struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Reads the file.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Ok(Self { path: path.into(), text })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Self { path: "test.toml".into(), text: text.into() }
+    }
+
+    /// Reads the text as a `T`.
+    pub(crate) fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(&self.text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            self.wrong(offset, error.message().to_owned())
+        })
+    }
+
+    /// The complaint `message` about what begins at byte `offset`.
+    pub(crate) fn wrong(&self, offset: usize, message: String) -> ConfigError {
+        let before = self.text.bytes().take(offset);
+        let line = before.filter(|byte| *byte == b'\n').count().saturating_add(1);
+        ConfigError::Wrong { path: self.path.clone(), line, message }
+    }
+
+    /// A span of time such as `15m`, within `range`.
+    pub(crate) fn span(
+        &self,
+        key: &str,
+        value: Option<Spanned<String>>,
+        default: Duration,
+        range: &RangeInclusive<Duration>,
+    ) -> Result<Duration, ConfigError> {
+        let Some(value) = value else {
+            return Ok(default);
+        };
+        let offset = value.span().start;
+        let span = duration(value.get_ref())
+            .map_err(|reason| self.wrong(offset, format!("{key}: {reason}")))?;
+        if range.contains(&span) {
+            return Ok(span);
+        }
+        let message = format!(
+            "{key}: {} is out of range; use {} to {}",
+            value.get_ref(),
+            shown(*range.start()),
+            shown(*range.end())
+        );
+        Err(self.wrong(offset, message))
+    }
+}
+
+/// Reads a span of time as people write it: `90s`, `15m`, `1h 30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no span of time; write it as 90s, 15m or 1h");
+    let span: jiff::SignedDuration = text.parse().map_err(|_source: jiff::Error| wrong())?;
+    Duration::try_from(span).map_err(|_negative| wrong())
+}
+
+/// A span of time as people read it.
+pub(crate) fn shown(span: Duration) -> String {
+    jiff::SignedDuration::try_from(span)
+        .map_or_else(|_too_long| format!("{} s", span.as_secs()), |span| format!("{span:#}"))
+}
+
+fn checked_names(
+    source: &Source,
+    names: Vec<Spanned<String>>,
+) -> Result<Vec<String>, ConfigError> {
+    for name in &names {
+        let text = name.get_ref();
+        if text.parse::<std::net::IpAddr>().is_err()
+            && wire::identifier::HostName::try_new(text.as_str()).is_err()
+        {
+            let message =
+                format!("names: {text:?} is neither a lower-case DNS name nor an IP address");
+            return Err(source.wrong(name.span().start, message));
+        }
+    }
+    if names.is_empty() {
+        return Err(source.wrong(0, "names: at least one name is needed".into()));
+    }
+    Ok(names.into_iter().map(Spanned::into_inner).collect())
+}
+
+fn untouched(name: String) -> Spanned<String> {
+    Spanned::new(0..0, name)
+}
+
+const fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count.saturating_mul(60))
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    state_dir: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    hosts_listen: Option<SocketAddr>,
+    names: Option<Vec<Spanned<String>>>,
+    admin_socket: Option<PathBuf>,
+    roles_file: Option<PathBuf>,
+    certificate_lifetime: Option<Spanned<String>>,
+    backdate: Option<Spanned<String>>,
+    login_lifetime: Option<Spanned<String>>,
+    challenge_lifetime: Option<Spanned<String>>,
+}
+
+/// Where the settings are read from, unless `--config` says otherwise.
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/curfew/ca.toml";
+/// Where the operator's socket is, unless the settings say otherwise.
+const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
+/// Every setting, for `check --settings` and for whoever reads this file.
+pub(crate) const SETTINGS: [Setting; 10] = [
+    Setting {
+        key: "state_dir",
+        default: "/var/lib/curfew-ca",
+        range: "a folder",
+        sentence: "Where the keys and the ledger are.",
+    },
+    Setting {
+        key: "listen",
+        default: "0.0.0.0:7442",
+        range: "address:port",
+        sentence: "Where people are served, over HTTPS.",
+    },
+    Setting {
+        key: "hosts_listen",
+        default: "0.0.0.0:7443",
+        range: "address:port",
+        sentence: "Where hosts are served, over TLS.",
+    },
+    Setting {
+        key: "names",
+        default: "[\"localhost\", \"127.0.0.1\", \"::1\"]",
+        range: "DNS names and IP addresses",
+        sentence: "Names in the server's TLS certificate; the first is the one that hosts are told.",
+    },
+    Setting {
+        key: "admin_socket",
+        default: DEFAULT_ADMIN_SOCKET,
+        range: "a path",
+        sentence: "The operator's socket on this machine.",
+    },
+    Setting {
+        key: "roles_file",
+        default: "/etc/curfew/roles.toml",
+        range: "a path",
+        sentence: "The roles; read again when it changes.",
+    },
+    Setting {
+        key: "certificate_lifetime",
+        default: "15m",
+        range: "1m to 1h",
+        sentence: "How long a user certificate opens anything; never beyond its grant.",
+    },
+    Setting {
+        key: "backdate",
+        default: "30s",
+        range: "0s to 5m",
+        sentence: "How long before its issue a certificate's window begins, for clocks that are slow.",
+    },
+    Setting {
+        key: "login_lifetime",
+        default: "8h",
+        range: "1m to 24h",
+        sentence: "How long a login lasts.",
+    },
+    Setting {
+        key: "challenge_lifetime",
+        default: "1m",
+        range: "5s to 5m",
+        sentence: "How long a login challenge can be answered.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_means_the_defaults_of_the_table() {
+        let config = Config::parse(&Source::of("")).unwrap();
+        assert_eq!(config.certificate_lifetime, minutes(15));
+        assert_eq!(config.listen.to_string(), "0.0.0.0:7442");
+    }
+
+    #[test]
+    fn the_table_and_the_file_agree() {
+        for setting in &SETTINGS {
+            let quoted = if setting.default.starts_with('[') {
+                setting.default.to_owned()
+            } else {
+                format!("{:?}", setting.default)
+            };
+            Config::parse(&Source::of(&format!("{} = {quoted}", setting.key))).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_says_file_line_and_key() {
+        let table = [
+            ("\nlifetime = \"1m\"", "test.toml:2: unknown field `lifetime`"),
+            ("\n\ncertificate_lifetime = \"2h\"", "test.toml:3: certificate_lifetime: 2h is out"),
+            ("backdate = \"soon\"", "test.toml:1: backdate: \"soon\" is no span of time"),
+            ("names = [\"a b\"]", "test.toml:1: names: \"a b\" is neither"),
+        ];
+        for (text, start) in table {
+            let error = Config::parse(&Source::of(text)).unwrap_err().to_string();
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+}

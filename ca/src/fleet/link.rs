@@ -1,0 +1,244 @@
+//! An enrolled host's connection: orders out, records and receipts in.
+//!
+//! Two loops that do not wait for one another: what the host sends is made durable and acknowledged, and orders leave as
+//! soon as they are durable. No order is lost between reading the ledger and hearing of the next: the word of a new
+//! order is a number that only rises, and what is sent is always read from the ledger up to it.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use wire::VERSION;
+use wire::hostlink::{Hello, SILENCE_SECS, ToAuthority, ToHost, Welcome};
+use wire::identifier::RecordNumber;
+use wire::problem::{Code, Problem};
+use wire::record::Receipt;
+use wire::time::Timestamp;
+
+use super::enrolment::version_problem;
+use super::frames::{Incoming, LinkError, Outgoing};
+use super::{Presence, Seat};
+use crate::authority::Authority;
+use crate::clock;
+use crate::http::refusal::Refusal;
+use crate::ledger::{HostRow, LedgerError, ReceiptRow};
+use crate::x509::HostCertificate;
+
+/// Serves the host that `whose` names.
+pub(super) async fn serve<R, W>(
+    reader: R,
+    writer: &mut Outgoing<W>,
+    (authority, whose): (&Authority, HostCertificate),
+) -> Result<(), LinkError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut incoming = Incoming::new(reader, wire::frame::MAX_FRAME);
+    let hello = match incoming.next(Duration::from_secs(SILENCE_SECS)).await? {
+        ToAuthority::Hello(hello) => hello,
+        _ => {
+            let problem = Problem::new(Code::Malformed, "the first frame of a host is its hello");
+            return writer.send(&ToHost::Refused(problem)).await;
+        }
+    };
+    let (last_order, said) = (hello.last_order, hello.at);
+    let row = match greeted(authority, &whose, hello).await {
+        Ok(row) => row,
+        Err(problem) => {
+            tracing::warn!(host = %whose.host, %problem, "a host was refused");
+            return writer.send(&ToHost::Refused(problem)).await;
+        }
+    };
+    let now = clock::now();
+    let seat = authority.fleet.seat(whose.host.clone(), presence(said, last_order, now));
+    tracing::info!(host = %whose.host, last_order, last_record = row.last_record, "a host connected");
+    let orders = authority.ledger.orders();
+    let newest_order = *orders.borrow();
+    let welcome =
+        Welcome { version: VERSION, last_record: row.last_record, newest_order, at: now };
+    writer.send(&ToHost::Welcome(welcome)).await?;
+    let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
+    let link = Link { authority, whose: &whose, seat: &seat };
+    let ended = tokio::select! {
+        ended = link.take(&mut incoming, answers) => ended,
+        ended = link.give(writer, waiting, last_order) => ended,
+        () = seat.replaced() => {
+            tracing::warn!(host = %whose.host, "another connection of the same host took over");
+            Ok(())
+        }
+    };
+    link.leave(ended.as_ref().err()).await;
+    ended
+}
+
+/// One host's connection.
+struct Link<'a> {
+    authority: &'a Authority,
+    whose: &'a HostCertificate,
+    seat: &'a Seat<'a>,
+}
+
+impl Link<'_> {
+    /// Takes what the host sends, until it is silent for too long.
+    async fn take<R: AsyncRead + Unpin>(
+        &self,
+        incoming: &mut Incoming<R>,
+        answers: mpsc::Sender<ToHost>,
+    ) -> Result<(), LinkError> {
+        loop {
+            let frame = incoming.next(Duration::from_secs(SILENCE_SECS)).await?;
+            let answer = match self.accept(frame).await {
+                Ok(None) => continue,
+                Ok(Some(answer)) => answer,
+                Err(problem) => ToHost::Refused(problem),
+            };
+            let is_last = matches!(answer, ToHost::Refused(_));
+            // A host that does not read its acknowledgements is not waited for.
+            answers.try_send(answer).map_err(|_full| LinkError::Stuck)?;
+            if is_last {
+                // The other loop ends the connection when it has sent it.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn accept(&self, frame: ToAuthority) -> Result<Option<ToHost>, Problem> {
+        let now = clock::now();
+        let host = &self.whose.host;
+        let refused = |error: LedgerError| {
+            tracing::warn!(%host, %error, "what a host sent was refused");
+            Refusal::from(error).0
+        };
+        match frame {
+            ToAuthority::Records(records) => {
+                let whose = (host.clone(), self.whose.enrolment);
+                let ledger = &self.authority.ledger;
+                let last = ledger.take_records(whose, records, now).await.map_err(refused)?;
+                Ok(RecordNumber::try_new(last).ok().map(ToHost::Acknowledged))
+            }
+            ToAuthority::Receipt(receipt) => {
+                self.take_receipt(receipt, now).await.map_err(refused)?;
+                Ok(None)
+            }
+            ToAuthority::Heartbeat(heartbeat) => {
+                let last = heartbeat.last_order.map_or(0, |order| order.number());
+                self.seat.heard(presence(heartbeat.at, last, now));
+                Ok(None)
+            }
+            ToAuthority::Enrol(_) | ToAuthority::Hello(_) => {
+                Err(Problem::new(Code::Malformed, "this frame has no place here"))
+            }
+        }
+    }
+
+    async fn take_receipt(&self, receipt: Receipt, now: Timestamp) -> Result<(), LedgerError> {
+        let ledger = &self.authority.ledger;
+        let elapsed = match ledger.pulse().durable_since(receipt.order.number()) {
+            Some(durable) => clock::instant().saturating_duration_since(durable),
+            None => match ledger.receipts(receipt.order).await? {
+                Some((at, _)) => now.since(at),
+                None => Duration::ZERO,
+            },
+        };
+        if receipt.survivors > 0 {
+            tracing::error!(
+                host = %self.whose.host, order = receipt.order.number(), survivors = receipt.survivors,
+                "processes survive an order; the host goes on trying, and someone must look"
+            );
+        }
+        let last_order = receipt.order.number();
+        let elapsed_micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        let row = ReceiptRow { host: self.whose.host.clone(), receipt, elapsed_micros };
+        ledger.take_receipt(row, now).await?;
+        let skew_secs =
+            self.authority.fleet.presence(&self.whose.host).map_or(0, |known| known.skew_secs);
+        self.seat.heard(Presence { seen: now, last_order, skew_secs });
+        self.authority.fleet.change();
+        Ok(())
+    }
+
+    /// Sends every order after `sent` as it becomes durable, and the answers in between.
+    async fn give<W: AsyncWrite + Unpin>(
+        &self,
+        writer: &mut Outgoing<W>,
+        mut waiting: mpsc::Receiver<ToHost>,
+        mut sent: u64,
+    ) -> Result<(), LinkError> {
+        let mut newest = self.authority.ledger.orders();
+        loop {
+            while sent < *newest.borrow_and_update() {
+                let orders = self.authority.ledger.orders_after(sent).await;
+                let orders = orders.map_err(std::io::Error::other)?;
+                for order in orders {
+                    writer.send(&ToHost::Order(order.order)).await?;
+                    sent = order.number;
+                }
+            }
+            tokio::select! {
+                biased;
+                changed = newest.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+                answer = waiting.recv() => {
+                    let Some(answer) = answer else { return Ok(()) };
+                    writer.send(&answer).await?;
+                    if matches!(answer, ToHost::Refused(_)) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes when the host was last heard of.
+    async fn leave(&self, error: Option<&LinkError>) {
+        let host = self.whose.host.clone();
+        let reason = error.map_or_else(|| "in order".to_owned(), ToString::to_string);
+        tracing::warn!(%host, %reason, "a host is not connected any more");
+        let known = self.authority.fleet.presence(&host);
+        let seen = known.map_or_else(clock::now, |presence| presence.seen);
+        let noted = self.authority.ledger.seen(host, self.seat.last_order(), seen).await;
+        if let Err(error) = noted {
+            tracing::error!(%error, "when a host was last heard of could not be noted");
+        }
+    }
+}
+
+async fn greeted(
+    authority: &Authority,
+    whose: &HostCertificate,
+    hello: Hello,
+) -> Result<HostRow, Problem> {
+    if hello.version != VERSION {
+        return Err(version_problem(hello.version));
+    }
+    let newest = *authority.ledger.orders().borrow();
+    if hello.last_order > newest {
+        // New orders would carry numbers that the host has seen, and it would take none of them.
+        tracing::error!(
+            host = %whose.host, host_order = hello.last_order, newest_order = newest,
+            "a host has orders that this ledger does not: was an old backup restored? Enrol the host again"
+        );
+        let message = format!(
+            "the host has order {}, the authority only {newest}: the ledger is older than the host; enrol the host again",
+            hello.last_order
+        );
+        return Err(Problem::new(Code::Conflict, message));
+    }
+    let who = (whose.host.clone(), whose.enrolment);
+    authority.ledger.greet(who, hello, clock::now()).await.map_err(|error| match error {
+        LedgerError::NotFound(message) => Problem::new(Code::Unauthenticated, message),
+        other => Refusal::from(other).0,
+    })
+}
+
+fn presence(said: Timestamp, last_order: u64, now: Timestamp) -> Presence {
+    let skew = now.since(said).max(said.since(now));
+    Presence { seen: now, last_order, skew_secs: skew.as_secs() }
+}
+
+/// Answers that may wait for a host to read them.
+const MAX_ANSWERS: usize = 64;

@@ -1,0 +1,73 @@
+//! The HTTP interface, `/v1`: one file per group of routes, each of which decodes, calls, encodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use wire::problem::Code;
+
+use crate::authority::Authority;
+
+mod about;
+pub(crate) mod body;
+pub(crate) mod caller;
+mod certificate;
+mod host;
+pub(crate) mod listener;
+mod lock;
+mod login;
+mod order;
+pub(crate) mod refusal;
+mod session;
+mod status;
+
+pub(crate) use lock::{check_reason, progress_of};
+use refusal::Refusal;
+
+/// The routes of `wire::api`, for people and, on its own socket, for the operator of this machine.
+pub(crate) fn router(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/authority", get(about::show))
+        .route("/v1/login/challenge", post(login::challenge))
+        .route("/v1/login", post(login::login))
+        .route("/v1/whoami", get(about::whoami))
+        .route("/v1/hosts", get(host::list))
+        .route("/v1/certificates", post(certificate::issue))
+        .route("/v1/sessions", get(session::list))
+        .route("/v1/sessions/{session}", get(session::show))
+        .route("/v1/locks", get(lock::list).post(lock::lock))
+        .route("/v1/unlocks", post(lock::unlock))
+        .route("/v1/orders/{number}", get(order::progress))
+        .route("/v1/status", get(status::show))
+        .with_state(authority)
+}
+
+/// What holds for every route: a limit on bodies, a limit on time, and a problem for whatever is not there.
+pub(crate) fn bounded(router: Router) -> Router {
+    router
+        .fallback(async || Refusal::new(Code::NotFound, "there is no such call"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(Code::Malformed, "this call has another method")
+        })
+        .layer(middleware::from_fn(in_time))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_elapsed) => {
+            Refusal::new(Code::Busy, "the authority did not get to it in time; try again")
+                .into_response()
+        }
+    }
+}
+
+/// Largest request, in bytes: the largest is a public key and a reason.
+const MAX_BODY: usize = 64 * 1024;
+/// Longest time that a call may take, waiting for orders included.
+const PATIENCE: Duration = Duration::from_secs(40);

@@ -1,0 +1,108 @@
+//! Who calls: someone with a token, or whoever is at the authority's own machine.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use wire::problem::Code;
+
+use super::refusal::Refusal;
+use crate::authority::Authority;
+use crate::clock;
+use crate::ledger::{Actor, Login};
+use crate::random::Secret;
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    /// On the operator's socket, by its peer's credentials.
+    Local,
+    /// With a token that holds.
+    Person(Login),
+}
+
+/// A caller who may lock, unlock and see everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Operator(pub(crate) Caller);
+
+/// Marks requests that came over the operator's socket. Only its listener puts it there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Local;
+
+/// Where a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+impl Caller {
+    /// Whether they may operate.
+    pub(crate) const fn is_operator(&self) -> bool {
+        match self {
+            Self::Local => true,
+            Self::Person(login) => login.operator,
+        }
+    }
+
+    /// As the ledger names them.
+    pub(crate) fn actor(&self) -> Actor {
+        match self {
+            Self::Local => Actor::local(),
+            Self::Person(login) => Actor::person(&login.identity),
+        }
+    }
+
+    /// The person, where only a person will do.
+    pub(crate) fn person(self) -> Result<Login, Refusal> {
+        match self {
+            Self::Person(login) => Ok(login),
+            Self::Local => Err(Refusal::new(
+                Code::Denied,
+                "this call is for a person who has logged in, not for the operator's socket",
+            )),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Authority>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        authority: &Arc<Authority>,
+    ) -> Result<Self, Refusal> {
+        if parts.extensions.get::<Local>().is_some() {
+            return Ok(Self::Local);
+        }
+        let shown = parts
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .ok_or_else(|| Refusal::new(Code::Unauthenticated, "log in first: `curfew login`"))?;
+        let hash = Secret::shown(shown).hash();
+        match authority.ledger.login(hash, clock::now()).await? {
+            Some(login) => Ok(Self::Person(login)),
+            None => Err(Refusal::new(
+                Code::Unauthenticated,
+                "this login has ended; log in again: `curfew login`",
+            )),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Authority>> for Operator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        authority: &Arc<Authority>,
+    ) -> Result<Self, Refusal> {
+        let caller = Caller::from_request_parts(parts, authority).await?;
+        if caller.is_operator() {
+            Ok(Self(caller))
+        } else {
+            Err(Refusal::new(Code::Denied, "this call is for operators"))
+        }
+    }
+}

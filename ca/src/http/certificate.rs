@@ -1,0 +1,61 @@
+//! Certificates.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use wire::api::{CertificateAsk, CertificateReply};
+use wire::lock::MAX_REASON;
+use wire::problem::Code;
+
+use super::body::Body;
+use super::caller::Caller;
+use super::refusal::Refusal;
+use crate::access::Ask;
+use crate::authority::{Authority, NoCertificate};
+use crate::certificate::subject_key;
+
+/// `POST /v1/certificates`
+pub(crate) async fn issue(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Body(ask): Body<CertificateAsk>,
+) -> Result<Json<CertificateReply>, Refusal> {
+    let login = caller.person()?;
+    let malformed = |message: String| Refusal::new(Code::Malformed, message);
+    let key = subject_key(&ask.public_key).map_err(|unfit| malformed(unfit.to_string()))?;
+    if ask.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+        return Err(malformed(format!("the reason is longer than {MAX_REASON} bytes")));
+    }
+    let ask = Ask {
+        identity: login.identity,
+        key,
+        host: ask.host,
+        login: ask.login,
+        role: ask.role,
+        duration: ask.duration_secs.map(Duration::from_secs),
+        reason: ask.reason,
+    };
+    let named = (ask.identity.clone(), ask.host.clone());
+    let signed = authority.certify(ask).await.inspect_err(|error| {
+        if let NoCertificate::Denied(denial) = error {
+            let (identity, host) = &named;
+            tracing::info!(%identity, %host, %denial, "a certificate was denied");
+        }
+    })?;
+    let recorded = signed.recorded();
+    let permit = recorded.permit();
+    tracing::info!(
+        identity = %named.0, host = %permit.host(), login = %permit.ask().login,
+        cert.serial = recorded.serial().number(), grant = %recorded.grant(), "a certificate was issued"
+    );
+    Ok(Json(CertificateReply {
+        certificate: signed.text().to_owned(),
+        serial: recorded.serial(),
+        grant: recorded.grant(),
+        host: permit.host().clone(),
+        valid_before: permit.valid_before(),
+        grant_until: permit.plan().until(),
+    }))
+}

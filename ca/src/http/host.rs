@@ -1,0 +1,59 @@
+//! Hosts, as a person sees them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use wire::api::{HostView, LoginView};
+use wire::identifier::Identity;
+
+use super::caller::Caller;
+use super::refusal::Refusal;
+use crate::authority::Authority;
+use crate::ledger::HostRow;
+use crate::role::Roles;
+
+/// `GET /v1/hosts`
+pub(crate) async fn list(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+) -> Result<Json<Vec<HostView>>, Refusal> {
+    let roles = authority.roles();
+    let mut views = Vec::new();
+    for host in authority.ledger.hosts().await? {
+        let logins = match &caller {
+            Caller::Local => Vec::new(),
+            Caller::Person(login) => logins(&roles, &login.identity, &host),
+        };
+        if caller.is_operator() || !logins.is_empty() {
+            views.push(view(&authority, host, logins));
+        }
+    }
+    Ok(Json(views))
+}
+
+fn logins(roles: &Roles, identity: &Identity, host: &HostRow) -> Vec<LoginView> {
+    let labels: BTreeSet<_> = host.labels.iter().cloned().collect();
+    roles
+        .iter()
+        .filter(|(_, role)| role.members.contains(identity) && role.reaches(&host.name, &labels))
+        .flat_map(|(name, role)| {
+            role.logins.iter().map(|login| LoginView { login: login.clone(), role: name.clone() })
+        })
+        .collect()
+}
+
+fn view(authority: &Authority, host: HostRow, logins: Vec<LoginView>) -> HostView {
+    let presence = authority.fleet.presence(&host.name);
+    HostView {
+        seen: presence.as_ref().map(|presence| presence.seen).or(host.seen),
+        last_order: presence.as_ref().map_or(host.last_order, |presence| presence.last_order),
+        connected: presence.is_some(),
+        name: host.name,
+        addresses: host.addresses,
+        labels: host.labels,
+        tier: host.tier,
+        logins,
+    }
+}

@@ -1,0 +1,90 @@
+//! Locks, and lifting them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use wire::api::{LockView, OrderProgress, UnlockAsk};
+use wire::lock::{Lock, MAX_REASON};
+use wire::order::Instruction;
+use wire::problem::Code;
+
+use super::body::Body;
+use super::caller::Operator;
+use super::refusal::Refusal;
+use crate::authority::Authority;
+use crate::clock;
+use crate::ledger::Directive;
+
+/// `GET /v1/locks`
+pub(crate) async fn list(
+    State(authority): State<Arc<Authority>>,
+    Operator(_caller): Operator,
+) -> Result<Json<Vec<LockView>>, Refusal> {
+    Ok(Json(authority.ledger.locks(clock::now()).await?))
+}
+
+/// `POST /v1/locks`
+pub(crate) async fn lock(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(lock): Body<Lock>,
+) -> Result<Json<OrderProgress>, Refusal> {
+    check_reason(&lock.reason)?;
+    if !lock.holds_at(clock::now()) {
+        return Err(Refusal::new(Code::Malformed, "the lock's end is in the past"));
+    }
+    let (by, reason) = (caller.actor(), lock.reason.clone());
+    give(&authority, Directive { by, reason, instruction: Instruction::Lock(lock) }).await
+}
+
+/// `POST /v1/unlocks`
+pub(crate) async fn unlock(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<UnlockAsk>,
+) -> Result<Json<OrderProgress>, Refusal> {
+    check_reason(&ask.reason)?;
+    let (by, instruction) = (caller.actor(), Instruction::Unlock(ask.target));
+    give(&authority, Directive { by, reason: ask.reason, instruction }).await
+}
+
+/// A reason is shown on terminals and in listings: one line, of bounded length, that drives no terminal.
+pub(crate) fn check_reason(reason: &str) -> Result<(), Refusal> {
+    let wrong = if reason.trim().is_empty() {
+        "a reason is needed".to_owned()
+    } else if reason.len() > MAX_REASON {
+        format!("the reason is longer than {MAX_REASON} bytes")
+    } else if reason.chars().any(char::is_control) {
+        "the reason holds a control character".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(Code::Malformed, wrong))
+}
+
+async fn give(authority: &Authority, directive: Directive) -> Result<Json<OrderProgress>, Refusal> {
+    let described = describe(&directive.instruction);
+    let by = directive.by.as_str().to_owned();
+    let number = authority.ledger.order(directive, authority.order_key(), clock::now()).await?;
+    tracing::warn!(order = number.number(), %by, "{described}");
+    progress_of(authority, number).await
+}
+
+fn describe(instruction: &Instruction) -> String {
+    match instruction {
+        Instruction::Lock(lock) => format!("{} is locked", lock.target),
+        Instruction::Unlock(target) => format!("{target} is unlocked"),
+    }
+}
+
+pub(crate) async fn progress_of(
+    authority: &Authority,
+    number: wire::identifier::OrderNumber,
+) -> Result<Json<OrderProgress>, Refusal> {
+    authority
+        .progress(number)
+        .await?
+        .map(Json)
+        .ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no order {number}")))
+}

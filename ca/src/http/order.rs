@@ -1,0 +1,58 @@
+//! How far an order has come, with a wait for those who want to see it through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use wire::api::OrderProgress;
+use wire::identifier::OrderNumber;
+use wire::problem::Code;
+
+use super::caller::Operator;
+use super::lock::progress_of;
+use super::refusal::Refusal;
+use crate::authority::Authority;
+
+/// How long to wait for the order to be complete.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wait {
+    #[serde(default)]
+    wait_millis: u64,
+}
+
+/// `GET /v1/orders/{number}?wait_millis=`
+pub(crate) async fn progress(
+    State(authority): State<Arc<Authority>>,
+    Operator(_caller): Operator,
+    Path(number): Path<u64>,
+    Query(wait): Query<Wait>,
+) -> Result<Json<OrderProgress>, Refusal> {
+    let number = OrderNumber::try_new(number)
+        .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
+    let wait = Duration::from_millis(wait.wait_millis).min(MAX_WAIT);
+    let seen_through = tokio::time::timeout(wait, complete(&authority, number)).await;
+    match seen_through {
+        Ok(progress) => progress,
+        Err(_elapsed) => progress_of(&authority, number).await,
+    }
+}
+
+async fn complete(
+    authority: &Authority,
+    number: OrderNumber,
+) -> Result<Json<OrderProgress>, Refusal> {
+    // Subscribed before it is read, so that what comes between is not missed.
+    let mut changed = authority.fleet.changes();
+    loop {
+        let progress = progress_of(authority, number).await?;
+        if progress.complete || changed.changed().await.is_err() {
+            return Ok(progress);
+        }
+    }
+}
+
+/// Longest wait; a caller who wants more asks again.
+const MAX_WAIT: Duration = Duration::from_secs(30);

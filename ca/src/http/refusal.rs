@@ -1,0 +1,91 @@
+//! Every error of the HTTP interface: one body, `wire::problem::Problem`, and a status that follows from its code. What
+//! the outside reads and what our log says are two strings.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use wire::problem::{Code, Problem};
+
+use crate::authority::NoCertificate;
+use crate::challenge::ChallengeRefusal;
+use crate::ledger::{LedgerError, TokenRefusal};
+
+/// A call that was refused or failed.
+#[derive(Debug)]
+pub(crate) struct Refusal(pub(crate) Problem);
+
+impl Refusal {
+    /// With this code and this sentence.
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self(Problem::new(code, message))
+    }
+
+    /// Our own failure: logged in full, told without detail.
+    pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %chain(error), "a call failed");
+        Self::new(Code::Internal, "the authority could not do its work; its log says why")
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self.0.code {
+            Code::Malformed | Code::Version => StatusCode::BAD_REQUEST,
+            Code::Unauthenticated | Code::Expired => StatusCode::UNAUTHORIZED,
+            Code::Denied => StatusCode::FORBIDDEN,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::Conflict => StatusCode::CONFLICT,
+            Code::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Code::Internal | Code::Other => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(self.0)).into_response()
+    }
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        let code = match &error {
+            LedgerError::Conflict(_) | LedgerError::Token(TokenRefusal::Used(_)) => Code::Conflict,
+            LedgerError::NotFound(_) | LedgerError::Token(TokenRefusal::Unknown) => Code::NotFound,
+            LedgerError::Token(TokenRefusal::Expired(_)) => Code::Expired,
+            LedgerError::Stale => Code::Busy,
+            LedgerError::Gap { .. } | LedgerError::Name(_) => Code::Malformed,
+            _ => return Self::internal(&error),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<NoCertificate> for Refusal {
+    fn from(error: NoCertificate) -> Self {
+        match error {
+            NoCertificate::Denied(denial) => Self::new(Code::Denied, denial.to_string()),
+            NoCertificate::Busy => Self::new(Code::Busy, error.to_string()),
+            NoCertificate::Ledger(error) => error.into(),
+            NoCertificate::Signer(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ChallengeRefusal> for Refusal {
+    fn from(refusal: ChallengeRefusal) -> Self {
+        let code = match refusal {
+            ChallengeRefusal::Unknown | ChallengeRefusal::Used => Code::Unauthenticated,
+            ChallengeRefusal::Expired => Code::Expired,
+            ChallengeRefusal::Busy => Code::Busy,
+        };
+        Self::new(code, refusal.to_string())
+    }
+}
+
+/// An error with everything beneath it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

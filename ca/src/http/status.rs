@@ -1,0 +1,79 @@
+//! The one page: what is there and what is wrong.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use wire::api::Status;
+use wire::record::Tier;
+use wire::time::Timestamp;
+
+use super::caller::Caller;
+use super::refusal::Refusal;
+use crate::authority::Authority;
+use crate::clock;
+use crate::config::shown;
+use crate::ledger::HostRow;
+
+/// `GET /v1/status`
+pub(crate) async fn show(
+    State(authority): State<Arc<Authority>>,
+    _caller: Caller,
+) -> Result<Json<Status>, Refusal> {
+    let now = clock::now();
+    let hosts = authority.ledger.hosts().await?;
+    let sessions = authority.ledger.session_counts().await?;
+    let mut concerns: Vec<String> =
+        hosts.iter().filter_map(|host| concern(&authority, host, now)).collect();
+    concerns.extend(authority.roles_refusal().map(|reason| {
+        format!("the roles file is refused and older roles are in force: {reason}")
+    }));
+    if sessions.unknown > 0 {
+        concerns.push(format!(
+            "{} sessions began with certificates that were never issued here: lock their hosts and look at the keys",
+            sessions.unknown
+        ));
+    }
+    Ok(Json(Status {
+        authority_version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: now,
+        hosts: count(hosts.len()),
+        connected: count(authority.fleet.connected()),
+        sessions: sessions.alive,
+        locks: count(authority.ledger.locks(now).await?.len()),
+        concerns,
+    }))
+}
+
+fn concern(authority: &Authority, host: &HostRow, now: Timestamp) -> Option<String> {
+    let name = &host.name;
+    let Some(presence) = authority.fleet.presence(name) else {
+        let when = host.seen.map_or_else(
+            || "has never connected since it enrolled; start curfew-agent and curfew-link there".to_owned(),
+            |seen| {
+                let since = std::time::Duration::from_secs(now.since(seen).as_secs());
+                format!("is unreachable, last heard of {} ago; look at curfew-link there", shown(since))
+            },
+        );
+        return Some(format!("host {name} {when}"));
+    };
+    if presence.skew_secs > MAX_SKEW_SECS {
+        return Some(format!(
+            "the clock of host {name} is {} s off; certificates may be refused there",
+            presence.skew_secs
+        ));
+    }
+    match &host.tier {
+        Some(Tier::Degraded { reason }) => {
+            Some(format!("host {name} sees less than it should: {reason}"))
+        }
+        _ => None,
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Certificates are backdated by 30 s; a clock further off than this refuses some.
+const MAX_SKEW_SECS: u64 = 20;

@@ -1,0 +1,226 @@
+//! The ledger: every decision is an entry, and nothing is answered before its entry is durable. All SQL is here.
+//!
+//! Shape: one SQLite database (WAL, `synchronous=FULL`) with one writer, whose waiting jobs share a transaction, and
+//! readers on connections of their own. `entries` is the source of truth: its bodies are canonical JSON, that is
+//! `serde_json` over structs whose field order is the order of declaration, with no spaces; maps are sorted. A leaf's
+//! hash is SHA-256 over a zero byte and the body (RFC 6962, 2.1). Every other table is a projection, written in the
+//! same transaction as the entry that it follows from, except what is no decision (records of sessions, receipts,
+//! login tokens, when a host was seen).
+//! Who can change this: root and the authority's user. Gains: can rewrite history, until checkpoints are witnessed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::watch;
+use wire::identifier::{Fingerprint, Identity};
+use wire::order::OrderError;
+use wire::time::Timestamp;
+
+mod column;
+mod entry;
+mod grant;
+mod host;
+mod identity;
+mod login;
+mod order;
+mod reader;
+mod role;
+mod schema;
+mod session;
+mod writer;
+
+pub(crate) use grant::Recorded;
+pub(crate) use host::{Enrolled, HostRow, NewToken, TokenRefusal};
+pub(crate) use identity::{IdentityRow, NewKey};
+pub(crate) use login::Login;
+pub(crate) use order::{Directive, ReceiptRow};
+pub(crate) use writer::Pulse;
+
+use reader::Readers;
+use writer::Writer;
+
+/// The open ledger.
+pub(crate) struct Ledger {
+    writer: Writer,
+    readers: Readers,
+    pulse: Arc<Pulse>,
+}
+
+/// Why the ledger did not do it. Whatever was asked has then not happened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LedgerError {
+    /// There is no database.
+    #[error("{0} is missing; set the authority up once with `curfew-ca init`")]
+    Missing(PathBuf),
+    /// There is one already.
+    #[error("{0} exists already; this authority has been set up, and nothing was changed")]
+    Exists(PathBuf),
+    /// A newer program wrote the database.
+    #[error("the ledger has version {found}; this program knows up to {known}; install the newer one")]
+    Newer {
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The file is SQLite's, but not ours.
+    #[error("{0} is no ledger")]
+    NotALedger(PathBuf),
+    /// SQLite failed.
+    #[error("the ledger's database failed: {0}")]
+    Sql(#[from] rusqlite::Error),
+    /// The shared transaction did not become durable.
+    #[error("the ledger could not commit: {0}")]
+    Commit(Arc<str>),
+    /// The ledger's thread is gone.
+    #[error("the ledger has stopped")]
+    Stopped,
+    /// The thread could not be started.
+    #[error("the ledger's thread could not be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Something changed between the decision and its entry; decide again.
+    #[error("what the decision rested on has changed meanwhile")]
+    Stale,
+    /// It is there already.
+    #[error("{0}")]
+    Conflict(String),
+    /// It is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// A value has no JSON form, or stored JSON cannot be read.
+    #[error("a stored value cannot be written or read: {0}")]
+    Form(#[from] serde_json::Error),
+    /// The enrolment token is no good.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+    /// An order could not be signed.
+    #[error("the order could not be signed: {0}")]
+    Order(#[from] OrderError),
+    /// A stored name breaks the rules of names.
+    #[error("a stored name is malformed: {0}")]
+    Name(#[from] wire::identifier::NameError),
+    /// A host left out records.
+    #[error("record {got} came where {expected} was due")]
+    Gap {
+        /// The next one due.
+        expected: u64,
+        /// The one that came.
+        got: u64,
+    },
+}
+
+impl Ledger {
+    /// Makes the database, where there must be none, with its first entry.
+    pub(crate) fn create(
+        path: &Path,
+        fingerprint: &Fingerprint,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        if path.exists() {
+            return Err(LedgerError::Exists(path.into()));
+        }
+        let connection = Connection::open(path)?;
+        schema::prepare(&connection)?;
+        schema::create(&connection)?;
+        entry::append(&connection, entry::Kind::AuthorityCreated, now, &entry::Created { fingerprint })?;
+        Ok(())
+    }
+
+    /// Opens the database, which must be there, and brings an older one up to date.
+    pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
+        if !path.exists() {
+            return Err(LedgerError::Missing(path.into()));
+        }
+        let connection = Connection::open(path)?;
+        schema::prepare(&connection)?;
+        schema::migrate(&connection, path)?;
+        let pulse = Arc::new(Pulse::new(order::newest(&connection)?));
+        let writer = Writer::start(connection, Arc::clone(&pulse))?;
+        Ok(Self { writer, readers: Readers::new(path.into()), pulse })
+    }
+
+    /// The number of the newest order, and word of each new one.
+    pub(crate) fn orders(&self) -> watch::Receiver<u64> {
+        self.pulse.subscribe()
+    }
+
+    /// When orders became durable.
+    pub(crate) const fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+}
+
+/// Who decided it: an identity, or whoever is at the authority's own machine.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub(crate) struct Actor(String);
+
+impl Actor {
+    /// An identity.
+    pub(crate) fn person(identity: &Identity) -> Self {
+        Self(identity.to_string())
+    }
+
+    /// Whoever runs the operator's commands on the authority's machine.
+    pub(crate) fn local() -> Self {
+        Self("local:root".into())
+    }
+
+    /// As text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    pub(crate) fn ledger() -> (tempfile::TempDir, Ledger) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        Ledger::create(&path, &Fingerprint::of(b"root"), NOW).unwrap();
+        let ledger = Ledger::open(&path).unwrap();
+        (dir, ledger)
+    }
+
+    #[tokio::test]
+    async fn a_ledger_is_never_made_by_opening_nor_made_twice() {
+        let (dir, _ledger) = ledger();
+        let path = dir.path().join("ledger.db");
+        let again = Ledger::create(&path, &Fingerprint::of(b"root"), NOW);
+        assert!(matches!(again, Err(LedgerError::Exists(_))));
+        assert!(matches!(Ledger::open(&dir.path().join("other")), Err(LedgerError::Missing(_))));
+    }
+
+    #[tokio::test]
+    async fn a_newer_ledger_is_refused_with_both_numbers() {
+        let (dir, ledger) = ledger();
+        drop(ledger);
+        let path = dir.path().join("ledger.db");
+        let raw = Connection::open(&path).unwrap();
+        raw.pragma_update(None, "user_version", 99).unwrap();
+        let error = Ledger::open(&path).err().unwrap().to_string();
+        assert!(error.contains("version 99") && error.contains("up to 1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn every_leaf_hash_is_over_a_zero_byte_and_the_body() {
+        let (_dir, ledger) = ledger();
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = ledger
+            .read(|connection| {
+                let mut statement = connection.prepare("SELECT body, leaf_hash FROM entries")?;
+                let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+            .unwrap();
+        assert_eq!(rows.len(), 1);
+        for (body, hash) in rows {
+            assert_eq!(hash, crate::random::sha256(&[&[0], &body]));
+        }
+    }
+}

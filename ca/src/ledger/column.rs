@@ -1,0 +1,57 @@
+//! Reading columns back into checked values.
+
+use std::str::FromStr;
+
+use rusqlite::types::Type;
+use rusqlite::{Error, Row};
+use serde::de::DeserializeOwned;
+use wire::time::Timestamp;
+
+/// A text column as a checked name.
+pub(super) fn name<T>(row: &Row<'_>, column: usize) -> Result<T, Error>
+where
+    T: FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error: T::Err| wrong(column, error))
+}
+
+/// A text column that holds JSON.
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Error> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| wrong(column, error))
+}
+
+/// The same where there may be nothing.
+pub(super) fn maybe_json<T: DeserializeOwned>(
+    row: &Row<'_>,
+    column: usize,
+) -> Result<Option<T>, Error> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| wrong(column, error))
+}
+
+/// A moment.
+pub(super) fn moment(row: &Row<'_>, column: usize) -> Result<Timestamp, Error> {
+    row.get(column).map(Timestamp::from_millis)
+}
+
+/// A moment that may be absent.
+pub(super) fn maybe_moment(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, Error> {
+    let millis: Option<u64> = row.get(column)?;
+    Ok(millis.map(Timestamp::from_millis))
+}
+
+/// A numbered name.
+pub(super) fn number<T>(
+    row: &Row<'_>,
+    column: usize,
+    of: fn(u64) -> Result<T, wire::identifier::NameError>,
+) -> Result<T, Error> {
+    of(row.get(column)?).map_err(|error| wrong(column, error))
+}
+
+fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}

@@ -1,0 +1,271 @@
+//! Grants and certificates: the facts a decision rests on, and the entry without which nothing is signed.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Serial};
+use wire::time::Timestamp;
+
+use super::entry::{self, Kind};
+use super::{Ledger, LedgerError, column, order};
+use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
+
+/// A permit that is durable in the ledger and has its serial. Only [`Ledger::record`] makes one.
+#[derive(Debug)]
+#[must_use = "what is recorded can be signed"]
+pub(crate) struct Recorded {
+    permit: Permit,
+    serial: Serial,
+    grant: GrantId,
+}
+
+impl Recorded {
+    /// What was decided.
+    pub(crate) const fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// The certificate's serial.
+    pub(crate) const fn serial(&self) -> Serial {
+        self.serial
+    }
+
+    /// The grant that it is under.
+    pub(crate) const fn grant(&self) -> GrantId {
+        self.grant
+    }
+}
+
+impl Ledger {
+    /// What bears on an ask, on one snapshot.
+    pub(crate) async fn facts(
+        &self,
+        identity: Identity,
+        host: Address,
+        now: Timestamp,
+    ) -> Result<Facts, LedgerError> {
+        self.read(move |connection| {
+            let found = host_at(connection, &host)?;
+            let grants = match &found {
+                Some(host) => grants(connection, &identity, &host.name, now)?,
+                None => Vec::new(),
+            };
+            Ok(Facts {
+                epoch: epoch(connection)?,
+                standing: standing(connection, &identity)?,
+                host: found,
+                locks: order::locks_in_force(connection, now)?,
+                grants,
+            })
+        })
+        .await
+    }
+
+    /// Makes the permit durable and gives it its serial and its grant. [`LedgerError::Stale`] when anything that could
+    /// turn it into a denial has changed since it was decided.
+    pub(crate) async fn record(
+        &self,
+        permit: Permit,
+        now: Timestamp,
+    ) -> Result<Recorded, LedgerError> {
+        self.write(move |connection| {
+            if permit.epoch() != epoch(connection)? {
+                return Err(LedgerError::Stale);
+            }
+            let grant = match permit.plan() {
+                Plan::Reuse(grant, _) => grant,
+                Plan::Begin(until) => begin(connection, &permit, (until, now))?,
+            };
+            let serial = issue(connection, &permit, (grant, now))?;
+            Ok(Recorded { permit, serial, grant })
+        })
+        .await
+    }
+
+    /// Records a denial.
+    pub(crate) async fn deny(
+        &self,
+        ask: Ask,
+        denial: &Denial,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let reason = denial.to_string();
+        self.write(move |connection| {
+            let key = wire::certificate::fingerprint(ask.key.key_data());
+            let data = entry::Denied {
+                identity: &ask.identity,
+                host: &ask.host,
+                login: &ask.login,
+                role: ask.role.as_ref(),
+                key: &key,
+                reason,
+            };
+            entry::append(connection, Kind::Denial, now, &data)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// How many certificates there are that still open something.
+    pub(crate) async fn live_certificates(&self, now: Timestamp) -> Result<u64, LedgerError> {
+        self.read(move |connection| {
+            let count = connection
+                .prepare_cached("SELECT count(*) FROM certificates WHERE valid_before > ?")?
+                .query_row([now.millis()], |row| row.get(0))?;
+            Ok(count)
+        })
+        .await
+    }
+}
+
+/// Counts a change that can turn a yes into a no.
+pub(super) fn bump_epoch(connection: &Connection) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE counters SET value = value + 1 WHERE name = 'epoch'")?
+        .execute([])?;
+    Ok(())
+}
+
+fn epoch(connection: &Connection) -> Result<u64, LedgerError> {
+    let epoch = connection
+        .prepare_cached("SELECT value FROM counters WHERE name = 'epoch'")?
+        .query_row([], |row| row.get(0))?;
+    Ok(epoch)
+}
+
+fn standing(connection: &Connection, identity: &Identity) -> Result<Standing, LedgerError> {
+    let disabled: Option<bool> = connection
+        .prepare_cached("SELECT disabled FROM identities WHERE name = ?")?
+        .query_row([identity.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(match disabled {
+        None => Standing::Unknown,
+        Some(false) => Standing::Active,
+        Some(true) => Standing::Disabled,
+    })
+}
+
+fn host_at(connection: &Connection, address: &Address) -> Result<Option<Host>, LedgerError> {
+    let host = connection
+        .prepare_cached(
+            "SELECT name, labels FROM hosts WHERE name = ?1 \
+             UNION ALL SELECT name, labels FROM addresses JOIN hosts ON name = host WHERE address = ?1 LIMIT 1",
+        )?
+        .query_row([address.as_str()], |row| {
+            Ok(Host { name: column::name(row, 0)?, labels: column::json(row, 1)? })
+        })
+        .optional()?;
+    Ok(host)
+}
+
+fn grants(
+    connection: &Connection,
+    identity: &Identity,
+    host: &HostName,
+    now: Timestamp,
+) -> Result<Vec<Grant>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, role, until FROM grants WHERE identity = ? AND host = ? AND until > ?",
+    )?;
+    let rows = statement.query_map(
+        params![identity.as_str(), host.as_str(), now.millis()],
+        |row| {
+            Ok(Grant {
+                id: column::number(row, 0, GrantId::try_new)?,
+                role: column::name(row, 1)?,
+                until: column::moment(row, 2)?,
+            })
+        },
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Begins a grant, unless the same one began since the decision.
+fn begin(
+    connection: &Connection,
+    permit: &Permit,
+    (until, now): (Timestamp, Timestamp),
+) -> Result<GrantId, LedgerError> {
+    let ask = permit.ask();
+    let twin = connection
+        .prepare_cached(
+            "SELECT 1 FROM grants WHERE identity = ? AND host = ? AND role = ? AND until = ?",
+        )?
+        .exists(params![
+            ask.identity.as_str(),
+            permit.host().as_str(),
+            permit.role().as_str(),
+            until.millis()
+        ])?;
+    if twin {
+        return Err(LedgerError::Stale);
+    }
+    let id: u64 = connection
+        .prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM grants")?
+        .query_row([], |row| row.get(0))?;
+    let grant = GrantId::try_new(id)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO grants (id, identity, role, host, began, until) VALUES (?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            id,
+            ask.identity.as_str(),
+            permit.role().as_str(),
+            permit.host().as_str(),
+            now.millis(),
+            until.millis()
+        ])?;
+    let data = entry::Grant {
+        grant,
+        identity: &ask.identity,
+        role: permit.role(),
+        host: permit.host(),
+        from: now,
+        until,
+        reason: ask.reason.as_deref(),
+    };
+    entry::append(connection, Kind::GrantBegun, now, &data)?;
+    Ok(grant)
+}
+
+fn issue(
+    connection: &Connection,
+    permit: &Permit,
+    (grant, now): (GrantId, Timestamp),
+) -> Result<Serial, LedgerError> {
+    let ask = permit.ask();
+    let number: u64 = connection
+        .prepare_cached("SELECT coalesce(max(serial), 0) + 1 FROM certificates")?
+        .query_row([], |row| row.get(0))?;
+    let serial = Serial::try_new(number)?;
+    let key: Fingerprint = wire::certificate::fingerprint(ask.key.key_data());
+    connection
+        .prepare_cached(
+            "INSERT INTO certificates (serial, grant_id, identity, login, host, key, issued, valid_before) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            number,
+            grant.number(),
+            ask.identity.as_str(),
+            ask.login.as_str(),
+            permit.host().as_str(),
+            key.as_str(),
+            now.millis(),
+            permit.valid_before().millis()
+        ])?;
+    let data = entry::Certificate {
+        serial,
+        grant,
+        identity: &ask.identity,
+        login: &ask.login,
+        host: permit.host(),
+        role: permit.role(),
+        abilities: permit.abilities().iter().copied().collect(),
+        key: &key,
+        valid_after_secs: permit.valid_after().secs(),
+        valid_before_secs: permit.valid_before().secs(),
+        grant_until_secs: permit.plan().until().secs(),
+    };
+    entry::append(connection, Kind::Certificate, now, &data)?;
+    Ok(serial)
+}

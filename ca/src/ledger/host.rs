@@ -1,0 +1,425 @@
+//! Hosts and the tokens by which they join.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use wire::hostlink::Hello;
+use wire::identifier::{Address, Fingerprint, HostName, Label};
+use wire::lock::Lock;
+use wire::record::Tier;
+use wire::time::Timestamp;
+
+use super::entry::{self, Kind};
+use super::{Actor, Ledger, LedgerError, column, grant, order};
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct NewToken {
+    /// For which host.
+    pub(crate) host: HostName,
+    /// Where it is reached.
+    pub(crate) addresses: Vec<Address>,
+    /// Its labels.
+    pub(crate) labels: Vec<Label>,
+    /// When the token is of no use any more.
+    pub(crate) until: Timestamp,
+}
+
+/// Why a token opens nothing; each case says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenRefusal {
+    /// It was never made here.
+    #[error(
+        "this authority has made no such token: was it cut when it was copied, or made by another authority? \
+         Make one with `curfew-ca host token NAME`"
+    )]
+    Unknown,
+    /// It was used.
+    #[error("this token was used already, by {0}; make another with `curfew-ca host token {0}`")]
+    Used(HostName),
+    /// Its time is over.
+    #[error("this token has expired; make another with `curfew-ca host token {0}`")]
+    Expired(HostName),
+}
+
+/// A host that has just joined: its row is durable. Only [`Ledger::enrol`] makes one.
+#[derive(Debug)]
+#[must_use = "the host waits for its certificates"]
+pub(crate) struct Enrolled {
+    host: HostName,
+    addresses: Vec<Address>,
+    labels: Vec<Label>,
+    enrolment: u64,
+    orders_from: u64,
+    locks: Vec<Lock>,
+}
+
+impl Enrolled {
+    /// Its name.
+    pub(crate) const fn host(&self) -> &HostName {
+        &self.host
+    }
+
+    /// Where it is reached.
+    pub(crate) fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Its labels.
+    pub(crate) fn labels(&self) -> &[Label] {
+        &self.labels
+    }
+
+    /// The entry by which it joined.
+    pub(crate) const fn enrolment(&self) -> u64 {
+        self.enrolment
+    }
+
+    /// The newest order at that moment.
+    pub(crate) const fn orders_from(&self) -> u64 {
+        self.orders_from
+    }
+
+    /// The locks in force at that moment.
+    pub(crate) fn locks(&self) -> &[Lock] {
+        &self.locks
+    }
+}
+
+/// A host as the ledger knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostRow {
+    /// Its name.
+    pub(crate) name: HostName,
+    /// Where it is reached.
+    pub(crate) addresses: Vec<Address>,
+    /// Its labels.
+    pub(crate) labels: Vec<Label>,
+    /// The entry by which it joined last.
+    pub(crate) enrolment: u64,
+    /// When it was last heard of, as of the end of its last connection.
+    pub(crate) seen: Option<Timestamp>,
+    /// How much its agent sees.
+    pub(crate) tier: Option<Tier>,
+    /// The newest order that it has in force.
+    pub(crate) last_order: u64,
+    /// The newest of its records that is durable.
+    pub(crate) last_record: u64,
+    /// The newest order when it joined; it gets those after it.
+    pub(crate) orders_from: u64,
+}
+
+impl Ledger {
+    /// Records a token, by its hash.
+    pub(crate) async fn make_token(
+        &self,
+        by: Actor,
+        (token, hash): (NewToken, [u8; 32]),
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            refuse_taken(connection, &token.host, &token.addresses)?;
+            connection
+                .prepare_cached(
+                    "INSERT INTO tokens (hash, host, addresses, labels, until) VALUES (?, ?, ?, ?, ?)",
+                )?
+                .execute(params![
+                    hash,
+                    token.host.as_str(),
+                    serde_json::to_string(&token.addresses)?,
+                    serde_json::to_string(&token.labels)?,
+                    token.until.millis()
+                ])?;
+            let data = entry::Host {
+                by: &by,
+                host: &token.host,
+                addresses: &token.addresses,
+                labels: &token.labels,
+                until: Some(token.until),
+                host_keys: &[],
+            };
+            entry::append(connection, Kind::HostTokenMade, now, &data)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes the token, once, and records the host, in one transaction. A host that joins again begins anew: its former
+    /// certificate opens nothing any more, and its records are numbered from 1.
+    pub(crate) async fn enrol(
+        &self,
+        hash: [u8; 32],
+        host_keys: Vec<Fingerprint>,
+        now: Timestamp,
+    ) -> Result<Enrolled, LedgerError> {
+        self.write(move |connection| {
+            let token = take_token(connection, hash, now)?;
+            refuse_taken(connection, &token.host, &token.addresses)?;
+            let by = Actor("token".into());
+            let data = entry::Host {
+                by: &by,
+                host: &token.host,
+                addresses: &token.addresses,
+                labels: &token.labels,
+                until: None,
+                host_keys: &host_keys,
+            };
+            let enrolment = entry::append(connection, Kind::HostEnrolled, now, &data)?;
+            let orders_from = order::newest(connection)?;
+            insert(connection, &token, (enrolment, orders_from), now)?;
+            grant::bump_epoch(connection)?;
+            Ok(Enrolled {
+                host: token.host,
+                addresses: token.addresses,
+                labels: token.labels,
+                enrolment,
+                orders_from,
+                locks: order::locks_in_force(connection, now)?,
+            })
+        })
+        .await
+    }
+
+    /// One host.
+    pub(crate) async fn host(&self, name: HostName) -> Result<Option<HostRow>, LedgerError> {
+        self.read(move |connection| {
+            let host = connection
+                .prepare_cached(&format!("{SELECT} WHERE name = ?"))?
+                .query_row([name.as_str()], row)
+                .optional()?;
+            Ok(host)
+        })
+        .await
+    }
+
+    /// Every host, in order of name.
+    pub(crate) async fn hosts(&self) -> Result<Vec<HostRow>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
+            let hosts = statement.query_map([], row)?;
+            Ok(hosts.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Notes what a host said of itself when it connected.
+    pub(crate) async fn greet(
+        &self,
+        (host, enrolment): (HostName, u64),
+        hello: Hello,
+        now: Timestamp,
+    ) -> Result<HostRow, LedgerError> {
+        self.write(move |connection| {
+            let changed = connection
+                .prepare_cached(
+                    "UPDATE hosts SET seen = ?, tier = ?, agent_version = ?, last_order = ? \
+                     WHERE name = ? AND enrolment = ?",
+                )?
+                .execute(params![
+                    now.millis(),
+                    serde_json::to_string(&hello.tier)?,
+                    hello.agent_version,
+                    hello.last_order,
+                    host.as_str(),
+                    enrolment
+                ])?;
+            if changed == 0 {
+                return Err(LedgerError::NotFound(format!(
+                    "host {host} is not enrolled under this certificate (enrolment {enrolment}); enrol it again"
+                )));
+            }
+            let row = connection
+                .prepare_cached(&format!("{SELECT} WHERE name = ?"))?
+                .query_row([host.as_str()], row)?;
+            Ok(row)
+        })
+        .await
+    }
+
+    /// Notes that a host was heard of, and what it has in force.
+    pub(crate) async fn seen(
+        &self,
+        host: HostName,
+        last_order: u64,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            connection
+                .prepare_cached(
+                    "UPDATE hosts SET seen = max(coalesce(seen, 0), ?), last_order = max(last_order, ?) WHERE name = ?",
+                )?
+                .execute(params![now.millis(), last_order, host.as_str()])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HostRow> {
+    Ok(HostRow {
+        name: column::name(row, 0)?,
+        addresses: column::json(row, 1)?,
+        labels: column::json(row, 2)?,
+        enrolment: row.get(3)?,
+        seen: column::maybe_moment(row, 4)?,
+        tier: column::maybe_json(row, 5)?,
+        last_order: row.get(6)?,
+        last_record: row.get(7)?,
+        orders_from: row.get(8)?,
+    })
+}
+
+fn take_token(
+    connection: &Connection,
+    hash: [u8; 32],
+    now: Timestamp,
+) -> Result<NewToken, LedgerError> {
+    let found = connection
+        .prepare_cached("SELECT host, addresses, labels, until, used FROM tokens WHERE hash = ?")?
+        .query_row([hash], |row| {
+            let token = NewToken {
+                host: column::name(row, 0)?,
+                addresses: column::json(row, 1)?,
+                labels: column::json(row, 2)?,
+                until: column::moment(row, 3)?,
+            };
+            Ok((token, column::maybe_moment(row, 4)?))
+        })
+        .optional()?;
+    let (token, used) = found.ok_or(TokenRefusal::Unknown)?;
+    if used.is_some() {
+        return Err(TokenRefusal::Used(token.host).into());
+    }
+    if token.until <= now {
+        return Err(TokenRefusal::Expired(token.host).into());
+    }
+    connection
+        .prepare_cached("UPDATE tokens SET used = ? WHERE hash = ?")?
+        .execute(params![now.millis(), hash])?;
+    Ok(token)
+}
+
+/// Refuses a name or an address that another host has, so that each of them means one host.
+fn refuse_taken(
+    connection: &Connection,
+    host: &HostName,
+    addresses: &[Address],
+) -> Result<(), LedgerError> {
+    let mut owner = connection.prepare_cached(
+        "SELECT host FROM addresses WHERE address = ?1 AND host <> ?2 \
+         UNION ALL SELECT name FROM hosts WHERE name = ?1 AND name <> ?2",
+    )?;
+    for name in std::iter::once(host.as_str()).chain(addresses.iter().map(Address::as_str)) {
+        let taken: Option<String> =
+            owner.query_row([name, host.as_str()], |row| row.get(0)).optional()?;
+        if let Some(taken) = taken {
+            return Err(LedgerError::Conflict(format!("{name} belongs to host {taken} already")));
+        }
+    }
+    Ok(())
+}
+
+fn insert(
+    connection: &Connection,
+    token: &NewToken,
+    (enrolment, orders_from): (u64, u64),
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("DELETE FROM addresses WHERE host = ?")?
+        .execute([token.host.as_str()])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO hosts (name, labels, addresses, enrolment, enrolled, orders_from, last_order) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) \
+             ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, addresses = excluded.addresses, \
+             enrolment = excluded.enrolment, enrolled = excluded.enrolled, \
+             orders_from = excluded.orders_from, last_order = excluded.last_order, \
+             last_record = 0, seen = NULL, tier = NULL",
+        )?
+        .execute(params![
+            token.host.as_str(),
+            serde_json::to_string(&token.labels)?,
+            serde_json::to_string(&token.addresses)?,
+            enrolment,
+            now.millis(),
+            orders_from
+        ])?;
+    let mut address =
+        connection.prepare_cached("INSERT OR IGNORE INTO addresses (address, host) VALUES (?, ?)")?;
+    for name in &token.addresses {
+        address.execute([name.as_str(), token.host.as_str()])?;
+    }
+    Ok(())
+}
+
+const SELECT: &str =
+    "SELECT name, addresses, labels, enrolment, seen, tier, last_order, last_record, orders_from \
+     FROM hosts";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::tests::{NOW, ledger};
+    use super::*;
+
+    fn token(host: &str, address: &str) -> NewToken {
+        NewToken {
+            host: host.parse().unwrap(),
+            addresses: vec![address.parse().unwrap()],
+            labels: vec!["env=prod".parse().unwrap()],
+            until: NOW.after(Duration::from_secs(60)),
+        }
+    }
+
+    async fn make(ledger: &Ledger, token: NewToken, hash: [u8; 32]) -> Result<(), LedgerError> {
+        ledger.make_token(Actor::local(), (token, hash), NOW).await
+    }
+
+    #[tokio::test]
+    async fn a_token_serves_once_also_when_many_try_at_once() {
+        let (_dir, ledger) = ledger();
+        let ledger = Arc::new(ledger);
+        make(&ledger, token("db1", "10.0.0.1"), [1; 32]).await.unwrap();
+        let tries: Vec<_> = (0..20)
+            .map(|_| {
+                let ledger = Arc::clone(&ledger);
+                tokio::spawn(async move { ledger.enrol([1; 32], Vec::new(), NOW).await })
+            })
+            .collect();
+        let mut joined = 0;
+        for attempt in tries {
+            match attempt.await.unwrap() {
+                Ok(_) => joined += 1,
+                Err(LedgerError::Token(TokenRefusal::Used(host))) => {
+                    assert_eq!(host.as_str(), "db1");
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(joined, 1);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_or_expired_token_says_which() {
+        let (_dir, ledger) = ledger();
+        make(&ledger, token("db1", "10.0.0.1"), [1; 32]).await.unwrap();
+        let unknown = ledger.enrol([2; 32], Vec::new(), NOW).await;
+        assert!(matches!(unknown, Err(LedgerError::Token(TokenRefusal::Unknown))));
+        let late = NOW.after(Duration::from_secs(60));
+        let expired = ledger.enrol([1; 32], Vec::new(), late).await;
+        assert!(matches!(expired, Err(LedgerError::Token(TokenRefusal::Expired(_)))));
+        assert!(ledger.hosts().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_address_means_one_host() {
+        let (_dir, ledger) = ledger();
+        make(&ledger, token("db1", "10.0.0.1"), [1; 32]).await.unwrap();
+        let _ = ledger.enrol([1; 32], Vec::new(), NOW).await.unwrap();
+        let taken = make(&ledger, token("db2", "10.0.0.1"), [2; 32]).await.unwrap_err();
+        assert_eq!(taken.to_string(), "10.0.0.1 belongs to host db1 already");
+        assert!(make(&ledger, token("db2", "db1"), [3; 32]).await.is_err());
+        assert!(make(&ledger, token("db1", "10.0.0.1"), [4; 32]).await.is_ok());
+    }
+}

@@ -1,0 +1,234 @@
+//! Identities and the keys they log in with.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
+use ssh_key::PrivateKey;
+use wire::identifier::{Fingerprint, Identity, OrderNumber};
+use wire::lock::{Lock, Target};
+use wire::order::Instruction;
+use wire::time::Timestamp;
+
+use super::entry::{self, Kind};
+use super::{Actor, Ledger, LedgerError, column, grant, order};
+
+/// An identity as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdentityRow {
+    /// Its name.
+    pub(crate) identity: Identity,
+    /// Whether it may lock, unlock and see everybody's sessions.
+    pub(crate) operator: bool,
+    /// Whether it is disabled.
+    pub(crate) disabled: bool,
+    /// When it was added.
+    pub(crate) added: Timestamp,
+    /// Fingerprints of its keys.
+    pub(crate) keys: Vec<Fingerprint>,
+}
+
+/// A key to log in with.
+#[derive(Debug, Clone)]
+pub(crate) struct NewKey {
+    /// Its fingerprint.
+    pub(crate) fingerprint: Fingerprint,
+    /// Itself, in OpenSSH form.
+    pub(crate) public_key: String,
+}
+
+impl Ledger {
+    /// Adds an identity with a key; or a key to an identity that is there, whose standing stays.
+    pub(crate) async fn add_identity(
+        &self,
+        by: Actor,
+        identity: Identity,
+        (key, operator): (NewKey, bool),
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            let known = find(connection, &identity)?;
+            if let Some(known) = &known {
+                if operator && !known.operator {
+                    return Err(LedgerError::Conflict(format!(
+                        "{identity} exists and is no operator; add an operator under a name of its own"
+                    )));
+                }
+            } else {
+                insert(connection, &by, &identity, (operator, now))?;
+            }
+            insert_key(connection, &by, &identity, (&key, now))
+        })
+        .await
+    }
+
+    /// Disables an identity and locks it everywhere, in one transaction; the lock is an order to every host.
+    pub(crate) async fn disable_identity(
+        &self,
+        by: Actor,
+        identity: Identity,
+        (reason, key): (String, Arc<PrivateKey>),
+        now: Timestamp,
+    ) -> Result<OrderNumber, LedgerError> {
+        self.write(move |connection| {
+            set_disabled(connection, &identity, true)?;
+            let person = entry::Person {
+                by: &by,
+                identity: &identity,
+                operator: false,
+                reason: Some(&reason),
+            };
+            entry::append(connection, Kind::IdentityDisabled, now, &person)?;
+            connection
+                .prepare_cached("DELETE FROM logins WHERE identity = ?")?
+                .execute([identity.as_str()])?;
+            let lock = Lock {
+                target: Target::Identity(identity.clone()),
+                reason: reason.clone(),
+                until: None,
+            };
+            order::issue(connection, &key, (&by, &reason), (Instruction::Lock(lock), now))
+        })
+        .await
+    }
+
+    /// Enables an identity again and lifts the lock on it, if there is one.
+    pub(crate) async fn enable_identity(
+        &self,
+        by: Actor,
+        identity: Identity,
+        key: Arc<PrivateKey>,
+        now: Timestamp,
+    ) -> Result<Option<OrderNumber>, LedgerError> {
+        self.write(move |connection| {
+            set_disabled(connection, &identity, false)?;
+            let person =
+                entry::Person { by: &by, identity: &identity, operator: false, reason: None };
+            entry::append(connection, Kind::IdentityEnabled, now, &person)?;
+            grant::bump_epoch(connection)?;
+            let target = Target::Identity(identity.clone());
+            if !order::is_locked(connection, &target)? {
+                return Ok(None);
+            }
+            let instruction = Instruction::Unlock(target);
+            order::issue(connection, &key, (&by, "enabled"), (instruction, now)).map(Some)
+        })
+        .await
+    }
+
+    /// Every identity, in order of name.
+    pub(crate) async fn identities(&self) -> Result<Vec<IdentityRow>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT name FROM identities ORDER BY name")?;
+            let names: Vec<Identity> = statement
+                .query_map([], |row| column::name(row, 0))?
+                .collect::<Result<_, _>>()?;
+            names.iter().filter_map(|name| find(connection, name).transpose()).collect()
+        })
+        .await
+    }
+
+    /// One identity.
+    pub(crate) async fn identity(
+        &self,
+        identity: Identity,
+    ) -> Result<Option<IdentityRow>, LedgerError> {
+        self.read(move |connection| find(connection, &identity)).await
+    }
+
+    /// The keys that an identity logs in with, in OpenSSH form.
+    pub(crate) async fn login_keys(&self, identity: Identity) -> Result<Vec<String>, LedgerError> {
+        self.read(move |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT public_key FROM keys WHERE identity = ?")?;
+            let keys = statement.query_map([identity.as_str()], |row| row.get(0))?;
+            Ok(keys.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+fn find(connection: &Connection, name: &Identity) -> Result<Option<IdentityRow>, LedgerError> {
+    let row = connection
+        .prepare_cached("SELECT operator, disabled, added FROM identities WHERE name = ?")?
+        .query_row([name.as_str()], |row| {
+            Ok(IdentityRow {
+                identity: name.clone(),
+                operator: row.get(0)?,
+                disabled: row.get(1)?,
+                added: column::moment(row, 2)?,
+                keys: Vec::new(),
+            })
+        })
+        .optional()?;
+    let Some(mut row) = row else {
+        return Ok(None);
+    };
+    let mut statement = connection
+        .prepare_cached("SELECT fingerprint FROM keys WHERE identity = ? ORDER BY fingerprint")?;
+    row.keys = statement
+        .query_map([name.as_str()], |row| column::name(row, 0))?
+        .collect::<Result<_, _>>()?;
+    Ok(Some(row))
+}
+
+fn insert(
+    connection: &Connection,
+    by: &Actor,
+    identity: &Identity,
+    (operator, now): (bool, Timestamp),
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("INSERT INTO identities (name, operator, disabled, added) VALUES (?, ?, 0, ?)")?
+        .execute(params![identity.as_str(), operator, now.millis()])?;
+    let person = entry::Person { by, identity, operator, reason: None };
+    entry::append(connection, Kind::IdentityAdded, now, &person)?;
+    Ok(())
+}
+
+fn insert_key(
+    connection: &Connection,
+    by: &Actor,
+    identity: &Identity,
+    (key, now): (&NewKey, Timestamp),
+) -> Result<(), LedgerError> {
+    let owner: Option<String> = connection
+        .prepare_cached("SELECT identity FROM keys WHERE fingerprint = ?")?
+        .query_row([key.fingerprint.as_str()], |row| row.get(0))
+        .optional()?;
+    if let Some(owner) = owner {
+        return Err(LedgerError::Conflict(format!(
+            "the key {} belongs to {owner} already",
+            key.fingerprint
+        )));
+    }
+    connection
+        .prepare_cached("INSERT INTO keys (fingerprint, identity, public_key, added) VALUES (?, ?, ?, ?)")?
+        .execute(params![
+            key.fingerprint.as_str(),
+            identity.as_str(),
+            key.public_key,
+            now.millis()
+        ])?;
+    let added = entry::Key { by, identity, key: &key.fingerprint, public_key: &key.public_key };
+    entry::append(connection, Kind::KeyAdded, now, &added)?;
+    Ok(())
+}
+
+fn set_disabled(
+    connection: &Connection,
+    identity: &Identity,
+    disabled: bool,
+) -> Result<(), LedgerError> {
+    let known = find(connection, identity)?
+        .ok_or_else(|| LedgerError::NotFound(format!("there is no identity {identity}")))?;
+    if known.disabled == disabled {
+        let standing = if disabled { "disabled" } else { "active" };
+        return Err(LedgerError::Conflict(format!("{identity} is {standing} already")));
+    }
+    connection
+        .prepare_cached("UPDATE identities SET disabled = ? WHERE name = ?")?
+        .execute(params![disabled, identity.as_str()])?;
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Logins: who holds which token. Tokens are stored as hashes only.
+
+use rusqlite::{OptionalExtension as _, params};
+use wire::identifier::{Fingerprint, Identity};
+use wire::lock::Target;
+use wire::time::Timestamp;
+
+use super::entry::{self, Kind};
+use super::{Ledger, LedgerError, column, order};
+
+/// A login that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    /// Who.
+    pub(crate) identity: Identity,
+    /// Whether they may operate.
+    pub(crate) operator: bool,
+    /// When it ends.
+    pub(crate) until: Timestamp,
+}
+
+impl Ledger {
+    /// Records a login of an active identity, and forgets those that are over.
+    pub(crate) async fn begin_login(
+        &self,
+        hash: [u8; 32],
+        (identity, key): (Identity, Fingerprint),
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            let active: Option<bool> = connection
+                .prepare_cached("SELECT NOT disabled FROM identities WHERE name = ?")?
+                .query_row([identity.as_str()], |row| row.get(0))
+                .optional()?;
+            if active != Some(true) {
+                return Err(LedgerError::NotFound(format!("{identity} is not active")));
+            }
+            let barred = order::locks_in_force(connection, now)?.into_iter().find(|lock| {
+                lock.target == Target::Identity(identity.clone())
+                    || lock.target == Target::Key(key.clone())
+            });
+            if let Some(lock) = barred {
+                return Err(LedgerError::NotFound(format!("{} is locked", lock.target)));
+            }
+            connection
+                .prepare_cached("DELETE FROM logins WHERE until <= ?")?
+                .execute([now.millis()])?;
+            connection
+                .prepare_cached("INSERT INTO logins (hash, identity, key, until) VALUES (?, ?, ?, ?)")?
+                .execute(params![hash, identity.as_str(), key.as_str(), until.millis()])?;
+            let data = entry::LoggedIn { identity: &identity, key: &key, until };
+            entry::append(connection, Kind::Login, now, &data)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whose token it is, when it holds at `now` and its owner is active.
+    pub(crate) async fn login(
+        &self,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<Login>, LedgerError> {
+        self.read(move |connection| {
+            let login = connection
+                .prepare_cached(
+                    "SELECT identity, operator, until FROM logins JOIN identities ON name = identity \
+                     WHERE hash = ? AND until > ? AND NOT disabled",
+                )?
+                .query_row(params![hash, now.millis()], |row| {
+                    Ok(Login {
+                        identity: column::name(row, 0)?,
+                        operator: row.get(1)?,
+                        until: column::moment(row, 2)?,
+                    })
+                })
+                .optional()?;
+            Ok(login)
+        })
+        .await
+    }
+}

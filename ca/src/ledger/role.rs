@@ -1,0 +1,57 @@
+//! What the ledger keeps of the roles: each set that came into force, and each file that was refused.
+
+use rusqlite::OptionalExtension as _;
+use wire::time::Timestamp;
+
+use super::entry::{self, Kind};
+use super::{Ledger, LedgerError, grant};
+use crate::random::sha256;
+use crate::role::Roles;
+
+impl Ledger {
+    /// Records the roles that are in force now, unless they are those of the last entry. Permits from before are stale.
+    pub(crate) async fn roles_changed(
+        &self,
+        roles: Roles,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        self.write(move |connection| {
+            let data = entry::RolesNow { roles: roles.as_map() };
+            let print = sha256(&[&serde_json::to_vec(&data)?]);
+            let mark = i64::from_be_bytes(first_eight(print));
+            let before: Option<i64> = connection
+                .prepare_cached("SELECT value FROM counters WHERE name = 'roles'")?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            if before == Some(mark) {
+                return Ok(false);
+            }
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO counters (name, value) VALUES ('roles', ?)")?
+                .execute([mark])?;
+            grant::bump_epoch(connection)?;
+            entry::append(connection, Kind::RolesChanged, now, &data)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Records that a changed file was refused and that the roles stayed as they were.
+    pub(crate) async fn roles_refused(
+        &self,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            let data = entry::RolesRefused { reason: &reason };
+            entry::append(connection, Kind::RolesRefused, now, &data)?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn first_eight(hash: [u8; 32]) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    [a, b, c, d, e, f, g, h]
+}

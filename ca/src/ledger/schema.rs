@@ -1,0 +1,126 @@
+//! The tables, and the steps from one version of them to the next.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::LedgerError;
+
+/// Sets what holds for a connection and not for the file.
+pub(super) fn prepare(connection: &Connection) -> Result<(), LedgerError> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+/// Makes the tables of the newest version in an empty file.
+pub(super) fn create(connection: &Connection) -> Result<(), LedgerError> {
+    connection.pragma_update(None, "application_id", APPLICATION)?;
+    step(connection, 0)
+}
+
+/// Refuses what is not ours or is newer than we are, and takes an older one forward.
+pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let read = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if read("application_id")? != APPLICATION {
+        return Err(LedgerError::NotALedger(path.into()));
+    }
+    let found = read("user_version")?;
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(LedgerError::Newer { found, known });
+    }
+    step(connection, usize::try_from(found).unwrap_or(usize::MAX))
+}
+
+fn step(connection: &Connection, from: usize) -> Result<(), LedgerError> {
+    for (index, sql) in STEPS.iter().enumerate().skip(from) {
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", index.saturating_add(1))?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// What `file(1)` and we know the database by: "CRFW".
+const APPLICATION: i64 = 0x4352_4657;
+
+/// The step at index N takes version N to version N + 1. Steps are only ever added.
+const STEPS: [&str; 1] = ["
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
+    body BLOB NOT NULL, leaf_hash BLOB NOT NULL
+) STRICT;
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO counters VALUES ('epoch', 0);
+CREATE TABLE identities (
+    name TEXT PRIMARY KEY, operator INTEGER NOT NULL, disabled INTEGER NOT NULL, added INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keys (
+    fingerprint TEXT PRIMARY KEY, identity TEXT NOT NULL REFERENCES identities (name),
+    public_key TEXT NOT NULL, added INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_by_identity ON keys (identity);
+CREATE TABLE logins (
+    hash BLOB PRIMARY KEY, identity TEXT NOT NULL REFERENCES identities (name), key TEXT NOT NULL,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX logins_by_end ON logins (until);
+CREATE TABLE tokens (
+    hash BLOB PRIMARY KEY, host TEXT NOT NULL, addresses TEXT NOT NULL, labels TEXT NOT NULL,
+    until INTEGER NOT NULL, used INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE hosts (
+    name TEXT PRIMARY KEY, labels TEXT NOT NULL, addresses TEXT NOT NULL, enrolment INTEGER NOT NULL,
+    enrolled INTEGER NOT NULL, seen INTEGER, tier TEXT, agent_version TEXT,
+    orders_from INTEGER NOT NULL, last_order INTEGER NOT NULL DEFAULT 0, last_record INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+CREATE TABLE addresses (
+    address TEXT PRIMARY KEY, host TEXT NOT NULL REFERENCES hosts (name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX addresses_by_host ON addresses (host);
+CREATE TABLE grants (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL, role TEXT NOT NULL, host TEXT NOT NULL,
+    began INTEGER NOT NULL, until INTEGER NOT NULL
+) STRICT;
+CREATE INDEX grants_by_identity ON grants (identity, host, until);
+CREATE TABLE certificates (
+    serial INTEGER PRIMARY KEY, grant_id INTEGER NOT NULL REFERENCES grants (id), identity TEXT NOT NULL,
+    login TEXT NOT NULL, host TEXT NOT NULL, key TEXT NOT NULL, issued INTEGER NOT NULL,
+    valid_before INTEGER NOT NULL
+) STRICT;
+CREATE INDEX certificates_by_identity ON certificates (identity, valid_before);
+CREATE INDEX certificates_by_host ON certificates (host, valid_before);
+CREATE INDEX certificates_by_key ON certificates (key);
+CREATE INDEX certificates_by_grant ON certificates (grant_id);
+CREATE TABLE orders (
+    number INTEGER PRIMARY KEY, at INTEGER NOT NULL, order_text TEXT NOT NULL, signature TEXT NOT NULL
+) STRICT;
+CREATE TABLE locks (
+    target TEXT PRIMARY KEY, reason TEXT NOT NULL, until INTEGER,
+    order_number INTEGER NOT NULL REFERENCES orders (number), by TEXT NOT NULL, at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE receipts (
+    order_number INTEGER NOT NULL REFERENCES orders (number), host TEXT NOT NULL,
+    body TEXT NOT NULL, done INTEGER NOT NULL, elapsed_micros INTEGER NOT NULL,
+    PRIMARY KEY (order_number, host)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE sessions (
+    session TEXT NOT NULL, host TEXT NOT NULL, identity TEXT NOT NULL, login TEXT NOT NULL, role TEXT NOT NULL,
+    grant_id INTEGER NOT NULL, serial INTEGER NOT NULL, remote TEXT NOT NULL, began INTEGER NOT NULL,
+    until INTEGER NOT NULL, ended TEXT, execs INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0,
+    known INTEGER NOT NULL, PRIMARY KEY (session, host)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_start ON sessions (began);
+CREATE INDEX sessions_by_identity ON sessions (identity, began);
+CREATE INDEX sessions_alive ON sessions (host) WHERE ended IS NULL;
+CREATE TABLE records (
+    enrolment INTEGER NOT NULL, number INTEGER NOT NULL, host TEXT NOT NULL, session TEXT,
+    body TEXT NOT NULL, PRIMARY KEY (enrolment, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX records_by_session ON records (session, host, number) WHERE session IS NOT NULL;
+"];

@@ -1,0 +1,239 @@
+//! What hosts report: records, kept as they came, and the sessions that they tell of.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use wire::api::{Ended, SessionDetail, SessionView};
+use wire::identifier::{GrantId, HostName, Identity, Serial, SessionId};
+use wire::record::{Event, Record, SessionBegan, SessionEnded};
+use wire::time::Timestamp;
+
+use super::entry::{self, Kind};
+use super::{Ledger, LedgerError, column};
+
+/// Counts for the one page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionCounts {
+    /// Alive.
+    pub(crate) alive: u64,
+    /// Alive, and begun with a certificate that this ledger never issued.
+    pub(crate) unknown: u64,
+}
+
+impl Ledger {
+    /// Makes a host's records durable and says which is the newest. Those that are here already are passed over; one that
+    /// leaves a gap is refused, and so are all after it.
+    pub(crate) async fn take_records(
+        &self,
+        (host, enrolment): (HostName, u64),
+        records: Vec<Record>,
+        now: Timestamp,
+    ) -> Result<u64, LedgerError> {
+        self.write(move |connection| {
+            let mut last: u64 = connection
+                .prepare_cached("SELECT last_record FROM hosts WHERE name = ? AND enrolment = ?")?
+                .query_row(params![host.as_str(), enrolment], |row| row.get(0))
+                .optional()?
+                .ok_or_else(|| LedgerError::NotFound(format!("host {host} has enrolled anew")))?;
+            for record in &records {
+                let (due, number) = (last.saturating_add(1), record.number.number());
+                if number > due {
+                    return Err(LedgerError::Gap { expected: due, got: number });
+                }
+                if number == due {
+                    take(connection, (&host, enrolment), record, now)?;
+                    last = number;
+                }
+            }
+            connection
+                .prepare_cached("UPDATE hosts SET last_record = ? WHERE name = ?")?
+                .execute(params![last, host.as_str()])?;
+            Ok(last)
+        })
+        .await
+    }
+
+    /// Sessions, the newest first: those of `owner`, or all.
+    pub(crate) async fn sessions(
+        &self,
+        owner: Option<Identity>,
+    ) -> Result<Vec<SessionView>, LedgerError> {
+        self.read(move |connection| {
+            let owner = owner.as_ref().map(Identity::as_str);
+            let mut statement = connection.prepare_cached(&format!(
+                "{SELECT} WHERE ?1 IS NULL OR identity = ?1 ORDER BY ended IS NOT NULL, began DESC LIMIT {LISTED}"
+            ))?;
+            let sessions = statement.query_map([owner], view)?;
+            Ok(sessions.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// A session with its records.
+    pub(crate) async fn session(
+        &self,
+        session: SessionId,
+    ) -> Result<Option<SessionDetail>, LedgerError> {
+        self.read(move |connection| {
+            let found = connection
+                .prepare_cached(&format!("{SELECT} WHERE session = ? ORDER BY began LIMIT 1"))?
+                .query_row([session.to_string()], view)
+                .optional()?;
+            let Some(found) = found else {
+                return Ok(None);
+            };
+            let mut statement = connection.prepare_cached(
+                "SELECT body FROM records WHERE session = ? AND host = ? ORDER BY enrolment, number",
+            )?;
+            let records = statement
+                .query_map([session.to_string().as_str(), found.host.as_str()], |row| {
+                    column::json(row, 0)
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok(Some(SessionDetail { session: found, records }))
+        })
+        .await
+    }
+
+    /// How many sessions there are.
+    pub(crate) async fn session_counts(&self) -> Result<SessionCounts, LedgerError> {
+        self.read(|connection| {
+            let counts = connection
+                .prepare_cached(
+                    "SELECT count(*), coalesce(sum(NOT known), 0) FROM sessions WHERE ended IS NULL",
+                )?
+                .query_row([], |row| Ok(SessionCounts { alive: row.get(0)?, unknown: row.get(1)? }))?;
+            Ok(counts)
+        })
+        .await
+    }
+}
+
+fn take(
+    connection: &Connection,
+    (host, enrolment): (&HostName, u64),
+    record: &Record,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("INSERT INTO records (enrolment, number, host, session, body) VALUES (?, ?, ?, ?, ?)")?
+        .execute(params![
+            enrolment,
+            record.number.number(),
+            host.as_str(),
+            record.session.map(|session| session.to_string()),
+            serde_json::to_string(record)?
+        ])?;
+    let Some(session) = record.session else {
+        return Ok(());
+    };
+    match &record.event {
+        Event::SessionBegan(began) => begin(connection, (host, session), (began, record.at), now),
+        Event::SessionEnded(ended) => end(connection, (host, session), (ended, record.at), now),
+        Event::Exec(_) => count(connection, "execs = execs + ?", (host, session), 1),
+        Event::Loss(loss) => count(connection, "lost = lost + ?", (host, session), loss.missing),
+        _ => Ok(()),
+    }
+}
+
+fn begin(
+    connection: &Connection,
+    (host, session): (&HostName, SessionId),
+    (began, at): (&SessionBegan, Timestamp),
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let subject = &began.subject;
+    let known = connection
+        .prepare_cached(
+            "SELECT 1 FROM certificates WHERE serial = ? AND grant_id = ? AND identity = ? AND login = ? AND host = ? AND key = ?",
+        )?
+        .exists(params![
+            subject.serial.number(),
+            subject.grant.number(),
+            subject.identity.as_str(),
+            subject.login.as_str(),
+            host.as_str(),
+            subject.key.as_str()
+        ])?;
+    if !known {
+        tracing::error!(
+            %host, %session, cert.serial = subject.serial.number(), identity = %subject.identity,
+            "a session began with a certificate that this ledger never issued: lock its host and look at the keys"
+        );
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO sessions (session, host, identity, login, role, grant_id, serial, remote, began, until, known) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            session.to_string(),
+            host.as_str(),
+            subject.identity.as_str(),
+            subject.login.as_str(),
+            subject.role.as_str(),
+            subject.grant.number(),
+            subject.serial.number(),
+            began.remote,
+            at.millis(),
+            began.grant_until.millis(),
+            known
+        ])?;
+    let data = entry::Begun { host, session, known, began };
+    entry::append(connection, Kind::SessionBegun, now, &data)?;
+    Ok(())
+}
+
+fn end(
+    connection: &Connection,
+    (host, session): (&HostName, SessionId),
+    (ended, at): (&SessionEnded, Timestamp),
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let how = Ended {
+        at,
+        reason: ended.reason.clone(),
+        killed: ended.killed,
+        survivors: ended.survivors,
+        took_micros: ended.took_micros,
+    };
+    connection
+        .prepare_cached("UPDATE sessions SET ended = ? WHERE session = ? AND host = ?")?
+        .execute(params![serde_json::to_string(&how)?, session.to_string(), host.as_str()])?;
+    let data = entry::Ended { host, session, ended };
+    entry::append(connection, Kind::SessionEnded, now, &data)?;
+    Ok(())
+}
+
+fn count(
+    connection: &Connection,
+    set: &'static str,
+    (host, session): (&HostName, SessionId),
+    by: u64,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(&format!("UPDATE sessions SET {set} WHERE session = ? AND host = ?"))?
+        .execute(params![by, session.to_string(), host.as_str()])?;
+    Ok(())
+}
+
+fn view(row: &Row<'_>) -> rusqlite::Result<SessionView> {
+    Ok(SessionView {
+        session: column::name(row, 0)?,
+        host: column::name(row, 1)?,
+        identity: column::name(row, 2)?,
+        login: column::name(row, 3)?,
+        role: column::name(row, 4)?,
+        grant: column::number(row, 5, GrantId::try_new)?,
+        serial: column::number(row, 6, Serial::try_new)?,
+        remote: row.get(7)?,
+        began: column::moment(row, 8)?,
+        until: column::moment(row, 9)?,
+        ended: column::maybe_json(row, 10)?,
+        execs: row.get(11)?,
+        lost: row.get(12)?,
+    })
+}
+
+const SELECT: &str = "SELECT session, host, identity, login, role, grant_id, serial, remote, began, until, ended, \
+                      execs, lost FROM sessions";
+/// Most sessions in one listing: the newest, live ones first.
+const LISTED: u64 = 1000;

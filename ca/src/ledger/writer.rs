@@ -1,0 +1,156 @@
+//! The one writer: jobs that wait together share a transaction, and none is answered before it is durable.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Ledger, LedgerError, order};
+use crate::clock;
+
+/// Where jobs wait for the writer.
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// Word of what became durable, for those who push it on.
+pub(crate) struct Pulse {
+    newest: watch::Sender<u64>,
+    durable: Mutex<BTreeMap<u64, Instant>>,
+}
+
+/// A piece of work on the connection; it hands back its answer, sealed until the commit.
+struct Job(Box<dyn FnOnce(&Connection) -> Sealed + Send>);
+
+/// Sends an answer once it is known whether the transaction is durable.
+struct Sealed(Box<dyn FnOnce(Result<(), Arc<str>>) + Send>);
+
+impl Ledger {
+    /// Runs `work` in a transaction; the answer comes when it is durable. An error undoes this work alone.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+    {
+        let (answer, waiting) = oneshot::channel();
+        let job = Job(Box::new(move |connection| {
+            let outcome = in_savepoint(connection, work);
+            Sealed(Box::new(move |committed| {
+                let outcome = match committed {
+                    Ok(()) => outcome,
+                    Err(reason) => outcome.and(Err(LedgerError::Commit(reason))),
+                };
+                drop(answer.send(outcome));
+            }))
+        }));
+        self.writer.jobs.send(job).await.map_err(|_closed| LedgerError::Stopped)?;
+        waiting.await.map_err(|_closed| LedgerError::Stopped)?
+    }
+}
+
+impl Writer {
+    /// Starts the thread that owns the connection; it ends when the ledger is dropped.
+    pub(super) fn start(connection: Connection, pulse: Arc<Pulse>) -> Result<Self, LedgerError> {
+        let (jobs, waiting) = mpsc::channel(MAX_WAITING);
+        std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || run(&connection, waiting, &pulse))
+            .map_err(LedgerError::Thread)?;
+        Ok(Self { jobs })
+    }
+}
+
+impl Pulse {
+    /// Begins at the newest order there is.
+    pub(super) fn new(newest: u64) -> Self {
+        Self { newest: watch::Sender::new(newest), durable: Mutex::default() }
+    }
+
+    /// The newest order's number, and word of each new one.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// When this order became durable, if that was in this run of the program and not long ago.
+    pub(crate) fn durable_since(&self, order: u64) -> Option<Instant> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).get(&order).copied()
+    }
+
+    fn beat(&self, newest: u64) {
+        let before = *self.newest.borrow();
+        if newest <= before {
+            return;
+        }
+        {
+            let now = clock::instant();
+            let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+            durable.extend((before.saturating_add(1)..=newest).map(|number| (number, now)));
+            while durable.len() > MAX_TIMED {
+                durable.pop_first();
+            }
+        }
+        self.newest.send_replace(newest);
+    }
+}
+
+fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>, pulse: &Pulse) {
+    while let Some(first) = waiting.blocking_recv() {
+        let mut jobs = vec![first];
+        while jobs.len() < MAX_TOGETHER {
+            let Ok(job) = waiting.try_recv() else { break };
+            jobs.push(job);
+        }
+        if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+            // Dropping the jobs tells each of them that the ledger has stopped.
+            tracing::error!(%error, jobs = jobs.len(), "the ledger cannot begin a transaction");
+            continue;
+        }
+        let sealed: Vec<Sealed> = jobs.into_iter().map(|job| (job.0)(connection)).collect();
+        let committed = commit(connection);
+        if committed.is_ok() {
+            match order::newest(connection) {
+                Ok(newest) => pulse.beat(newest),
+                Err(error) => tracing::error!(%error, "the newest order cannot be read"),
+            }
+        }
+        for sealed in sealed {
+            (sealed.0)(committed.clone());
+        }
+    }
+}
+
+fn commit(connection: &Connection) -> Result<(), Arc<str>> {
+    connection.execute_batch("COMMIT").map_err(|error| {
+        tracing::error!(%error, "the ledger cannot commit");
+        if let Err(error) = connection.execute_batch("ROLLBACK") {
+            tracing::error!(%error, "the ledger cannot roll back");
+        }
+        error.to_string().into()
+    })
+}
+
+fn in_savepoint<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, LedgerError>,
+) -> Result<T, LedgerError> {
+    connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+    match work(connection) {
+        Ok(done) => {
+            connection.prepare_cached("RELEASE job")?.execute([])?;
+            Ok(done)
+        }
+        Err(error) => {
+            connection.execute_batch("ROLLBACK TO job; RELEASE job")?;
+            Err(error)
+        }
+    }
+}
+
+/// Most jobs that wait; beyond that their senders wait too.
+const MAX_WAITING: usize = 4096;
+/// Most jobs in one transaction, so that the first does not wait long for the last.
+const MAX_TOGETHER: usize = 512;
+/// Most orders whose moment is kept in memory.
+const MAX_TIMED: usize = 1024;

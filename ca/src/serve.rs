@@ -1,0 +1,142 @@
+//! The authority at work: binds, says that it is ready, serves, renews its own certificate, and stops in order.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use sd_notify::NotifyState;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::admin;
+use crate::authority::Authority;
+use crate::clock;
+use crate::config::Config;
+use crate::fleet::listener::serve_hosts;
+use crate::http::listener::{serve_local, serve_people, unless_stopped};
+use crate::http::{bounded, router};
+use crate::tls::Leaf;
+use crate::watch::RolesWatch;
+use crate::x509::LEAF_LIFETIME;
+
+/// Serves until it is told to stop.
+pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+    let roles_watch = RolesWatch::begin(&config.roles_file)
+        .with_context(|| format!("cannot watch the folder of {}", config.roles_file.display()))?;
+    let authority = Arc::new(Authority::open(config)?);
+    authority.replace_roles((*authority.roles()).clone(), clock::now()).await?;
+    let config = &authority.config;
+    let leaf = Leaf::issue(&authority.root, &config.names, clock::now())?;
+    let people = bind("listen", config.listen).await?;
+    let hosts = bind("hosts_listen", config.hosts_listen).await?;
+    let local = bind_local(&config.admin_socket).await?;
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let public = bounded(router(Arc::clone(&authority)));
+    tasks.spawn(serve_people(people, public, leaf.for_people()?, stopped.clone()));
+    let hosts_tls = leaf.for_hosts(&authority.root)?;
+    tasks.spawn(serve_hosts(hosts, Arc::clone(&authority), hosts_tls, stopped.clone()));
+    let private = bounded(router(Arc::clone(&authority)).merge(admin::router(Arc::clone(&authority))));
+    tasks.spawn(serve_local(local, private, stopped.clone()));
+    tasks.spawn(roles_watch.run(Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(pat_watchdog(stopped));
+    tell_systemd(&[NotifyState::Ready]);
+    tracing::info!(fingerprint = %authority.root.fingerprint(), "the authority is ready");
+    asked_to_stop(&mut tasks).await?;
+    tell_systemd(&[NotifyState::Stopping]);
+    stop.send_replace(true);
+    if tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("connections were still open when the time to stop was over");
+    }
+    if let Err(error) = std::fs::remove_file(&authority.config.admin_socket) {
+        tracing::warn!(%error, "the operator's socket could not be removed");
+    }
+    tracing::info!("the authority has stopped");
+    Ok(())
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (setting `{key}`)"))?;
+    let bound = listener.local_addr().with_context(|| format!("{key} has no address"))?;
+    tracing::info!(setting = key, address = %bound, "listening");
+    Ok(listener)
+}
+
+/// Binds the operator's socket; one that a dead process left is removed, a live one is not.
+async fn bind_local(path: &Path) -> anyhow::Result<UnixListener> {
+    let shown = path.display();
+    if path.exists() {
+        if UnixStream::connect(path).await.is_ok() {
+            bail!("another authority is serving on {shown} (setting `admin_socket`)");
+        }
+        std::fs::remove_file(path)
+            .with_context(|| format!("cannot remove the stale socket {shown}"))?;
+    }
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("cannot listen on {shown} (setting `admin_socket`)"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot restrict {shown}"))?;
+    Ok(listener)
+}
+
+/// Returns when a signal asks for it; an error when a part of the authority ended by itself.
+async fn asked_to_stop(tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        Some(ended) = tasks.join_next() => {
+            ended.context("a part of the authority died")?;
+            bail!("a part of the authority ended by itself")
+        }
+    }
+}
+
+async fn renew_leaf(leaf: Arc<Leaf>, authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
+    let mut pause = RENEWAL;
+    while unless_stopped(&mut stop, tokio::time::sleep(pause)).await.is_some() {
+        pause = match leaf.renew(&authority.root, &authority.config.names, clock::now()) {
+            Ok(()) => RENEWAL,
+            Err(error) => {
+                tracing::error!(%error, "the server's certificate could not be renewed; trying again");
+                RETRY
+            }
+        };
+    }
+}
+
+/// Tells systemd's watchdog that the runtime turns, when the unit asks for that.
+async fn pat_watchdog(mut stop: watch::Receiver<bool>) {
+    let mut micros = 0;
+    let pause = if sd_notify::watchdog_enabled(false, &mut micros) {
+        Duration::from_micros(micros / 2)
+    } else {
+        RENEWAL
+    };
+    while unless_stopped(&mut stop, tokio::time::sleep(pause)).await.is_some() {
+        if micros > 0 {
+            tell_systemd(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+fn tell_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+/// The server's certificate is renewed at a third of its life.
+const RENEWAL: Duration = Duration::from_secs(LEAF_LIFETIME.as_secs() / 3);
+const RETRY: Duration = Duration::from_secs(60);
+/// How long open connections may take to end.
+const GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,113 @@
+//! The room of the user and host keys, with one narrow door each: it signs what was recorded, and nothing else.
+
+use ssh_key::{Certificate, HashAlg, PrivateKey, PublicKey};
+use wire::identifier::{Address, HostName};
+use wire::time::Timestamp;
+
+use crate::certificate::{Draft, Unfit};
+use crate::ledger::{Enrolled, Recorded};
+use crate::random::{self, NoRandomness};
+
+/// Holds the keys that certify users and hosts.
+pub(crate) struct Signer {
+    user: PrivateKey,
+    host: PrivateKey,
+}
+
+/// A certificate that was decided, recorded, signed, read back and compared.
+#[derive(Debug)]
+#[must_use = "a signed certificate is for whoever asked"]
+pub(crate) struct Signed {
+    text: String,
+    recorded: Recorded,
+}
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignerError {
+    /// What was recorded cannot be put into a certificate.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// No nonce.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// The key did not sign.
+    #[error("the key did not sign")]
+    Key(#[source] ssh_key::Error),
+    /// What came out is not what was to be signed; it is not released.
+    #[error("the certificate that was signed is not the one that was recorded: {0}")]
+    Differs(String),
+}
+
+impl Signer {
+    /// A signer with these two keys, which differ.
+    pub(crate) fn new(user: PrivateKey, host: PrivateKey) -> Self {
+        Self { user, host }
+    }
+
+    /// The key that user certificates are checked against.
+    pub(crate) fn user_authority(&self) -> &PublicKey {
+        self.user.public_key()
+    }
+
+    /// The key that host certificates are checked against.
+    pub(crate) fn host_authority(&self) -> &PublicKey {
+        self.host.public_key()
+    }
+
+    /// Signs what was recorded.
+    pub(crate) fn sign(&self, recorded: Recorded, now: Timestamp) -> Result<Signed, SignerError> {
+        let draft = Draft::user(&recorded)?;
+        let certificate = sign_draft(&draft, &self.user)?;
+        let permit = recorded.permit();
+        let authorities = std::slice::from_ref(self.user.public_key());
+        let (login, host) = (&permit.ask().login, permit.host());
+        wire::certificate::verify(&certificate, authorities, login, host, now)
+            .map_err(|refusal| SignerError::Differs(refusal.to_string()))?;
+        let text = certificate.to_openssh().map_err(SignerError::Key)?;
+        Ok(Signed { text, recorded })
+    }
+
+    /// Certifies the SSH keys of a host that has just enrolled, for its name and addresses.
+    pub(crate) fn sign_host(
+        &self,
+        enrolled: &Enrolled,
+        keys: &[PublicKey],
+        now: Timestamp,
+    ) -> Result<Vec<String>, SignerError> {
+        let (host, addresses): (&HostName, &[Address]) = (enrolled.host(), enrolled.addresses());
+        keys.iter()
+            .map(|key| {
+                let draft = Draft::host(key, host, addresses, (enrolled.enrolment(), now))?;
+                let certificate = sign_draft(&draft, &self.host)?;
+                certificate.to_openssh().map_err(SignerError::Key)
+            })
+            .collect()
+    }
+}
+
+impl Signed {
+    /// The certificate, in OpenSSH form, one line.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it rests on.
+    pub(crate) const fn recorded(&self) -> &Recorded {
+        &self.recorded
+    }
+}
+
+/// Signs, encodes, reads back, and compares with what was to be signed.
+fn sign_draft(draft: &Draft, key: &PrivateKey) -> Result<Certificate, SignerError> {
+    let builder = draft.builder(random::bytes()?)?;
+    let text = builder.sign(key).and_then(|made| made.to_openssh()).map_err(SignerError::Key)?;
+    let certificate = Certificate::from_openssh(&text).map_err(SignerError::Key)?;
+    let trusted = key.fingerprint(HashAlg::Sha256);
+    if !draft.is_said_by(&certificate) || certificate.signature_key() != key.public_key().key_data()
+    {
+        return Err(SignerError::Differs(format!("read back under {trusted}")));
+    }
+    certificate.verify_signature().map_err(SignerError::Key)?;
+    Ok(certificate)
+}
