@@ -20,6 +20,12 @@ pub(crate) struct SshAgent {
     stream: UnixStream,
 }
 
+/// What every added key ends with.
+struct Ending<'a> {
+    comment: &'a str,
+    lifetime_secs: u32,
+}
+
 /// Why an agent did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgentError {
@@ -91,10 +97,11 @@ impl SshAgent {
         Ok(known.filter(|key| !key.key_data().is_certificate()).collect())
     }
 
-    /// Whether it holds exactly this certificate.
+    /// Whether it holds exactly this certificate and its key.
     pub(crate) fn holds(&mut self, certificate: &Certificate) -> Result<bool, AgentError> {
-        let wanted = certificate.to_bytes()?;
-        Ok(self.list()?.contains(&wanted))
+        let wanted = [certificate.to_bytes()?, encode_key(certificate.public_key())?];
+        let held = self.list()?;
+        Ok(wanted.iter().all(|blob| held.contains(blob)))
     }
 
     /// Signs `message` with `key`, which it holds, as `ssh-keygen -Y sign` would.
@@ -115,7 +122,8 @@ impl SshAgent {
         Ok(SshSig::new(key.clone(), namespace, HashAlg::Sha512, signature)?)
     }
 
-    /// Adds `pair` with its `certificate`, to be forgotten by the agent after `lifetime_secs`; then looks whether it is there.
+    /// Adds `pair`, alone and with its `certificate`, both to be forgotten by the agent after `lifetime_secs`; then looks
+    /// whether they are there. Alone too, as `ssh-add` does, because ssh signs for a certificate with the plain key.
     pub(crate) fn add(
         &mut self,
         pair: &Ed25519Keypair,
@@ -123,19 +131,35 @@ impl SshAgent {
         comment: &str,
         lifetime_secs: u32,
     ) -> Result<(), AgentError> {
-        let mut request = Zeroizing::new(vec![ADD_ID_CONSTRAINED]);
-        let private = Zeroizing::new(pair.to_bytes());
-        "ssh-ed25519-cert-v01@openssh.com".encode(&mut *request)?;
-        certificate.to_bytes()?.encode(&mut *request)?;
-        pair.public.as_ref().as_slice().encode(&mut *request)?;
-        private.as_slice().encode(&mut *request)?;
-        comment.encode(&mut *request)?;
-        CONSTRAIN_LIFETIME.encode(&mut *request)?;
-        lifetime_secs.encode(&mut *request)?;
-        let reply = self.ask(&request, "to take the certificate for a limited time")?;
-        expect(&reply, SUCCESS, "to take the certificate for a limited time")?;
+        let end = Ending { comment, lifetime_secs };
+        let mut plain = Zeroizing::new(vec![ADD_ID_CONSTRAINED]);
+        "ssh-ed25519".encode(&mut *plain)?;
+        self.add_one(plain, pair, &end)?;
+        let mut certified = Zeroizing::new(vec![ADD_ID_CONSTRAINED]);
+        "ssh-ed25519-cert-v01@openssh.com".encode(&mut *certified)?;
+        certificate.to_bytes()?.encode(&mut *certified)?;
+        self.add_one(certified, pair, &end)?;
         // Agents are known to answer yes and keep nothing, so the answer alone is not believed.
         if self.holds(certificate)? { Ok(()) } else { Err(AgentError::NotListed) }
+    }
+
+    fn add_one(
+        &mut self,
+        mut request: Zeroizing<Vec<u8>>,
+        pair: &Ed25519Keypair,
+        end: &Ending<'_>,
+    ) -> Result<(), AgentError> {
+        let private = Zeroizing::new(pair.to_bytes());
+        // Room first, so that growing leaves no copy of the key behind.
+        request.reserve(private.len().saturating_add(end.comment.len()).saturating_add(64));
+        pair.public.as_ref().as_slice().encode(&mut *request)?;
+        private.as_slice().encode(&mut *request)?;
+        end.comment.encode(&mut *request)?;
+        CONSTRAIN_LIFETIME.encode(&mut *request)?;
+        end.lifetime_secs.encode(&mut *request)?;
+        let what = "to take the key for a limited time";
+        let reply = self.ask(&request, what)?;
+        expect(&reply, SUCCESS, what).map(|_empty| ())
     }
 
     fn ask(&mut self, request: &[u8], what: &'static str) -> Result<Vec<u8>, AgentError> {
@@ -266,8 +290,8 @@ pub(crate) mod tests {
         let (pair, certificate) = certified(5, u64::MAX);
         connection.add(&pair, &certificate, "curfew app@db1", 1).unwrap();
         assert!(agent.ssh_add(&["-l"]).contains("curfew app@db1 (ED25519-CERT)"));
-        assert!(agent.ssh_add(&["-L"]).starts_with("ssh-ed25519-cert-v01@openssh.com "));
-        eventually(|| (!connection.holds(&certificate).unwrap()).then_some(()));
+        assert!(agent.ssh_add(&["-L"]).contains("ssh-ed25519-cert-v01@openssh.com "));
+        eventually(|| connection.list().unwrap().is_empty().then_some(()));
         assert_eq!(agent.ssh_add(&["-L"]), "The agent has no identities.\n");
     }
 

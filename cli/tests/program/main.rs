@@ -1,0 +1,16 @@
+//! `curfew` as a program: through its command line, against an authority of the test's own, with the real ssh tools.
+
+#[cfg(test)]
+mod authority;
+#[cfg(test)]
+mod edges;
+#[cfg(test)]
+mod login;
+#[cfg(test)]
+mod person;
+#[cfg(test)]
+mod plain_ssh;
+#[cfg(test)]
+mod sshd;
+#[cfg(test)]
+mod views;
