@@ -57,8 +57,8 @@ pub trait Kernel: Send + fmt::Debug {
     /// The list could not be read whole.
     fn members(&self, tag: Tag) -> Result<Vec<Process>, KernelError>;
 
-    /// Opens a pidfd of a member, after which it was checked that it is still that process and
-    /// still of that session. `None`: it is not any more.
+    /// Opens a pidfd of a member and then checks that what it opened belongs to the session: a
+    /// number that was reused meanwhile is caught. `None`: the member is gone.
     ///
     /// # Errors
     /// The check could not be made.
@@ -121,6 +121,18 @@ impl Tag {
     #[must_use]
     pub fn new(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)
+    }
+
+    /// The number, known not to be 0.
+    #[must_use]
+    pub const fn nonzero(self) -> NonZeroU64 {
+        self.0
+    }
+
+    /// The tag of a number that is known not to be 0.
+    #[must_use]
+    pub const fn of(number: NonZeroU64) -> Self {
+        Self(number)
     }
 
     /// The number.

@@ -1,2 +1,19 @@
-//! Placeholder.
-fn main() {}
+//! `curfew-agent`: arguments, configuration, run, exit code.
+
+use std::process::ExitCode;
+
+use agent::command::Arguments;
+use clap::Parser as _;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    agent::log::begin();
+    let arguments = Arguments::parse();
+    match tokio::task::LocalSet::new().run_until(arguments.perform()).await {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("curfew-agent: {error:#}");
+            agent::command::Exit::of(&error).into()
+        }
+    }
+}

@@ -12,10 +12,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use libbpf_rs::{Iter, Link, MapCore as _, MapFlags, MapHandle, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{Iter, MapCore as _, MapFlags, MapHandle, RingBuffer, RingBufferBuilder};
 use rustix::io::Errno;
 
-use self::pins::{Maps, Pins};
+use self::pins::{Links, Maps, Pins};
 use super::chunk::Chunks;
 use super::event::{self, DecodeError, Event};
 use super::process::{self, Stat};
@@ -28,7 +28,7 @@ mod pins;
 pub struct Bpf {
     tier: Tier,
     maps: Maps,
-    lister: Link,
+    links: Links,
     events: Ring<Event>,
     payload: Ring<OwnedChunk>,
     chunks: Chunks,
@@ -62,13 +62,13 @@ impl Bpf {
     fn load(pin_dir: &Path, storage: Storage) -> Result<Self, KernelError> {
         libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Info, log)));
         let pins = Pins::hold(pin_dir)?;
-        let (maps, lister) = pins.attach(storage)?;
+        let (maps, links) = pins.attach(storage)?;
         let events = Ring::open(&maps.events, "open the ring of events", event::decode)?;
         let payload = Ring::open(&maps.payload, "open the ring of arguments", OwnedChunk::decode)?;
         Ok(Self {
             tier: Tier::Full,
             maps,
-            lister,
+            links,
             events,
             payload,
             chunks: Chunks::default(),
@@ -80,7 +80,7 @@ impl Bpf {
     /// All live members of all sessions; also settles strays.
     fn list(&self) -> Result<Vec<event::Member>, KernelError> {
         let action = "list the tagged tasks";
-        let mut iter = Iter::new(&self.lister).map_err(bpf(action))?;
+        let mut iter = Iter::new(&self.links.lister).map_err(bpf(action))?;
         let mut output = Vec::new();
         iter.read_to_end(&mut output).map_err(|error| bpf(action)(error.into()))?;
         Ok(event::decode_members(&output)?)

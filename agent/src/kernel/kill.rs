@@ -9,10 +9,11 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{self, Hierarchy};
-use super::process::{self, Signalled};
+use super::process::{self, Signalled, Stat};
 use super::{Kernel, KernelError, Process, Tag};
 
 /// Whom to kill.
@@ -24,6 +25,10 @@ pub struct Target<'a> {
     pub monitor: Option<BorrowedFd<'a>>,
     /// Its logind scope as `/proc/PID/cgroup` names it (`/user.slice/…/session-4.scope`), if known.
     pub scope: Option<&'a str>,
+    /// The monitor's process id, to leave sshd's own processes (the monitor, and its child that carries the
+    /// connection) out of this pass, so that they can bring the last line to the client. Marked, they can
+    /// start nothing any more. The next pass comes without.
+    pub spare_sshd: Option<i32>,
 }
 
 /// What one pass did, and who was left when it ended.
@@ -69,11 +74,15 @@ pub fn kill(kernel: &mut dyn Kernel, target: &Target<'_>) -> KillPass {
     let mut pass = KillPass::default();
     let marked = kernel.mark_ending(target.tag);
     pass.keep(marked);
-    if let Some(monitor) = target.monitor {
-        pass.monitor = pass.keep(process::kill(monitor)) == Some(Signalled::Sent);
+    let mut members = pass.keep(kernel.members(target.tag)).unwrap_or_default();
+    if let Some(monitor) = target.spare_sshd {
+        members.retain(|member| !is_sshd(member, monitor));
+    } else {
+        if let Some(monitor) = target.monitor {
+            pass.monitor = pass.keep(process::kill(monitor)) == Some(Signalled::Sent);
+        }
+        kill_cgroups(kernel, target, &members, &mut pass);
     }
-    let members = pass.keep(kernel.members(target.tag)).unwrap_or_default();
-    kill_cgroups(kernel, target, &members, &mut pass);
     for member in &members {
         let signalled = pass.keep(signal(kernel, target.tag, member));
         if signalled == Some(Signalled::Sent) {
@@ -88,6 +97,21 @@ pub fn kill(kernel: &mut dyn Kernel, target: &Target<'_>) -> KillPass {
         pass.live = None;
     }
     pass
+}
+
+/// Whether a member is the monitor, or runs the monitor's program as its child. In doubt it is not.
+fn is_sshd(member: &Process, monitor: i32) -> bool {
+    let Ok(monitor) = u32::try_from(monitor) else { return false };
+    if member.pid() == monitor {
+        return true;
+    }
+    let program = |pid| {
+        std::fs::metadata(process::proc_path(pid, "exe")).map(|file| (file.dev(), file.ino()))
+    };
+    let same =
+        matches!((program(member.pid()), program(monitor)), (Ok(one), Ok(other)) if one == other);
+    let stat = Stat::read(member.pid());
+    same && matches!(stat, Ok(Some(stat)) if stat.ppid == monitor && stat.process.is(member))
 }
 
 fn signal(kernel: &dyn Kernel, tag: Tag, member: &Process) -> Result<Signalled, KernelError> {

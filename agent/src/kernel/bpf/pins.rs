@@ -31,6 +31,15 @@ pub(super) struct Pins {
     _lock: OwnedFd,
 }
 
+/// The attached programs.
+#[derive(Debug)]
+pub(super) struct Links {
+    /// The iterator over the tagged tasks, for this agent only.
+    pub(super) lister: Link,
+    /// Held beside their pins: a pin that somebody removes detaches nothing while the agent runs.
+    _pinned: Vec<Link>,
+}
+
 /// The maps that outlive the agent.
 #[derive(Debug)]
 pub(super) struct Maps {
@@ -86,8 +95,7 @@ impl Pins {
     }
 
     /// Loads the programs as a new generation, lets it act, and removes the older ones.
-    /// Also returns the iterator, which is not pinned.
-    pub(super) fn attach(&self, storage: Storage) -> Result<(Maps, Link), KernelError> {
+    pub(super) fn attach(&self, storage: Storage) -> Result<(Maps, Links), KernelError> {
         let older = self.generations()?;
         let acting = self.acting()?;
         let newest = older.last().copied().unwrap_or_default().max(acting);
@@ -104,16 +112,18 @@ impl Pins {
 
         let links = self.links(generation);
         DirBuilder::new().mode(0o700).create(&links).map_err(file(&links))?;
+        let mut pinned = Vec::new();
         for name in ["on_fork", "on_exec", "on_exit"] {
             let mut link = attach(&object, name)?;
             link.pin(links.join(name)).map_err(bpf("pin an attached program"))?;
+            pinned.push(link);
         }
         let lister = attach(&object, "list_members")?;
         maps.set_control(GENERATION, generation)?;
         for generation in older {
             self.remove(generation)?;
         }
-        Ok((maps, lister))
+        Ok((maps, Links { lister, _pinned: pinned }))
     }
 
     /// Names the pins, checks what is there already, and sets the constants.

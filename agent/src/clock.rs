@@ -1,0 +1,27 @@
+//! The one place of the agent that reads clocks; everything else is told what time it is.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+use wire::time::{Timestamp, Uptime};
+
+/// Both clocks at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Wall time: for certificates' windows and for people.
+    pub at: Timestamp,
+    /// Time since boot, suspend included: for deadlines.
+    pub up: Uptime,
+}
+
+/// Reads both clocks.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the room that reads the clock")]
+pub fn now() -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let at = Timestamp::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+    let boot = clock_gettime(ClockId::Boottime);
+    let secs = u64::try_from(boot.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(boot.tv_nsec).unwrap_or(0);
+    Now { at, up: Uptime::from_nanos(secs.saturating_mul(1_000_000_000).saturating_add(nanos)) }
+}

@@ -1,0 +1,124 @@
+//! What an operator types on a host: one file a subcommand.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+mod enroll;
+mod sessions;
+mod status;
+mod table;
+
+/// Ends access on time on this host: lets in, records, warns, and kills completely.
+#[derive(Debug, Parser)]
+#[command(name = "curfew-agent", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// The agent's configuration.
+    #[arg(long, global = true, default_value = "/etc/curfew/agent.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Join this host to an authority with a one-time token (`curfew-ca host token`).
+    Enroll(enroll::Enroll),
+    /// Put the agent into the login path: sshd, PAM, systemd. Checked, and taken back if it does not work.
+    Install,
+    /// Take the agent out of the login path again.
+    Uninstall {
+        /// Forget the enrolment and everything kept, too.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Run the agent; systemd does this.
+    Run,
+    /// Look for what would weaken or defeat the agent, without changing anything.
+    Check {
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// How the agent stands.
+    Status {
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sessions that are not over.
+    Sessions {
+        /// A JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How the program ends (sysexits.h where it has a number).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It worked.
+    Ok = 0,
+    /// It did not.
+    Failure = 1,
+    /// The agent does not answer.
+    Unavailable = 69,
+    /// The configuration cannot be used.
+    Config = 78,
+}
+
+impl Exit {
+    /// The code for an error that ended the program.
+    #[must_use]
+    pub fn of(error: &anyhow::Error) -> Self {
+        if error.is::<ConfigError>() {
+            Self::Config
+        } else if error.is::<status::NoAnswer>() {
+            Self::Unavailable
+        } else {
+            Self::Failure
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Ok => Self::SUCCESS,
+            Exit::Failure => Self::FAILURE,
+            Exit::Unavailable => Self::from(69),
+            Exit::Config => Self::from(78),
+        }
+    }
+}
+
+impl Arguments {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// Why it could not; [`Exit::of`] gives the code.
+    pub async fn perform(self) -> anyhow::Result<Exit> {
+        let config = self.config;
+        match self.command {
+            Command::Enroll(enroll) => enroll.perform(config).await,
+            Command::Run => {
+                crate::run::run(&Config::load(&config)?).await?;
+                Ok(Exit::Ok)
+            }
+            Command::Status { json } => status::perform(&Config::load(&config)?, json),
+            Command::Sessions { json } => sessions::perform(&Config::load(&config)?, json),
+            Command::Install => todo!(),
+            Command::Uninstall { purge } => {
+                drop(purge);
+                todo!()
+            }
+            Command::Check { json } => {
+                drop(json);
+                todo!()
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `curfew-agent status`: the status socket, read and told.
+
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use wire::frame::{Decoder, MAX_FRAME};
+use wire::record::Tier;
+
+use super::{Exit, table};
+use crate::config::Config;
+use crate::status::Status;
+
+/// The agent's status socket gave nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent does not answer on {path} ({source}); see `systemctl status curfew-agent`")]
+pub(crate) struct NoAnswer {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
+    let status = read(config)?;
+    if json {
+        table::say(&serde_json::to_string(&status)?)?;
+        return Ok(Exit::Ok);
+    }
+    let tier = match &status.tier {
+        Tier::Full => "full".to_owned(),
+        Tier::Degraded { reason } => format!("degraded: {reason}"),
+    };
+    let authority =
+        if status.connected { "connected" } else { "out of reach; limits stay in force" };
+    table::say(&format!(
+        "host       {}\nauthority  {} ({authority})\nsees       {tier}\norders     up to {} in force, {} locks\n\
+         records    {} not yet at the authority\nsessions   {}",
+        status.host,
+        config.authority,
+        status.last_order,
+        status.locks,
+        status.spooled,
+        status.sessions.len()
+    ))?;
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn read(config: &Config) -> anyhow::Result<Status> {
+    let path = config.run_dir.join("status.sock");
+    let no_answer = |source| NoAnswer { path: path.clone(), source };
+    let mut stream = UnixStream::connect(&path).map_err(no_answer)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(no_answer)?;
+    let mut decoder = Decoder::new(MAX_FRAME);
+    let mut bytes = [0; 4096];
+    loop {
+        if let Some(status) = decoder.take().context("the agent answered in another form")? {
+            return Ok(status);
+        }
+        let count = stream.read(&mut bytes).map_err(no_answer)?;
+        if count == 0 {
+            return Err(no_answer(std::io::ErrorKind::UnexpectedEof.into()).into());
+        }
+        decoder.push(bytes.get(..count).unwrap_or_default());
+    }
+}

@@ -1,0 +1,392 @@
+//! `curfew-agent enroll`: joins this host to an authority, once, with a one-time token.
+//!
+//! The authority is believed because its root has the fingerprint that the operator gave; nothing is sent before that
+//! is checked. The host's TLS key is made here and never leaves; what comes back is all that this host will trust.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::unistd::{User, chown};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use wire::frame::{Decoder, FrameError, MAX_FRAME, encode};
+use wire::hostlink::{Enrol, Enrolled, ToAuthority, ToHost};
+use wire::identifier::Fingerprint;
+use wire::tls::PinnedRoot;
+
+use crate::config::{Config, ConfigError};
+use crate::store::{self, StoreError};
+
+/// What the operator says.
+#[derive(Clone)]
+pub struct Invitation {
+    /// The authority's host listener, `name:port`.
+    pub authority: String,
+    /// The fingerprint of its root.
+    pub fingerprint: Fingerprint,
+    /// The one-time token.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invitation").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}
+
+/// The host could not join. Nothing was changed on it, unless [`EnrolError::Store`] says so.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// Only root can.
+    #[error("curfew-agent enroll must be run by root")]
+    NotRoot,
+    /// It has joined already.
+    #[error("this host is enrolled already as {0}; `curfew-agent uninstall --purge` forgets that")]
+    Already(String),
+    /// The link has no user yet.
+    #[error("there is no user curfew-link; run `systemd-sysusers` (the package does)")]
+    NoLinkUser,
+    /// The configuration names another authority.
+    #[error("{path} names the authority {configured}, not {asked}; change one of them")]
+    OtherAuthority {
+        /// The configuration.
+        path: PathBuf,
+        /// What it says.
+        configured: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address is not `name:port`.
+    #[error("the authority's address {0:?} is not of the form name:port")]
+    Address(String),
+    /// The authority does not answer.
+    #[error("the authority does not answer at {address}: {source}")]
+    Connect {
+        /// Its address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The root that was presented is not the one that was named.
+    #[error(
+        "the authority at {address} is not the one with the fingerprint {expected}: it presented {presented}.\n\
+         Either the fingerprint was mistyped (compare with `curfew-ca status`), or somebody stands in between. Nothing was sent."
+    )]
+    Fingerprint {
+        /// Its address.
+        address: String,
+        /// What was given.
+        expected: Fingerprint,
+        /// What its last certificate has.
+        presented: String,
+    },
+    /// The authority said no.
+    #[error("the authority refused: {0}")]
+    Refused(wire::problem::Problem),
+    /// What came is not an answer.
+    #[error("the authority's answer cannot be used: {0}")]
+    Answer(String),
+    /// The host's own keys cannot be read or made.
+    #[error("{what}: {why}")]
+    Keys {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        why: String,
+    },
+    /// A file cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where enrolment writes, besides the agent's own folders.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The agent's configuration.
+    pub config: PathBuf,
+    /// sshd's configuration folder.
+    pub ssh_dir: PathBuf,
+    /// The link's TLS identity.
+    pub identity_dir: PathBuf,
+    /// What sshd reads as `TrustedUserCAKeys`.
+    pub user_authorities: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            config: "/etc/curfew/agent.toml".into(),
+            ssh_dir: "/etc/ssh".into(),
+            identity_dir: "/var/lib/curfew-link".into(),
+            user_authorities: "/etc/curfew/user_ca.pub".into(),
+        }
+    }
+}
+
+/// Joins. When this returns, the host can be installed and run.
+///
+/// # Errors
+/// Why the host did not join.
+pub async fn enrol(invitation: &Invitation, places: &Places) -> Result<Enrolled, EnrolError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(EnrolError::NotRoot);
+    }
+    let link = User::from_name("curfew-link").ok().flatten().ok_or(EnrolError::NoLinkUser)?;
+    let config = configuration(invitation, &places.config)?;
+    let trust_path = config.state_dir.join("trust.json");
+    if let Ok(trust) = store::read::<wire::hostlink::Trust>(&trust_path) {
+        return Err(EnrolError::Already(trust.host.to_string()));
+    }
+    let keys = host_keys(&places.ssh_dir)?;
+    let (key_pem, csr) = tls_request()?;
+    let ask = Enrol {
+        version: wire::VERSION,
+        token: invitation.token.clone(),
+        csr,
+        host_keys: keys.iter().map(|(_, text)| text.clone()).collect(),
+    };
+    let enrolled = converse(invitation, ask).await?;
+    check(&enrolled, &invitation.fingerprint, keys.len())?;
+
+    make_folder(&config.state_dir, 0o700)?;
+    make_folder(&places.identity_dir, 0o700)?;
+    let identity = [
+        ("key.pem", key_pem.as_str()),
+        ("certificate.pem", enrolled.certificate.as_str()),
+        ("root.pem", enrolled.root.as_str()),
+    ];
+    for (name, text) in identity {
+        let path = places.identity_dir.join(name);
+        store::write_bytes(&path, text.as_bytes(), 0o600)?;
+        give(&path, &link)?;
+    }
+    give(&places.identity_dir, &link)?;
+    for ((path, _), certificate) in keys.iter().zip(&enrolled.host_certificates) {
+        store::write_bytes(&certificate_path(path), line(certificate).as_bytes(), 0o644)?;
+    }
+    let authorities: String = enrolled.trust.user_authorities.iter().map(|key| line(key)).collect();
+    store::write_bytes(&places.user_authorities, authorities.as_bytes(), 0o644)?;
+    // Last: with this the host is enrolled.
+    store::write(&trust_path, &enrolled.trust)?;
+    Ok(enrolled)
+}
+
+/// The configuration, which names this authority: written if there is none yet.
+fn configuration(invitation: &Invitation, path: &Path) -> Result<Config, EnrolError> {
+    if !path.exists() {
+        if let Some(folder) = path.parent() {
+            make_folder(folder, 0o755)?;
+        }
+        let text = format!(
+            "# Curfew's agent on this host; every setting is described in agent.toml(5).\nauthority = \"{}\"\n",
+            checked_address(&invitation.authority)?
+        );
+        store::write_bytes(path, text.as_bytes(), 0o644)?;
+    }
+    let config = Config::load(path)?;
+    if config.authority == invitation.authority {
+        return Ok(config);
+    }
+    Err(EnrolError::OtherAuthority {
+        path: path.into(),
+        configured: config.authority,
+        asked: invitation.authority.clone(),
+    })
+}
+
+fn checked_address(address: &str) -> Result<&str, EnrolError> {
+    let plain =
+        address.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-[]".contains(&byte));
+    let shaped = address
+        .rsplit_once(':')
+        .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
+    if plain && shaped { Ok(address) } else { Err(EnrolError::Address(address.into())) }
+}
+
+/// sshd's public host keys: path and text.
+fn host_keys(ssh_dir: &Path) -> Result<Vec<(PathBuf, String)>, EnrolError> {
+    let failed = |error: io::Error| EnrolError::Keys {
+        what: format!("reading the host keys in {}", ssh_dir.display()),
+        why: error.to_string(),
+    };
+    let mut keys = Vec::new();
+    for entry in std::fs::read_dir(ssh_dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name =
+            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("ssh_host_") && name.ends_with("_key.pub") {
+            keys.push((
+                path.clone(),
+                std::fs::read_to_string(&path).map_err(failed)?.trim().to_owned(),
+            ));
+        }
+    }
+    keys.sort();
+    if keys.is_empty() {
+        let what = format!("no ssh_host_*_key.pub in {}", ssh_dir.display());
+        return Err(EnrolError::Keys { what, why: "run `ssh-keygen -A`".into() });
+    }
+    Ok(keys)
+}
+
+/// A new TLS key and a request for its certificate. The names in the request mean nothing: the token decides them.
+fn tls_request() -> Result<(String, String), EnrolError> {
+    let failed = |error: rcgen::Error| EnrolError::Keys {
+        what: "making the host's TLS key".into(),
+        why: error.to_string(),
+    };
+    let key = rcgen::KeyPair::generate().map_err(failed)?;
+    let request = rcgen::CertificateParams::default().serialize_request(&key).map_err(failed)?;
+    Ok((key.serialize_pem(), request.pem().map_err(failed)?))
+}
+
+async fn converse(invitation: &Invitation, ask: Enrol) -> Result<Enrolled, EnrolError> {
+    let address = checked_address(&invitation.authority)?;
+    let failed = |source| EnrolError::Connect { address: address.into(), source };
+    let (name, _port) =
+        address.rsplit_once(':').ok_or_else(|| EnrolError::Address(address.into()))?;
+    let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let server = ServerName::try_from(name).map_err(|_odd| EnrolError::Address(address.into()))?;
+    let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(address))
+        .await
+        .map_err(|_elapsed| failed(io::ErrorKind::TimedOut.into()))?
+        .map_err(failed)?;
+    let connector = TlsConnector::from(Arc::new(client_config(invitation)?));
+    let mut stream = match connector.connect(server, stream).await {
+        Ok(stream) => stream,
+        Err(source) => return Err(explain(invitation, source)),
+    };
+    let frame =
+        encode(&ToAuthority::Enrol(ask)).map_err(|error| EnrolError::Answer(error.to_string()))?;
+    stream.write_all(&frame).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
+    let mut decoder = Decoder::new(MAX_FRAME);
+    let mut bytes = vec![0; 16 * 1024];
+    loop {
+        match decoder.take().map_err(|error: FrameError| EnrolError::Answer(error.to_string()))? {
+            Some(ToHost::Enrolled(enrolled)) => return Ok(*enrolled),
+            Some(ToHost::Refused(problem)) => return Err(EnrolError::Refused(problem)),
+            Some(_) => return Err(EnrolError::Answer("it is not about enrolment".into())),
+            None => {}
+        }
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await;
+        let count =
+            read.map_err(|_elapsed| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
+        if count == 0 {
+            return Err(EnrolError::Answer("it closed the connection first".into()));
+        }
+        decoder.push(bytes.get(..count).unwrap_or_default());
+    }
+}
+
+fn client_config(invitation: &Invitation) -> Result<ClientConfig, EnrolError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = PinnedRoot::new(invitation.fingerprint.clone(), Arc::clone(&provider));
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| EnrolError::Answer(error.to_string()))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// A handshake that failed on the root says so in the operator's words.
+fn explain(invitation: &Invitation, source: io::Error) -> EnrolError {
+    let address = invitation.authority.clone();
+    let unknown = source
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>())
+        .is_some_and(|error| {
+            matches!(
+                error,
+                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)
+            )
+        });
+    if !unknown {
+        return EnrolError::Connect { address, source };
+    }
+    let expected = invitation.fingerprint.clone();
+    EnrolError::Fingerprint { address, expected, presented: "another root".into() }
+}
+
+/// What came back hangs together: the root is the pinned one, and each host key has its certificate.
+fn check(enrolled: &Enrolled, pin: &Fingerprint, keys: usize) -> Result<(), EnrolError> {
+    let root = CertificateDer::from_pem_slice(enrolled.root.as_bytes())
+        .map_err(|error| EnrolError::Answer(format!("its root is no certificate: {error}")))?;
+    if Fingerprint::of(&root) != *pin {
+        return Err(EnrolError::Answer("its root is not the pinned one".into()));
+    }
+    if enrolled.trust.version != wire::VERSION {
+        let version = enrolled.trust.version;
+        return Err(EnrolError::Answer(format!(
+            "it speaks version {version}, not {}",
+            wire::VERSION
+        )));
+    }
+    if enrolled.host_certificates.len() != keys {
+        return Err(EnrolError::Answer("it did not certify every host key".into()));
+    }
+    for key in enrolled.trust.user_authorities.iter().chain([&enrolled.trust.order_key]) {
+        let parsed = key.parse::<ssh_key::PublicKey>();
+        parsed
+            .map_err(|error| EnrolError::Answer(format!("a key of it cannot be read: {error}")))?;
+    }
+    for certificate in &enrolled.host_certificates {
+        let parsed = certificate.parse::<ssh_key::Certificate>();
+        parsed.map_err(|error| {
+            EnrolError::Answer(format!("a certificate of it cannot be read: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|source| StoreError::Io { path: path.into(), source })
+}
+
+fn give(path: &Path, owner: &User) -> Result<(), StoreError> {
+    let given = chown(path, Some(owner.uid), Some(owner.gid));
+    given.map_err(|error| StoreError::Io { path: path.into(), source: error.into() })
+}
+
+/// `ssh_host_ed25519_key.pub` → `ssh_host_ed25519_key-cert.pub`, where sshd looks for it.
+fn certificate_path(public_key: &Path) -> PathBuf {
+    let name = public_key.file_stem().map(|name| name.to_string_lossy().into_owned());
+    public_key.with_file_name(format!("{}-cert.pub", name.unwrap_or_default()))
+}
+
+fn line(text: &str) -> String {
+    format!("{}\n", text.trim_end())
+}
+
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_cannot_carry_anything_else_into_the_configuration() {
+        for good in ["ca.example:7443", "10.0.0.1:7443", "[::1]:7443"] {
+            assert!(checked_address(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["ca", "ca:", "ca:x", ":7443", "ca:7443\nbpf_dir = \"/\"", "c\"a:7443", "ca:99999"]
+        {
+            assert!(checked_address(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_certificate_lies_where_sshd_looks() {
+        let path = certificate_path(Path::new("/etc/ssh/ssh_host_ed25519_key.pub"));
+        assert_eq!(path, Path::new("/etc/ssh/ssh_host_ed25519_key-cert.pub"));
+    }
+}

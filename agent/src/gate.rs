@@ -1,0 +1,480 @@
+//! Who is let in: the decisions of the login path, pure.
+//!
+//! sshd asks three times (docs/sshd-behaviour.md): `AuthorizedPrincipalsCommand` shows a certificate, without proof
+//! that its holder has the key (*seen*); PAM's account phase asks whether the login may go on; PAM's session phase
+//! brings the certificate that was really used. The three are joined by sshd's monitor, a process that the kernel
+//! names and that a person on the host cannot choose.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ssh_key::{Certificate, PublicKey};
+use wire::certificate::{Facts, Refusal};
+use wire::identifier::{Fingerprint, HostName, Login, Principal};
+use wire::octets::Octets;
+use wire::record::Refused;
+use wire::time::Uptime;
+
+use crate::clock::Now;
+use crate::revocation::Revocation;
+use crate::session::Monitor;
+
+/// What the gate measures logins against.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    /// This host.
+    pub host: &'a HostName,
+    /// Keys that sign user certificates.
+    pub authorities: &'a [PublicKey],
+    /// Locks in force.
+    pub revocation: &'a Revocation,
+    /// Logins that are not under our authority.
+    pub others: Others,
+}
+
+/// What becomes of logins that are not under our authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They pass, and are recorded.
+    Allow,
+    /// They are refused.
+    Refuse,
+}
+
+/// What the gate says. Nothing of a session exists before [`Verdict::Permit`] has been acted upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// Yes, under our authority.
+    Permit(Box<Facts>),
+    /// It is none of ours, and host policy lets it pass.
+    Outside,
+    /// No: the line for the person.
+    Refuse(String),
+}
+
+/// A certificate as sshd showed it, before any proof that its holder has the key.
+#[derive(Debug, Clone)]
+struct Seen {
+    bytes: Vec<u8>,
+    login: Vec<u8>,
+    at: Uptime,
+}
+
+/// The certificates that each of sshd's monitors has shown; bounded in number and age.
+#[derive(Debug, Default)]
+pub struct Book {
+    seen: BTreeMap<(i32, u64), Vec<Seen>>,
+}
+
+impl Book {
+    /// Answers `AuthorizedPrincipalsCommand`: the principals that open `login` with this certificate, and what
+    /// to record when there are none.
+    ///
+    /// # Errors
+    /// Why the certificate opens nothing.
+    pub fn show(
+        &mut self,
+        rules: &Rules<'_>,
+        monitor: Monitor,
+        shown: &Shown,
+        now: Now,
+    ) -> Result<Vec<Principal>, Refused> {
+        let facts = shown.judge(rules, now)?;
+        self.tidy(now.up);
+        let login = shown.login.as_bytes().to_vec();
+        let entry = Seen { bytes: shown.bytes.clone(), login, at: now.up };
+        let of_monitor = self.seen.entry((monitor.pid, monitor.start_ticks)).or_default();
+        if !of_monitor.iter().any(|seen| seen.bytes == entry.bytes && seen.login == entry.login) {
+            if of_monitor.len() >= MAX_CERTIFICATES {
+                return Err(shown.refused("too many certificates were offered in one connection"));
+            }
+            of_monitor.push(entry);
+        }
+        let principal = Principal::of(&facts.subject.login, &facts.subject.host);
+        principal.map(|name| vec![name]).map_err(|error| shown.refused(error))
+    }
+
+    /// Answers PAM's account phase. It cannot know yet which method the login used; a certificate that was seen and
+    /// opens nothing any more refuses it all the same.
+    pub fn account(
+        &self,
+        rules: &Rules<'_>,
+        monitor: Monitor,
+        login: &Octets,
+        now: Now,
+    ) -> Verdict {
+        let seen: Vec<&Seen> =
+            self.of(monitor).iter().filter(|seen| seen.login == login.as_bytes()).collect();
+        let mut refusal = None;
+        for seen in seen {
+            let shown = Shown::new(login.clone(), seen.bytes.clone(), String::new());
+            match shown.judge(rules, now) {
+                Ok(facts) => return Verdict::Permit(Box::new(facts)),
+                Err(refused) => refusal = Some(refused.reason),
+            }
+        }
+        refusal.map_or_else(|| outside(rules), Verdict::Refuse)
+    }
+
+    /// Answers PAM's session phase, from the certificate that sshd says was used. It must be the very one that this
+    /// monitor showed: a certificate that was never shown did not come through our gate.
+    ///
+    /// # Errors
+    /// The record of a certificate that opens nothing.
+    pub fn open(
+        &self,
+        rules: &Rules<'_>,
+        monitor: Monitor,
+        attempt: &Attempt,
+        now: Now,
+    ) -> Result<Verdict, Refused> {
+        let Some(bytes) = used_certificate(attempt.auth_info.as_bytes()) else {
+            return Ok(outside(rules));
+        };
+        let shown = Shown::new(attempt.login.clone(), bytes, attempt.remote.clone());
+        let ours = shown.certificate.as_ref().is_ok_and(|certificate| {
+            rules.authorities.iter().any(|key| key.key_data() == certificate.signature_key())
+        });
+        if !ours {
+            return Ok(outside(rules));
+        }
+        if !self.of(monitor).iter().any(|seen| seen.bytes == shown.bytes) {
+            return Err(shown.refused("it was not shown to the gate before it was used"));
+        }
+        shown.judge(rules, now).map(|facts| Verdict::Permit(Box::new(facts)))
+    }
+
+    /// Forgets a monitor whose connection is over.
+    pub fn forget(&mut self, monitor: Monitor) {
+        self.seen.remove(&(monitor.pid, monitor.start_ticks));
+    }
+
+    fn of(&self, monitor: Monitor) -> &[Seen] {
+        self.seen.get(&(monitor.pid, monitor.start_ticks)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Drops what no login can need any more, and the oldest monitors beyond the limit.
+    fn tidy(&mut self, now: Uptime) {
+        self.seen
+            .retain(|_, of_monitor| of_monitor.iter().any(|seen| now.since(seen.at) < MAX_AGE));
+        while self.seen.len() >= MAX_MONITORS {
+            let newest = |of_monitor: &[Seen]| of_monitor.iter().map(|seen| seen.at).max();
+            let oldest =
+                self.seen.iter().min_by_key(|(_, seen)| newest(seen)).map(|(monitor, _)| *monitor);
+            match oldest {
+                Some(monitor) => drop(self.seen.remove(&monitor)),
+                None => break,
+            }
+        }
+    }
+}
+
+/// What PAM's session phase brings.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The unix account.
+    pub login: Octets,
+    /// The client's address.
+    pub remote: String,
+    /// PAM's `SSH_AUTH_INFO_0`.
+    pub auth_info: Octets,
+}
+
+/// A certificate that someone offers for a login.
+#[derive(Debug)]
+pub struct Shown {
+    /// The unix account.
+    pub login: Octets,
+    remote: String,
+    bytes: Vec<u8>,
+    certificate: Result<Certificate, ssh_key::Error>,
+}
+
+impl Shown {
+    /// The certificate in its binary form, offered for `login`.
+    #[must_use]
+    pub fn new(login: Octets, bytes: Vec<u8>, remote: String) -> Self {
+        let certificate = Certificate::from_bytes(&bytes);
+        Self { login, remote, bytes, certificate }
+    }
+
+    fn judge(&self, rules: &Rules<'_>, now: Now) -> Result<Facts, Refused> {
+        let certificate = self
+            .certificate
+            .as_ref()
+            .map_err(|error| self.refused(format!("it cannot be read: {error}")))?;
+        let login = std::str::from_utf8(self.login.as_bytes())
+            .map_err(|error| self.refused(error))
+            .and_then(|text| Login::try_new(text).map_err(|error| self.refused(error)))?;
+        let facts =
+            wire::certificate::verify(certificate, rules.authorities, &login, rules.host, now.at)
+                .map_err(|refusal: Refusal| self.refused(refusal))?;
+        match rules.revocation.covering(&facts.subject, None, now.at) {
+            None => Ok(facts),
+            Some(held) => {
+                let (target, reason) = (&held.lock.target, &held.lock.reason);
+                Err(self.refused(format!("{target} is locked: {reason}")))
+            }
+        }
+    }
+
+    fn refused(&self, reason: impl ToString) -> Refused {
+        let certificate = self.certificate.as_ref().ok();
+        let key_id =
+            certificate.map_or(b"".as_slice(), |certificate| certificate.key_id().as_bytes());
+        let key = certificate.map_or_else(
+            || Fingerprint::of(&self.bytes),
+            |certificate| wire::certificate::fingerprint(certificate.public_key()),
+        );
+        Refused {
+            login: self.login.clone(),
+            remote: self.remote.clone(),
+            key_id: Octets::new(key_id),
+            serial: certificate.map_or(0, Certificate::serial),
+            key,
+            reason: reason.to_string(),
+            count: 1,
+        }
+    }
+}
+
+const fn outside(rules: &Rules<'_>) -> Verdict {
+    match rules.others {
+        Others::Allow => Verdict::Outside,
+        Others::Refuse => Verdict::Refuse(String::new()),
+    }
+}
+
+/// The certificate in `SSH_AUTH_INFO_0`, if the login used one: lines of `method key-type base64`, newest first.
+fn used_certificate(auth_info: &[u8]) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    let text = std::str::from_utf8(auth_info).ok()?;
+    text.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let (method, kind, key) = (words.next()?, words.next()?, words.next()?);
+        let certificate = method == "publickey" && kind.ends_with("-cert-v01@openssh.com");
+        certificate.then(|| base64::engine::general_purpose::STANDARD.decode(key).ok()).flatten()
+    })
+}
+
+/// How many of our refusals are the same one, so that a stranger cannot fill the spool: the first is written at once,
+/// repeated ones are counted and written when [`Refusals::due`].
+#[derive(Debug, Default)]
+pub struct Refusals {
+    counted: BTreeMap<(String, u64, Vec<u8>), (Refused, Uptime)>,
+}
+
+impl Refusals {
+    /// A refusal to be written now, unless it is a repetition, which is only counted.
+    pub fn note(&mut self, refused: Refused, now: Uptime) -> Option<Refused> {
+        let key = (refused.reason.clone(), refused.serial, refused.login.as_bytes().to_vec());
+        if let Some((counted, _)) = self.counted.get_mut(&key) {
+            counted.count = counted.count.saturating_add(1);
+            return None;
+        }
+        if self.counted.len() >= MAX_REFUSALS {
+            let key = (String::from("other"), 0, Vec::new());
+            let other =
+                Refused { reason: "too many kinds of refusal at once".into(), count: 0, ..refused };
+            let (counted, _) = self.counted.entry(key).or_insert((other, now));
+            counted.count = counted.count.saturating_add(1);
+            return None;
+        }
+        let waiting = Refused { count: 0, ..refused.clone() };
+        self.counted.insert(key, (waiting, now));
+        Some(refused)
+    }
+
+    /// The counts whose time has come; those of zero say nothing.
+    pub fn due(&mut self, now: Uptime) -> Vec<Refused> {
+        let due: Vec<_> = self
+            .counted
+            .extract_if(.., |_, (_, since)| now.since(*since) >= COUNT_FOR)
+            .map(|(_, (refused, _))| refused)
+            .collect();
+        due.into_iter().filter(|refused| refused.count > 0).collect()
+    }
+
+    /// When [`Refusals::due`] is worth asking.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Uptime> {
+        self.counted.values().map(|(_, since)| since.after(COUNT_FOR)).min()
+    }
+}
+
+/// Certificates that one connection may show; `ssh` offers as many as its agent holds, sshd stops at six tries.
+const MAX_CERTIFICATES: usize = 16;
+/// Connections remembered at once; sshd's default `MaxStartups` ends at 100.
+const MAX_MONITORS: usize = 4096;
+/// Longest time between a certificate's showing and the login; sshd's default `LoginGraceTime` is 120 s.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// Different refusals counted at once.
+const MAX_REFUSALS: usize = 512;
+/// How long repetitions of a refusal are counted before the count is written.
+const COUNT_FOR: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use ssh_key::PrivateKey;
+    use ssh_key::certificate::Builder;
+    use ssh_key::private::Ed25519Keypair;
+    use wire::lock::{Lock, Target};
+    use wire::time::Timestamp;
+
+    const MONITOR: Monitor = Monitor { pid: 100, start_ticks: 5 };
+
+    fn key(seed: u8) -> PrivateKey {
+        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+    }
+
+    fn now() -> Now {
+        Now { at: Timestamp::from_secs(1_000), up: Uptime::from_nanos(1) }
+    }
+
+    fn certificate(authority: u8) -> Vec<u8> {
+        let mut builder = Builder::new([1; 16], key(9).public_key().clone(), 900, 1_900).unwrap();
+        builder.serial(7).unwrap().key_id("ana@example.com/g1/7").unwrap();
+        builder.valid_principal("app@db1").unwrap();
+        builder.extension(wire::certificate::GRANT_UNTIL, "5000").unwrap();
+        builder.extension(wire::certificate::ROLE, "deploy").unwrap();
+        builder.sign(&key(authority)).unwrap().to_bytes().unwrap()
+    }
+
+    fn shown(login: &str, bytes: &[u8]) -> Shown {
+        Shown::new(Octets::new(login), bytes.to_vec(), String::new())
+    }
+
+    fn attempt(bytes: &[u8]) -> Attempt {
+        let key = base64::engine::general_purpose::STANDARD.encode(bytes);
+        let auth_info = Octets::new(format!("publickey ssh-ed25519-cert-v01@openssh.com {key}\n"));
+        Attempt { login: Octets::new("app"), remote: "10.0.0.1".into(), auth_info }
+    }
+
+    struct Host {
+        name: HostName,
+        authorities: Vec<PublicKey>,
+        revocation: Revocation,
+        others: Others,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            Self {
+                name: "db1".parse().unwrap(),
+                authorities: vec![key(1).public_key().clone()],
+                revocation: Revocation::joined(0, Vec::new()),
+                others: Others::Allow,
+            }
+        }
+
+        fn rules(&self) -> Rules<'_> {
+            Rules {
+                host: &self.name,
+                authorities: &self.authorities,
+                revocation: &self.revocation,
+                others: self.others,
+            }
+        }
+
+        fn lock(&mut self) {
+            let target = Target::Identity("ana@example.com".parse().unwrap());
+            self.revocation =
+                Revocation::joined(1, vec![Lock { target, reason: "gone".into(), until: None }]);
+        }
+    }
+
+    #[test]
+    fn a_login_is_let_in_by_the_certificate_it_showed() {
+        let (host, mut book) = (Host::new(), Book::default());
+        let bytes = certificate(1);
+        let names = book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).unwrap();
+        assert_eq!(names[0].as_str(), "app@db1");
+        assert!(matches!(
+            book.account(&host.rules(), MONITOR, &Octets::new("app"), now()),
+            Verdict::Permit(_)
+        ));
+        let verdict = book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).unwrap();
+        assert!(matches!(verdict, Verdict::Permit(facts) if facts.subject.serial.number() == 7));
+    }
+
+    #[test]
+    fn a_certificate_that_was_never_shown_opens_no_session() {
+        let (host, mut book) = (Host::new(), Book::default());
+        let bytes = certificate(1);
+        let refused = book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).unwrap_err();
+        assert!(refused.reason.contains("not shown"));
+        let other = Monitor { pid: 100, start_ticks: 6 };
+        book.show(&host.rules(), other, &shown("app", &bytes), now()).unwrap();
+        assert!(book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).is_err());
+    }
+
+    #[test]
+    fn a_lock_between_the_showing_and_the_session_refuses() {
+        let (mut host, mut book) = (Host::new(), Book::default());
+        let bytes = certificate(1);
+        book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).unwrap();
+        host.lock();
+        let verdict = book.account(&host.rules(), MONITOR, &Octets::new("app"), now());
+        assert!(matches!(verdict, Verdict::Refuse(reason) if reason.contains("locked: gone")));
+        assert!(book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).is_err());
+        assert!(book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).is_err());
+    }
+
+    #[test]
+    fn another_login_another_authority_and_junk_are_refused_with_a_reason() {
+        let (host, mut book) = (Host::new(), Book::default());
+        let cases = [
+            ("root", certificate(1), "for app@db1"),
+            ("app", certificate(2), "does not trust"),
+            ("app", vec![0; 40], "cannot be read"),
+            ("a b", certificate(1), "not allowed"),
+        ];
+        for (login, bytes, words) in cases {
+            let refused =
+                book.show(&host.rules(), MONITOR, &shown(login, &bytes), now()).unwrap_err();
+            assert!(refused.reason.contains(words), "{}", refused.reason);
+        }
+    }
+
+    #[test]
+    fn a_login_without_our_certificate_follows_the_hosts_policy() {
+        let (mut host, book) = (Host::new(), Book::default());
+        let password = Attempt { auth_info: Octets::new("password"), ..attempt(&[]) };
+        assert_eq!(book.open(&host.rules(), MONITOR, &password, now()).unwrap(), Verdict::Outside);
+        let foreign = attempt(&certificate(2));
+        assert_eq!(book.open(&host.rules(), MONITOR, &foreign, now()).unwrap(), Verdict::Outside);
+        host.others = Others::Refuse;
+        let verdict = book.open(&host.rules(), MONITOR, &password, now()).unwrap();
+        assert!(matches!(verdict, Verdict::Refuse(_)));
+    }
+
+    #[test]
+    fn the_book_is_bounded() {
+        let (host, mut book) = (Host::new(), Book::default());
+        let bytes = certificate(1);
+        for pid in 0..5_000 {
+            let monitor = Monitor { pid, start_ticks: 1 };
+            book.show(&host.rules(), monitor, &shown("app", &bytes), now()).unwrap();
+        }
+        assert!(book.seen.len() <= MAX_MONITORS);
+        let later = Now { up: Uptime::from_nanos(3_600_000_000_000), ..now() };
+        book.show(&host.rules(), MONITOR, &shown("app", &bytes), later).unwrap();
+        assert_eq!(book.seen.len(), 1);
+    }
+
+    #[test]
+    fn repeated_refusals_are_counted_not_repeated() {
+        let mut refusals = Refusals::default();
+        let refused = shown("app", &certificate(2)).refused("no");
+        assert!(refusals.note(refused.clone(), Uptime::from_nanos(0)).is_some());
+        for _ in 0..1_000 {
+            assert!(refusals.note(refused.clone(), Uptime::from_nanos(1)).is_none());
+        }
+        assert!(refusals.due(Uptime::from_nanos(1)).is_empty());
+        let due = refusals.due(refusals.next_due().unwrap());
+        assert_eq!(due[0].count, 1_000);
+    }
+}

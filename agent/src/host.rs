@@ -1,0 +1,405 @@
+//! The host's state and the hands that act on it: owned by one loop ([`crate::run`]), so that nothing happens between
+//! a decision and its performance.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use ssh_key::PublicKey;
+use wire::hostlink::{ToAuthority, Trust};
+use wire::identifier::SessionId;
+use wire::record::{AgentStarted, Event, Receipt, Tier};
+use wire::time::Uptime;
+
+use crate::act;
+use crate::clock::{Now, now};
+use crate::config::Config;
+use crate::gate::{Book, Others, Refusals, Rules};
+use crate::kernel::{self, Kernel, KernelError};
+use crate::peer::Held;
+use crate::revocation::Revocation;
+use crate::session::{Action, Input, Session, Sessions, State};
+use crate::spool::{Spool, SpoolError};
+use crate::status::Status;
+use crate::store::{self, StoreError};
+
+mod authority;
+mod login;
+mod watch;
+
+pub use authority::Link;
+
+/// The agent cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The host is not enrolled.
+    #[error("this host is not enrolled ({0} is absent); run `curfew-agent enroll`")]
+    NotEnrolled(PathBuf),
+    /// A file of the agent cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A pinned key cannot be read.
+    #[error("the pinned {what} cannot be read: {source}")]
+    Key {
+        /// Which key.
+        what: &'static str,
+        /// Why.
+        source: ssh_key::Error,
+    },
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The kernel room cannot be used.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// Where the agent keeps things.
+#[derive(Debug)]
+struct Places {
+    /// Locks and the newest order.
+    revocation: PathBuf,
+    /// A file a session, on a file system that does not outlive the boot.
+    sessions: PathBuf,
+}
+
+/// Everything that the agent is.
+#[derive(Debug)]
+pub struct Host {
+    trust: Trust,
+    authorities: Vec<PublicKey>,
+    order_key: PublicKey,
+    others: Others,
+    places: Places,
+    kernel: Box<dyn Kernel>,
+    tier: Tier,
+    sessions: Sessions,
+    /// sshd's monitor of each session, held.
+    monitors: BTreeMap<SessionId, Held>,
+    /// Tags that the kernel knows and we do not: a login that was under way when an agent died. They are ended.
+    strays: BTreeSet<SessionId>,
+    /// The kernel's event numbers of each session.
+    sequences: BTreeMap<SessionId, watch::Sequence>,
+    /// When every session is looked at next, whatever the events said; soon, when absent.
+    next_look: Option<Uptime>,
+    book: Book,
+    refusals: Refusals,
+    revocation: Revocation,
+    spool: Spool,
+    link: Option<Link>,
+    /// Last receipts, said again when the authority may have missed them.
+    receipts: Vec<Receipt>,
+    outbox: Vec<ToAuthority>,
+}
+
+impl Host {
+    /// Opens everything: what ready promises. Sessions from before are adopted, and those that are due end at once.
+    ///
+    /// # Errors
+    /// When the host is not enrolled, or something that it needs cannot be used.
+    pub fn open(config: &Config) -> Result<Self, HostError> {
+        let trust = read_trust(config)?;
+        let authorities = trust
+            .user_authorities
+            .iter()
+            .map(|text| parse_key("user authority", text))
+            .collect::<Result<_, _>>()?;
+        let order_key = parse_key("order key", &trust.order_key)?;
+        let places = Places {
+            revocation: config.state_dir.join("revocation.json"),
+            sessions: config.run_dir.join("sessions"),
+        };
+        let revocation = match store::read(&places.revocation) {
+            Err(error) if error.is_absent() => {
+                Revocation::joined(trust.orders_from, trust.locks.clone())
+            }
+            other => other?,
+        };
+        let kernel = kernel::open(config.attribution, &config.bpf_dir)?;
+        let tier = match kernel.tier() {
+            kernel::Tier::Full => Tier::Full,
+            kernel::Tier::Degraded { why } => Tier::Degraded { reason: why.clone() },
+        };
+        let mut host = Self {
+            authorities,
+            order_key,
+            others: config.others(),
+            spool: Spool::open(&config.state_dir.join("spool"))?,
+            sessions: Sessions::new(config.warn_before.clone()),
+            trust,
+            places,
+            kernel,
+            tier,
+            revocation,
+            monitors: BTreeMap::new(),
+            strays: BTreeSet::new(),
+            sequences: BTreeMap::new(),
+            next_look: None,
+            book: Book::default(),
+            refusals: Refusals::default(),
+            link: None,
+            receipts: Vec::new(),
+            outbox: Vec::new(),
+        };
+        host.adopt(now())?;
+        Ok(host)
+    }
+
+    /// Finds the sessions of an agent before this one: those the kernel still has are adopted, the others are over.
+    fn adopt(&mut self, now: Now) -> Result<(), HostError> {
+        let known: BTreeSet<SessionId> =
+            self.kernel.known()?.into_iter().map(|(tag, _)| session_of(tag)).collect();
+        let mut actions = Vec::new();
+        let mut adopted: u32 = 0;
+        let kept = self.kept_sessions()?;
+        self.strays = &known - &kept.iter().map(|session| session.id).collect();
+        for session in kept {
+            let id = session.id;
+            let held = Held::find(session.monitor).ok();
+            if let (false, Some(held)) = (known.contains(&id), &held) {
+                // The degraded tier keeps nothing in the kernel: it begins again with the monitor.
+                if let Err(error) = self.kernel.begin(act::tag(id), std::os::fd::AsFd::as_fd(held))
+                {
+                    tracing::warn!(session = %id, %error, "a session from before could not be taken up");
+                }
+            }
+            self.monitors.extend(held.map(|held| (id, held)));
+            adopted = adopted.saturating_add(1);
+            actions.extend(self.sessions.step(Input::Adopted(Box::new(session)), now.up));
+        }
+        let started = AgentStarted {
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            tier: self.tier.clone(),
+            adopted,
+        };
+        self.record(None, Event::AgentStarted(started), now);
+        if !self.strays.is_empty() {
+            tracing::error!(
+                strays = self.strays.len(),
+                "ending processes of logins that were never let in"
+            );
+        }
+        self.perform(actions, now);
+        self.relock(now);
+        self.drain(now);
+        self.look_for_ended(now);
+        self.settle();
+        Ok(())
+    }
+
+    /// Locks that came into force while a session was not known here: matched again, so that none slips through.
+    fn relock(&mut self, now: Now) {
+        let covered: Vec<_> = self
+            .revocation
+            .locks
+            .iter()
+            .filter(|held| held.lock.holds_at(now.at))
+            .filter_map(|held| Some((held.order?, held.lock.clone())))
+            .filter(|(_, lock)| self.sessions.iter().any(|s| lock.covers(&s.subject, Some(s.id))))
+            .collect();
+        for (order, lock) in covered {
+            let actions = self.sessions.step(Input::Locked { order, lock }, now.up);
+            self.perform(actions, now);
+        }
+    }
+
+    fn kept_sessions(&self) -> Result<Vec<Session>, HostError> {
+        let failed = |source| StoreError::Io { path: self.places.sessions.clone(), source };
+        let mut kept = Vec::new();
+        for entry in std::fs::read_dir(&self.places.sessions).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                kept.push(store::read(&path)?);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Does what is ordered, at once and in order.
+    fn perform(&mut self, actions: Vec<Action>, now: Now) {
+        for action in actions {
+            match action {
+                Action::Keep(id) => self.keep(id),
+                Action::Tell { session, message } => self.tell(session, message, now),
+                Action::Strike(id) => self.strike(id, now),
+                Action::Record { session, event } => self.record(Some(session), event, now),
+                Action::Receipt(receipt) => self.receipt(receipt),
+                Action::Forget(id) => self.forget(id),
+            }
+        }
+    }
+
+    fn keep(&self, id: SessionId) {
+        let Some(session) = self.sessions.find(id) else { return };
+        if let Err(error) = store::write(&self.session_path(id), session) {
+            tracing::error!(session = %id, %error, "a restart of the agent will not know this of the session");
+        }
+    }
+
+    fn session_path(&self, id: SessionId) -> PathBuf {
+        self.places.sessions.join(format!("{id}.json"))
+    }
+
+    fn tell(&mut self, session: SessionId, message: String, now: Now) {
+        match act::tell(self.kernel.as_ref(), session, &message) {
+            Ok(terminals) => self.record(Some(session), Event::Warned { message, terminals }, now),
+            Err(error) => tracing::warn!(%session, %error, "nobody could be told: {message}"),
+        }
+    }
+
+    /// One pass, and what came of it. Gentle while the last line may still be on its way to the client.
+    fn strike(&mut self, id: SessionId, now: Now) {
+        let since = self.sessions.find(id).and_then(|session| match &session.state {
+            State::Ending { since, .. } => Some(*since),
+            State::Live { .. } => None,
+        });
+        let gently = since.is_some_and(|since| now.up.since(since) < LAST_LINE);
+        let pass = act::strike(self.kernel.as_mut(), id, self.monitors.get(&id), gently);
+        for fault in &pass.faults {
+            tracing::error!(session = %id, %fault, "a step of ending the session failed; it will be taken again");
+        }
+        let killed = u32::try_from(pass.signalled).unwrap_or(u32::MAX);
+        let left = u32::try_from(pass.survivors.len()).unwrap_or(u32::MAX);
+        let actions = self.sessions.step(Input::Struck { session: id, killed, left }, now.up);
+        self.perform(actions, now);
+        if since.is_some_and(|since| now.up.since(since) > NAME_SURVIVORS) {
+            for process in &pass.survivors {
+                tracing::error!(session = %id, pid = process.pid(), command = process.comm(), "still alive");
+            }
+        }
+    }
+
+    /// Writes a record. A spool that takes none is an error that an operator must act on; what is being done goes on.
+    fn record(&mut self, session: Option<SessionId>, event: Event, now: Now) {
+        if let Err(error) = self.spool.append(session, event, now) {
+            tracing::error!(%error, "a record could not be written");
+        }
+    }
+
+    fn receipt(&mut self, receipt: Receipt) {
+        self.receipts.retain(|kept| kept.order != receipt.order);
+        self.receipts.push(receipt.clone());
+        if self.receipts.len() > KEPT_RECEIPTS {
+            self.receipts.remove(0);
+        }
+        self.outbox.push(ToAuthority::Receipt(receipt));
+    }
+
+    fn forget(&mut self, id: SessionId) {
+        self.monitors.remove(&id);
+        self.sequences.remove(&id);
+        if let Err(error) = self.kernel.forget(act::tag(id)) {
+            tracing::warn!(session = %id, %error, "the kernel's memory of a session that is over stays");
+        }
+        if let Err(error) = store::remove(&self.session_path(id)) {
+            tracing::error!(session = %id, %error, "a session that is over is still kept");
+        }
+    }
+
+    /// Time passed: deadlines, warnings, sessions that are ending, counts that are due.
+    pub fn tick(&mut self, now: Now) {
+        let actions = self.sessions.step(Input::Tick, now.up);
+        self.perform(actions, now);
+        for refused in self.refusals.due(now.up) {
+            self.record(None, Event::Refused(refused), now);
+        }
+        self.drain(now);
+        self.look_for_ended(now);
+        self.strike_strays();
+    }
+
+    /// When [`Host::tick`] is due next.
+    #[must_use]
+    pub fn next_tick(&self, now: Uptime) -> Option<Uptime> {
+        let strays = (!self.strays.is_empty()).then(|| now.after(STRAY_PAUSE));
+        let look = (!self.sessions.is_empty()).then(|| self.next_look.unwrap_or(now));
+        [self.sessions.next_tick(now), self.refusals.next_due(), look, strays]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn strike_strays(&mut self) {
+        let strays = std::mem::take(&mut self.strays);
+        for id in strays {
+            let pass = act::strike(self.kernel.as_mut(), id, None, false);
+            if !pass.is_over() || self.kernel.forget(act::tag(id)).is_err() {
+                self.strays.insert(id);
+            }
+        }
+    }
+
+    /// After each turn of the loop: frames go out, records follow as the authority takes them, the disk catches up.
+    pub fn settle(&mut self) {
+        self.send();
+        if let Err(error) = self.spool.sync() {
+            tracing::error!(%error, "records could not be brought to the disk");
+        }
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            host: &self.trust.host,
+            authorities: &self.authorities,
+            revocation: &self.revocation,
+            others: self.others,
+        }
+    }
+
+    /// What the status socket says.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Status {
+        Status {
+            version: wire::VERSION,
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            host: self.trust.host.clone(),
+            tier: self.tier.clone(),
+            connected: self.link.as_ref().is_some_and(Link::is_welcome),
+            last_order: self.revocation.last_order,
+            locks: self.revocation.locks.len(),
+            spooled: self.spool.waiting(),
+            at: now.at,
+            up: now.up,
+            sessions: self.sessions.iter().cloned().collect(),
+        }
+    }
+
+    /// One line for systemd.
+    #[must_use]
+    pub fn standing(&self) -> String {
+        let connected = self.link.as_ref().is_some_and(Link::is_welcome);
+        let link = if connected { "connected" } else { "the authority is out of reach" };
+        let tier = if self.tier == Tier::Full { "" } else { ", degraded" };
+        let (sessions, waiting) = (self.sessions.len(), self.spool.waiting());
+        format!("{link}{tier}; {sessions} sessions, {waiting} records waiting")
+    }
+
+    /// The kernel room, to wait for its events.
+    #[must_use]
+    pub fn readiness(&self) -> Option<std::os::fd::RawFd> {
+        self.kernel.readiness()
+    }
+}
+
+fn read_trust(config: &Config) -> Result<Trust, HostError> {
+    let path = config.state_dir.join("trust.json");
+    match store::read(&path) {
+        Err(error) if error.is_absent() => Err(HostError::NotEnrolled(path)),
+        other => Ok(other?),
+    }
+}
+
+fn parse_key(what: &'static str, text: &str) -> Result<PublicKey, HostError> {
+    text.parse().map_err(|source| HostError::Key { what, source })
+}
+
+fn session_of(tag: kernel::Tag) -> SessionId {
+    SessionId::new(tag.nonzero())
+}
+
+/// How long sshd's own processes may live on in a session that ends, to carry the last line to the client.
+const LAST_LINE: std::time::Duration = std::time::Duration::from_millis(25);
+/// After this, those who will not die are named in the log on every pass.
+const NAME_SURVIVORS: std::time::Duration = std::time::Duration::from_secs(5);
+const STRAY_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+/// Receipts said again after a reconnection.
+const KEPT_RECEIPTS: usize = 64;

@@ -1,0 +1,216 @@
+//! Hearing the authority through the link, and speaking to it.
+
+use tokio::sync::mpsc;
+use wire::hostlink::{Heartbeat, Hello, ToAuthority, ToHost, Welcome};
+use wire::identifier::OrderNumber;
+use wire::order::SignedOrder;
+use wire::record::Receipt;
+
+use super::Host;
+use crate::clock::Now;
+use crate::feed::Fed;
+use crate::revocation::Taken;
+use crate::session::Input;
+use crate::store;
+
+/// The link as it stands.
+#[derive(Debug)]
+pub struct Link {
+    connection: u64,
+    out: mpsc::Sender<ToAuthority>,
+    /// Set by the authority's welcome; nothing but the hello goes out before.
+    upload: Option<Upload>,
+}
+
+/// How far records have gone.
+#[derive(Debug)]
+struct Upload {
+    sent: u64,
+    acknowledged: u64,
+}
+
+impl Link {
+    /// Whether the authority has welcomed the host.
+    #[must_use]
+    pub const fn is_welcome(&self) -> bool {
+        self.upload.is_some()
+    }
+}
+
+impl Host {
+    /// Takes what the link brings.
+    pub fn hear(&mut self, fed: Fed, now: Now) {
+        match fed {
+            Fed::Connected { connection, out } => self.greet(connection, out, now),
+            Fed::Gone { connection } => {
+                if self.link.as_ref().is_some_and(|link| link.connection == connection) {
+                    self.link = None;
+                }
+            }
+            Fed::Frame { connection, frame } => {
+                if self.link.as_ref().is_some_and(|link| link.connection == connection) {
+                    self.take_frame(frame, now);
+                }
+            }
+        }
+    }
+
+    fn greet(&mut self, connection: u64, out: mpsc::Sender<ToAuthority>, now: Now) {
+        let hello = Hello {
+            version: wire::VERSION,
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            tier: self.tier.clone(),
+            last_order: self.revocation.last_order,
+            at: now.at,
+        };
+        match out.try_send(ToAuthority::Hello(hello)) {
+            Ok(()) => self.link = Some(Link { connection, out, upload: None }),
+            Err(error) => tracing::warn!(%error, "a link took no hello"),
+        }
+    }
+
+    fn take_frame(&mut self, frame: ToHost, now: Now) {
+        match frame {
+            ToHost::Welcome(welcome) => self.welcomed(&welcome),
+            ToHost::Order(signed) => self.take_order(&signed, now),
+            ToHost::Acknowledged(number) => self.acknowledged(number.number()),
+            ToHost::Refused(problem) => {
+                tracing::error!(%problem, "the authority refuses this host");
+                self.link = None;
+            }
+            ToHost::Enrolled(_) => tracing::warn!("the authority answered what was not asked"),
+        }
+    }
+
+    fn welcomed(&mut self, welcome: &Welcome) {
+        if welcome.version != wire::VERSION {
+            tracing::error!(
+                theirs = welcome.version,
+                ours = wire::VERSION,
+                "the authority speaks another version"
+            );
+            self.link = None;
+            return;
+        }
+        let last = welcome.last_record;
+        if last > self.spool.newest() {
+            // Our numbering went back: a host restored from an old image. Going on would repeat numbers.
+            tracing::error!(
+                theirs = last,
+                ours = self.spool.newest(),
+                "the authority knows records that this host never wrote"
+            );
+        }
+        if let Some(link) = &mut self.link {
+            link.upload = Some(Upload { sent: last, acknowledged: last });
+        }
+        self.acknowledged(last);
+        self.outbox.extend(self.receipts.iter().cloned().map(ToAuthority::Receipt));
+        tracing::info!(newest_order = welcome.newest_order, "the authority welcomes this host");
+    }
+
+    fn acknowledged(&mut self, number: u64) {
+        if let Some(upload) = self.link.as_mut().and_then(|link| link.upload.as_mut()) {
+            upload.acknowledged = upload.acknowledged.max(number);
+        }
+        if let Err(error) = self.spool.acknowledge(number) {
+            tracing::warn!(%error, "records that the authority has could not be removed");
+        }
+    }
+
+    /// An order: verified, in force and acted upon, then durable, and only then said to be in force.
+    fn take_order(&mut self, signed: &SignedOrder, now: Now) {
+        let order = match signed.verify(&self.order_key) {
+            Ok(order) => order,
+            Err(error) => {
+                tracing::error!(%error, "an order was not believed");
+                self.link = None;
+                return;
+            }
+        };
+        let before = self.revocation.clone();
+        match self.revocation.take(&order) {
+            Taken::Lock(lock) if lock.holds_at(now.at) => {
+                tracing::info!(order = %order.number, target = %lock.target, "a lock is in force");
+                let input = Input::Locked { order: order.number, lock };
+                let actions = self.sessions.step(input, now.up);
+                self.perform(actions, now);
+            }
+            Taken::Lock(_) | Taken::Unlock => {
+                tracing::info!(order = %order.number, "an order is in force");
+                self.receipt(nothing_ended(order.number));
+            }
+            Taken::Known => return,
+            Taken::Gap { expected } => {
+                tracing::warn!(order = %order.number, expected, "orders are missing; asking again");
+                self.link = None;
+                return;
+            }
+        }
+        if let Err(error) = store::write(&self.places.revocation, &self.revocation) {
+            tracing::error!(order = %order.number, %error, "an order is in force but not durable; asking again");
+            // In force in memory, yet unknown by number: the authority sends it again, and is told nothing until then.
+            self.revocation.last_order = before.last_order;
+            self.outbox.retain(|frame| !matches!(frame, ToAuthority::Receipt(_)));
+            self.link = None;
+        }
+    }
+
+    /// "I am here", to be said every few seconds.
+    pub fn beat(&mut self, now: Now) {
+        if !self.link.as_ref().is_some_and(Link::is_welcome) {
+            return;
+        }
+        self.outbox.push(ToAuthority::Heartbeat(Heartbeat {
+            at: now.at,
+            sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
+            spooled: self.spool.waiting(),
+            last_order: OrderNumber::try_new(self.revocation.last_order).ok(),
+        }));
+    }
+
+    /// Sends what waits, then records as far as the authority's acknowledgements allow.
+    pub(super) fn send(&mut self) {
+        let Some(link) = &mut self.link else {
+            self.outbox.clear();
+            return;
+        };
+        let Some(upload) = &mut link.upload else {
+            return;
+        };
+        while let Some(frame) = self.outbox.first() {
+            if link.out.try_send(frame.clone()).is_err() {
+                return;
+            }
+            self.outbox.remove(0);
+        }
+        while upload.sent < self.spool.newest()
+            && upload.sent.saturating_sub(upload.acknowledged) < WINDOW
+            && link.out.capacity() > KEPT_FREE
+        {
+            let records = match self.spool.after(upload.sent, BATCH_BYTES) {
+                Ok(records) => records,
+                Err(error) => {
+                    tracing::error!(%error, "records could not be read back");
+                    return;
+                }
+            };
+            let Some(last) = records.last().map(|record| record.number.number()) else { return };
+            if link.out.try_send(ToAuthority::Records(records)).is_err() {
+                return;
+            }
+            upload.sent = last;
+        }
+    }
+}
+
+const fn nothing_ended(order: OrderNumber) -> Receipt {
+    Receipt { order, sessions: 0, killed: 0, survivors: 0, took_micros: 0, done: true }
+}
+
+/// Records under way without an acknowledgement.
+const WINDOW: u64 = 20_000;
+/// Bytes of records in one frame, about; a frame may hold 2 MiB.
+const BATCH_BYTES: u64 = 256 * 1024;
+/// Places for receipts and heartbeats that records leave free.
+const KEPT_FREE: usize = 16;

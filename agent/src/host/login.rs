@@ -1,0 +1,179 @@
+//! Answering the login path.
+
+use std::num::NonZeroU64;
+use std::os::fd::AsFd as _;
+
+use wire::certificate::Facts;
+use wire::gate::{Answer, Login, Question};
+use wire::identifier::SessionId;
+use wire::octets::Octets;
+use wire::record::{Event, Outside, Refused, SessionBegan};
+
+use super::Host;
+use crate::act;
+use crate::clock::Now;
+use crate::gate::{Attempt, Shown, Verdict};
+use crate::peer::{Held, Peer};
+use crate::session::{Input, Session, State};
+use crate::store;
+
+impl Host {
+    /// Answers one question of the login path. Whoever may not ask it, and whatever goes wrong, is refused.
+    pub fn answer(&mut self, question: Question, peer: Peer, now: Now) -> Answer {
+        match question {
+            Question::Principals { login, certificate, .. } => {
+                self.principals(&peer, login, &certificate, now)
+            }
+            _ if peer.uid != 0 => {
+                tracing::warn!(
+                    uid = peer.uid,
+                    "refused a question at the gate that only root may ask"
+                );
+                Answer::Refuse(String::new())
+            }
+            Question::Account(login) => self.account(&peer, &login, now),
+            Question::Open { login, auth_info } => self.open_session(peer, &login, auth_info, now),
+            Question::Close => {
+                self.book.forget(peer.process.name);
+                Answer::Permit
+            }
+        }
+    }
+
+    fn principals(&mut self, peer: &Peer, login: Octets, certificate: &Octets, now: Now) -> Answer {
+        use base64::Engine as _;
+        let monitor = match peer.parent() {
+            Ok(monitor) => monitor.name,
+            Err(error) => {
+                tracing::warn!(%error, "refused a certificate that nobody shows");
+                return Answer::Refuse(String::new());
+            }
+        };
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(certificate.as_bytes())
+            .unwrap_or_default();
+        let shown = Shown::new(login, bytes, String::new());
+        let mut book = std::mem::take(&mut self.book);
+        let verdict = book.show(&self.rules(), monitor, &shown, now);
+        self.book = book;
+        match verdict {
+            Ok(principals) => Answer::Principals(principals),
+            Err(refused) => self.refuse(refused, now),
+        }
+    }
+
+    fn account(&mut self, peer: &Peer, login: &Login, now: Now) -> Answer {
+        match self.book.account(&self.rules(), peer.process.name, &login.user, now) {
+            Verdict::Permit(_) => Answer::Permit,
+            Verdict::Outside => Answer::Outside,
+            Verdict::Refuse(reason) if reason.is_empty() => {
+                self.note_outside(login, false, now);
+                Answer::Refuse("this host lets in only logins under Curfew".into())
+            }
+            Verdict::Refuse(reason) => {
+                tracing::info!(login = %login.user.display(), reason, "refused a login");
+                Answer::Refuse(format!("curfew: {reason}"))
+            }
+        }
+    }
+
+    fn open_session(&mut self, peer: Peer, login: &Login, auth_info: Octets, now: Now) -> Answer {
+        let remote = printable(&login.remote);
+        let attempt = Attempt { login: login.user.clone(), remote: remote.clone(), auth_info };
+        match self.book.open(&self.rules(), peer.process.name, &attempt, now) {
+            Ok(Verdict::Permit(facts)) => self.begin(peer.process, *facts, remote, now),
+            Ok(Verdict::Outside) => {
+                self.note_outside(login, true, now);
+                Answer::Outside
+            }
+            Ok(Verdict::Refuse(reason)) => {
+                self.note_outside(login, false, now);
+                Answer::Refuse(reason)
+            }
+            Err(refused) => self.refuse(refused, now),
+        }
+    }
+
+    /// Lets a session begin: kept where a restart finds it, then tagged in the kernel, then recorded, and only then is
+    /// sshd answered. Nothing of the session exists before its tag.
+    fn begin(&mut self, monitor: Held, facts: Facts, remote: String, now: Now) -> Answer {
+        let id = match draw_session() {
+            Ok(id) => id,
+            Err(error) => {
+                tracing::error!(%error, "refused a login: no random number for its tag");
+                return Answer::Refuse("curfew: the session cannot be tagged".into());
+            }
+        };
+        let left = facts.grant_until.since(now.at);
+        let session = Session {
+            version: wire::VERSION,
+            id,
+            subject: facts.subject.clone(),
+            remote: remote.clone(),
+            monitor: monitor.name,
+            began: now.at,
+            grant_until: facts.grant_until,
+            deadline: now.up.after(left),
+            state: State::Live { warned: 0 },
+        };
+        let kept =
+            store::write(&self.session_path(id), &session).map_err(|error| error.to_string());
+        let tagged = kept.and_then(|()| {
+            self.kernel.begin(act::tag(id), monitor.as_fd()).map_err(|error| error.to_string())
+        });
+        if let Err(error) = tagged {
+            tracing::error!(session = %id, %error, "refused a login: its session could not be tagged");
+            if let Err(error) = store::remove(&self.session_path(id)) {
+                tracing::error!(session = %id, %error, "a session that never was is still kept");
+            }
+            return Answer::Refuse("curfew: the session cannot be tagged".into());
+        }
+        let began = SessionBegan {
+            subject: facts.subject,
+            certificate_until: facts.valid_before,
+            grant_until: facts.grant_until,
+            remote,
+            monitor_pid: monitor.name.pid,
+        };
+        tracing::info!(session = %id, identity = %began.subject.identity, login = %began.subject.login,
+            cert.serial = %began.subject.serial, "a session begins");
+        self.record(Some(id), Event::SessionBegan(began), now);
+        self.monitors.insert(id, monitor);
+        let actions = self.sessions.step(Input::Began(Box::new(session)), now.up);
+        self.perform(actions, now);
+        Answer::Permit
+    }
+
+    fn refuse(&mut self, refused: Refused, now: Now) -> Answer {
+        let answer = Answer::Refuse(format!("curfew: {}", refused.reason));
+        if let Some(refused) = self.refusals.note(refused, now.up) {
+            tracing::info!(login = %refused.login.display(), key_id = %refused.key_id.display(),
+                cert.serial = refused.serial, reason = refused.reason, "refused a login");
+            self.record(None, Event::Refused(refused), now);
+        }
+        answer
+    }
+
+    fn note_outside(&mut self, login: &Login, allowed: bool, now: Now) {
+        let remote = printable(&login.remote);
+        tracing::warn!(login = %login.user.display(), remote, allowed, "a login that is not under our authority");
+        let outside = Outside { login: login.user.clone(), remote, allowed };
+        self.record(None, Event::Outside(outside), now);
+    }
+}
+
+/// A client's address as sshd gave it, bounded and safe to show.
+fn printable(remote: &Octets) -> String {
+    remote.display().chars().take(MAX_REMOTE).collect()
+}
+
+fn draw_session() -> Result<SessionId, getrandom::Error> {
+    loop {
+        if let Some(tag) = NonZeroU64::new(getrandom::u64()?) {
+            return Ok(SessionId::new(tag));
+        }
+    }
+}
+
+/// Longest client address that is kept; a host name has at most 253 characters.
+const MAX_REMOTE: usize = 256;

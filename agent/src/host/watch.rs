@@ -1,0 +1,179 @@
+//! Taking what the kernel saw: every exec and exit becomes a record, every gap is said, and the last exit ends a session.
+
+use std::collections::BTreeSet;
+
+use wire::identifier::SessionId;
+use wire::octets::Octets;
+use wire::record::{Event, Exec, Exit, ExitStatus, Loss};
+
+use super::{Host, session_of};
+use crate::act;
+use crate::clock::Now;
+use crate::kernel::KernelError;
+use crate::kernel::event::{self, Detail, Flags};
+use crate::session::Input;
+
+/// The event numbers of a session as they come: up to where they are whole, and those that came early.
+#[derive(Debug, Default)]
+pub(super) struct Sequence {
+    next: u64,
+    early: BTreeSet<u64>,
+    reported: u64,
+    /// The first number seen: an agent that adopts a session has not seen those before.
+    begun: bool,
+}
+
+impl Sequence {
+    fn note(&mut self, number: u64) {
+        if !self.begun {
+            self.begun = true;
+            self.next = number;
+        }
+        self.early.insert(number);
+        while self.early.remove(&self.next) {
+            self.next = self.next.saturating_add(1);
+        }
+    }
+
+    /// What is newly lost, by the kernel's own count.
+    fn loss(&mut self, lost: u64) -> Option<Loss> {
+        let missing = lost.checked_sub(self.reported).filter(|missing| *missing > 0)?;
+        let after = self.next.saturating_sub(1);
+        self.reported = lost;
+        self.next = self.next.saturating_add(missing);
+        while self.early.remove(&self.next) {
+            self.next = self.next.saturating_add(1);
+        }
+        Some(Loss { after, missing })
+    }
+}
+
+impl Host {
+    /// Takes what the kernel has for us. Sessions whose last task has gone are over.
+    pub fn drain(&mut self, now: Now) {
+        let mut events = Vec::new();
+        let mut left = BTreeSet::new();
+        loop {
+            events.clear();
+            if let Err(error) = self.kernel.drain(&mut events) {
+                tracing::error!(%error, "the kernel's events could not be taken");
+            }
+            if events.is_empty() {
+                break;
+            }
+            for event in events.drain(..) {
+                let session = session_of(event.tag);
+                if matches!(event.detail, Detail::Exit(_)) {
+                    left.insert(session);
+                }
+                self.sequences.entry(session).or_default().note(event.seq);
+                if let Some(event) = described(event) {
+                    self.record(Some(session), event, now);
+                }
+            }
+        }
+        for session in left {
+            self.look(session, now);
+        }
+    }
+
+    /// Asks the kernel whether a session is over.
+    fn look(&mut self, id: SessionId, now: Now) {
+        self.note_losses(id, now);
+        if self.sessions.find(id).is_none() {
+            return;
+        }
+        match self.kernel.live(act::tag(id)) {
+            Ok(0) | Err(KernelError::Unknown(_)) => {
+                let actions = self.sessions.step(Input::Gone(id), now.up);
+                self.perform(actions, now);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(session = %id, %error, "it is unknown whether the session lives")
+            }
+        }
+    }
+
+    /// Looks at every session: those that are ending, and, where the kernel brings no events, all of them.
+    pub(super) fn look_for_ended(&mut self, now: Now) {
+        let all: Vec<SessionId> = self.sessions.iter().map(|session| session.id).collect();
+        for id in all {
+            self.look(id, now);
+        }
+        let any = !self.sessions.is_empty();
+        self.next_look = any.then(|| now.up.after(LOOK));
+    }
+
+    fn note_losses(&mut self, id: SessionId, now: Now) {
+        let Ok(losses) = self.kernel.losses(act::tag(id)) else { return };
+        let loss = self.sequences.entry(id).or_default().loss(losses.events);
+        if let Some(loss) = loss {
+            tracing::error!(session = %id, missing = loss.missing, "events were lost");
+            self.record(Some(id), Event::Loss(loss), now);
+        }
+    }
+}
+
+/// What is recorded of an event; forks are counted in the sequence and not written.
+fn described(event: event::Event) -> Option<Event> {
+    let pid = i32::try_from(event.process.pid()).unwrap_or(0);
+    match event.detail {
+        Detail::Fork => None,
+        Detail::Exit(status) => {
+            let status = match (status.signal(), status.code()) {
+                (Some(signal), _) => ExitStatus::Signal(signal),
+                (None, code) => ExitStatus::Code(code.unwrap_or(0)),
+            };
+            Some(Event::Exit(Exit { sequence: event.seq, pid, status }))
+        }
+        Detail::Exec(exec) => {
+            let captured = u64::try_from(exec.argv.bytes.len()).unwrap_or(u64::MAX);
+            Some(Event::Exec(Exec {
+                sequence: event.seq,
+                pid,
+                parent: i32::try_from(event.ppid).unwrap_or(0),
+                uid: event.uid,
+                euid: event.euid,
+                arguments: exec.argv.args().map(Octets::new).collect(),
+                cut: u64::from(exec.argv.total).saturating_sub(captured),
+                terminal: terminal(&exec.tty),
+                nameless: event.flags.has(Flags::UNLINKED),
+                path: Octets::new(exec.filename),
+            }))
+        }
+    }
+}
+
+fn terminal(name: &[u8]) -> Option<String> {
+    (!name.is_empty()).then(|| Octets::new(name).display())
+}
+
+/// How often every session is looked at, whatever the events said.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_placed_and_counted_once() {
+        let mut sequence = Sequence::default();
+        for number in [0, 1, 2, 6, 5] {
+            sequence.note(number);
+        }
+        assert_eq!(sequence.loss(0), None);
+        assert_eq!(sequence.loss(2), Some(Loss { after: 2, missing: 2 }));
+        assert_eq!(sequence.loss(2), None);
+        assert_eq!(sequence.next, 7);
+    }
+
+    #[test]
+    fn events_that_swap_places_are_no_loss() {
+        let mut sequence = Sequence::default();
+        for number in [4, 6, 5, 7] {
+            sequence.note(number);
+        }
+        assert_eq!((sequence.next, sequence.early.len()), (8, 0));
+    }
+}

@@ -1,0 +1,27 @@
+//! The host half of Curfew: who is let in, what a session is, when it ends, and that it really does.
+//!
+//! In reading order: [`gate`] decides who is let in; [`session`] decides what must happen to sessions;
+//! [`revocation`] knows what is locked; [`kernel`] tags, sees and kills; [`spool`] keeps records until the
+//! authority has them; [`host`] holds the state and performs; [`run`] wires them together and decides nothing.
+
+pub mod act;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod enrol;
+pub mod feed;
+pub mod gate;
+pub mod host;
+pub mod kernel;
+pub mod link;
+pub mod log;
+pub mod peer;
+pub mod revocation;
+pub mod run;
+pub mod session;
+pub mod socket;
+pub mod spool;
+pub mod sshd;
+pub mod status;
+pub mod store;
+pub mod supervisor;

@@ -1,0 +1,149 @@
+//! Who is at the other end of a unix socket, as the kernel says it, and who is sshd's monitor behind them.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::session::Monitor;
+
+/// A peer: its user, and a process that is held, not only named.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its user id.
+    pub uid: u32,
+    /// The process, held so that its number cannot come to mean another one.
+    pub process: Held,
+}
+
+/// A process that is held by a pidfd.
+#[derive(Debug)]
+pub struct Held {
+    /// Its name: number and start.
+    pub name: Monitor,
+    pidfd: OwnedFd,
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl Peer {
+    /// The peer of a connected socket.
+    ///
+    /// # Errors
+    /// When the kernel does not say, or the process is gone.
+    pub fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let credentials = rustix::net::sockopt::socket_peercred(socket)?;
+        Ok(Self { uid: credentials.uid.as_raw(), process: Held::open(credentials.pid)? })
+    }
+
+    /// The parent of the peer, held: sshd's monitor, when the peer is a command that sshd runs.
+    ///
+    /// # Errors
+    /// When either process is gone.
+    pub fn parent(&self) -> io::Result<Held> {
+        let parent = Stat::read(self.process.name.pid)?.parent;
+        let held = Held::open(Pid::from_raw(parent).ok_or(io::ErrorKind::NotFound)?)?;
+        // Still the peer's parent now that it is held: so it was its parent all along.
+        let again = Stat::read(self.process.name.pid)?;
+        if again.parent == parent && again.start_ticks == self.process.name.start_ticks {
+            Ok(held)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+}
+
+impl Held {
+    /// Holds the process `pid`.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn open(pid: Pid) -> io::Result<Self> {
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let pid = pid.as_raw_nonzero().get();
+        let start_ticks = Stat::read(pid)?.start_ticks;
+        let held = Self { name: Monitor { pid, start_ticks }, pidfd };
+        if held.is_alive()? { Ok(held) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Holds the process that `name` names, if it is still that one.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn find(name: Monitor) -> io::Result<Self> {
+        let pid = Pid::from_raw(name.pid).ok_or(io::ErrorKind::NotFound)?;
+        let held = Self::open(pid)?;
+        if held.name == name { Ok(held) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Whether it has not exited. A zombie has.
+    fn is_alive(&self) -> io::Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        Ok(poll(&mut fds, Some(&at_once))? == 0)
+    }
+
+    /// The raw descriptor, for the kernel's maps.
+    #[must_use]
+    pub fn raw(&self) -> i32 {
+        self.pidfd.as_raw_fd()
+    }
+}
+
+/// The two fields of `/proc/PID/stat` that are needed here (`proc_pid_stat(5)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    parent: i32,
+    start_ticks: u64,
+}
+
+impl Stat {
+    fn read(pid: i32) -> io::Result<Self> {
+        let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+        Self::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// The command stands in parentheses and may hold anything, parentheses and newlines too: read from its last one.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let end = text.iter().rposition(|byte| *byte == b')')?;
+        let rest = std::str::from_utf8(text.get(end.checked_add(1)?..)?).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let parent = fields.nth(1)?.parse().ok()?;
+        let start_ticks = fields.nth(17)?.parse().ok()?;
+        Some(Self { parent, start_ticks })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_with_parentheses_does_not_shift_the_fields() {
+        let text = b"7 (a) S 9 (\n) S 3 7 7 0 -1 4 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
+        assert_eq!(Stat::parse(text), Some(Stat { parent: 3, start_ticks: 4242 }));
+        assert_eq!(Stat::parse(b"7 (a) S"), None);
+        assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn a_peer_is_who_the_kernel_says() {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let peer = Peer::of(ours.as_fd()).unwrap();
+        assert_eq!(peer.process.name.pid, i32::try_from(std::process::id()).unwrap());
+        assert_eq!(Held::find(peer.process.name).unwrap().name, peer.process.name);
+        let parent = peer.parent().unwrap();
+        assert_ne!(parent.name.pid, peer.process.name.pid);
+    }
+
+    #[test]
+    fn a_process_that_started_at_another_time_is_not_found() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        assert!(Held::find(Monitor { pid, start_ticks: 1 }).is_err());
+    }
+}

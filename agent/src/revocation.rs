@@ -1,0 +1,161 @@
+//! What this host refuses, and up to which order it knows: pure, and kept as one file.
+//!
+//! Orders are numbered without gaps. A host takes the next one and no other: an older one is known already, a later
+//! one means that something was missed and must be asked for again.
+
+use serde::{Deserialize, Serialize};
+use wire::identifier::{OrderNumber, SessionId};
+use wire::lock::{Lock, Subject};
+use wire::order::{Instruction, Order};
+use wire::time::Timestamp;
+
+/// The locks in force on this host.
+///
+/// Who can change this: root on the host. Gains: can let locked people into this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// The version of this format.
+    pub version: u32,
+    /// The newest order that is in force here; 0 for none.
+    pub last_order: u64,
+    /// Locks, at most one a target.
+    pub locks: Vec<Held>,
+}
+
+/// A lock and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The lock.
+    pub lock: Lock,
+    /// The order that brought it; none for those that were in force when the host joined.
+    pub order: Option<OrderNumber>,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Taken {
+    /// It is in force; here is a lock that sessions must be matched against.
+    Lock(Lock),
+    /// It is in force; nothing has to end.
+    Unlock,
+    /// It was in force already.
+    Known,
+    /// Orders are missing before it; it was not taken.
+    Gap {
+        /// The number that was expected.
+        expected: u64,
+    },
+}
+
+impl Revocation {
+    /// As a host begins: the locks of that moment, and orders from there.
+    #[must_use]
+    pub fn joined(orders_from: u64, locks: Vec<Lock>) -> Self {
+        let locks = locks.into_iter().map(|lock| Held { lock, order: None }).collect();
+        Self { version: wire::VERSION, last_order: orders_from, locks }
+    }
+
+    /// Takes an order that has been verified.
+    pub fn take(&mut self, order: &Order) -> Taken {
+        let expected = self.last_order.saturating_add(1);
+        let number = order.number.number();
+        if number < expected {
+            return Taken::Known;
+        }
+        if number > expected {
+            return Taken::Gap { expected };
+        }
+        self.last_order = number;
+        match &order.instruction {
+            Instruction::Lock(lock) => {
+                self.locks.retain(|held| held.lock.target != lock.target);
+                self.locks.push(Held { lock: lock.clone(), order: Some(order.number) });
+                Taken::Lock(lock.clone())
+            }
+            Instruction::Unlock(target) => {
+                self.locks.retain(|held| held.lock.target != *target);
+                Taken::Unlock
+            }
+        }
+    }
+
+    /// The lock that covers this login or session at `now`, if there is one.
+    #[must_use]
+    pub fn covering(
+        &self,
+        subject: &Subject,
+        session: Option<SessionId>,
+        now: Timestamp,
+    ) -> Option<&Held> {
+        self.locks.iter().find(|held| held.lock.holds_at(now) && held.lock.covers(subject, session))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::identifier::{Fingerprint, Serial};
+    use wire::lock::Target;
+
+    fn target() -> Target {
+        Target::Identity("ana".parse().unwrap())
+    }
+
+    fn order(number: u64, instruction: Instruction) -> Order {
+        let number = OrderNumber::try_new(number).unwrap();
+        Order {
+            version: 1,
+            number,
+            at: Timestamp::from_secs(0),
+            by: "local:root".into(),
+            instruction,
+        }
+    }
+
+    fn lock(number: u64) -> Order {
+        order(number, Instruction::Lock(Lock { target: target(), reason: "r".into(), until: None }))
+    }
+
+    fn subject() -> Subject {
+        Subject {
+            identity: "ana".parse().unwrap(),
+            grant: "g1".parse().unwrap(),
+            serial: Serial::try_new(1).unwrap(),
+            key: Fingerprint::of(b"key"),
+            role: "deploy".parse().unwrap(),
+            login: "app".parse().unwrap(),
+            host: "db1".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn orders_are_taken_once_and_in_order() {
+        let mut held = Revocation::joined(4, Vec::new());
+        assert_eq!(held.take(&lock(6)), Taken::Gap { expected: 5 });
+        assert!(matches!(held.take(&lock(5)), Taken::Lock(_)));
+        assert_eq!(held.take(&lock(5)), Taken::Known);
+        assert_eq!(held.last_order, 5);
+        assert!(held.covering(&subject(), None, Timestamp::from_secs(1)).is_some());
+    }
+
+    #[test]
+    fn an_old_lock_replayed_after_its_unlock_stays_lifted() {
+        let mut held = Revocation::joined(0, Vec::new());
+        assert!(matches!(held.take(&lock(1)), Taken::Lock(_)));
+        assert_eq!(held.take(&order(2, Instruction::Unlock(target()))), Taken::Unlock);
+        assert_eq!(held.take(&lock(1)), Taken::Known);
+        assert!(held.covering(&subject(), None, Timestamp::from_secs(1)).is_none());
+    }
+
+    #[test]
+    fn a_host_that_joins_has_the_locks_of_that_moment() {
+        let lock =
+            Lock { target: target(), reason: "r".into(), until: Some(Timestamp::from_secs(5)) };
+        let held = Revocation::joined(9, vec![lock]);
+        assert!(held.covering(&subject(), None, Timestamp::from_secs(4)).is_some());
+        assert!(held.covering(&subject(), None, Timestamp::from_secs(5)).is_none());
+    }
+}

@@ -1,0 +1,197 @@
+//! `curfew-agent run`: opens, listens, and turns the one loop. It decides nothing.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use nix::unistd::User;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use wire::hostlink::HEARTBEAT_SECS;
+
+use crate::clock::now;
+use crate::config::Config;
+use crate::feed::{self, Fed};
+use crate::host::{Host, HostError};
+use crate::socket::{SocketError, listen, write_frame};
+use crate::sshd::{self, Asked};
+use crate::status::Status;
+use crate::supervisor;
+
+/// The agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Only root can tag, see and end sessions.
+    #[error(
+        "curfew-agent run must be started by root; systemd does (`systemctl start curfew-agent`)"
+    )]
+    NotRoot,
+    /// The host's state cannot be opened.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A socket cannot be opened.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A folder of the agent cannot be made, or the runtime fails.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// The doors through which the loop is fed.
+struct Doors {
+    gate: mpsc::Receiver<Asked>,
+    feed: mpsc::Receiver<Fed>,
+    status: mpsc::Receiver<oneshot::Sender<Status>>,
+    kernel: Option<AsyncFd<Readiness>>,
+}
+
+/// The kernel room's descriptor, borrowed for waiting; the room outlives it.
+#[derive(Debug)]
+struct Readiness(RawFd);
+
+impl AsRawFd for Readiness {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// When it cannot begin. After that it goes on, whatever happens, and says what failed.
+pub async fn run(config: &Config) -> Result<(), RunError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(RunError::NotRoot);
+    }
+    make_folders(config)?;
+    let mut host = Host::open(config)?;
+    let doors = open_doors(config, &host)?;
+    let failed = |source| RunError::Io { what: "cannot hear signals", source };
+    let mut stop = signal(SignalKind::terminate()).map_err(failed)?;
+    supervisor::ready();
+    tracing::info!("ready: {}", host.standing());
+    let end = tokio::select! {
+        end = turn(&mut host, doors) => end,
+        _ = stop.recv() => Ok(()),
+    };
+    host.settle();
+    tracing::info!("stopping; sessions go on and are taken up again by the next start");
+    end
+}
+
+fn make_folders(config: &Config) -> Result<(), RunError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    for (folder, mode) in [
+        (config.run_dir.clone(), 0o755),
+        (config.run_dir.join("sessions"), 0o700),
+        (config.state_dir.join("spool"), 0o700),
+    ] {
+        let mut builder = std::fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(mode).create(folder);
+        made.map_err(|source| RunError::Io { what: "cannot make the agent's folders", source })?;
+    }
+    Ok(())
+}
+
+fn open_doors(config: &Config, host: &Host) -> Result<Doors, RunError> {
+    let failed = |source| RunError::Io { what: "cannot wait for the kernel's events", source };
+    let kernel = host.readiness().map(wait_on).transpose().map_err(failed)?;
+    let (gate_in, gate) = mpsc::channel(64);
+    let (feed_in, feed) = mpsc::channel(64);
+    let (status_in, status) = mpsc::channel(4);
+    let link_uid = User::from_name(LINK_USER).ok().flatten().map(|user| user.uid.as_raw());
+    let listener = |name: &str, group| listen(&config.run_dir.join(name), group);
+    tokio::task::spawn_local(sshd::serve(listener("gate.sock", Some(GATE_GROUP))?, gate_in));
+    tokio::task::spawn_local(feed::serve(
+        listener("link.sock", Some(LINK_USER))?,
+        link_uid,
+        feed_in,
+    ));
+    tokio::task::spawn_local(say_status(listener("status.sock", None)?, status_in));
+    Ok(Doors { gate, feed, status, kernel })
+}
+
+/// The kernel room's descriptor, made ready for waiting.
+#[expect(unsafe_code, reason = "tokio asks for a promise that the descriptor stays open")]
+fn wait_on(descriptor: RawFd) -> std::io::Result<AsyncFd<Readiness>> {
+    // SAFETY: the kernel room keeps its epoll descriptor open as long as it lives; it is owned by the `Host` that
+    // `run` drops after the `Doors` that hold this. `Readiness` gives the same number every time.
+    let registered = unsafe { AsyncFd::register(Readiness(descriptor)) };
+    registered.map_err(std::io::Error::other)
+}
+
+/// Turns for ever. Orders come before questions, and questions before everything else.
+async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
+    let mut beat = tokio::time::interval(Duration::from_secs(HEARTBEAT_SECS));
+    let alive_every = supervisor::watchdog_interval().unwrap_or(Duration::from_secs(3600));
+    let mut alive = tokio::time::interval(alive_every);
+    loop {
+        let up = now().up;
+        let wait = host.next_tick(up).map_or(Duration::from_secs(3600), |at| at.since(up));
+        tokio::select! {
+            biased;
+            Some(fed) = doors.feed.recv() => host.hear(fed, now()),
+            Some(asked) = doors.gate.recv() => answer(host, asked),
+            () = ready(doors.kernel.as_ref()) => host.drain(now()),
+            () = tokio::time::sleep(wait) => host.tick(now()),
+            Some(reply) = doors.status.recv() => drop(reply.send(host.status(now()))),
+            _ = beat.tick() => host.beat(now()),
+            _ = alive.tick() => {
+                supervisor::alive();
+                supervisor::standing(&host.standing());
+            }
+        }
+        host.settle();
+    }
+}
+
+fn answer(host: &mut Host, asked: Asked) {
+    let answer = host.answer(asked.question, asked.peer, now());
+    if asked.reply.send(answer).is_err() {
+        tracing::warn!("a question at the gate was answered too late");
+    }
+}
+
+/// Returns when the kernel has events, never where it brings none.
+async fn ready(kernel: Option<&AsyncFd<Readiness>>) {
+    let Some(kernel) = kernel else {
+        return std::future::pending().await;
+    };
+    match kernel.readable().await {
+        Ok(mut guard) => guard.clear_ready(),
+        Err(error) => {
+            tracing::error!(%error, "cannot wait for the kernel's events");
+            std::future::pending().await
+        }
+    }
+}
+
+/// Answers each connection with the status, once.
+async fn say_status(listener: UnixListener, desk: mpsc::Sender<oneshot::Sender<Status>>) {
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let desk = desk.clone();
+        tokio::task::spawn_local(async move {
+            let (reply, status) = oneshot::channel();
+            if desk.send(reply).await.is_err() {
+                return;
+            }
+            let Ok(status) = status.await else { return };
+            if let Err(error) = write_frame(&mut stream, &status).await {
+                tracing::debug!(%error, "who asked for the status did not wait for it");
+            }
+        });
+    }
+}
+
+const LINK_USER: &str = "curfew-link";
+const GATE_GROUP: &str = "curfew-gate";

@@ -1,0 +1,581 @@
+//! What must happen to sessions: a pure state machine. No clock, no kernel, no disk.
+//!
+//! [`Sessions::step`] takes what happened and gives back orders. An [`Action`] is an order, not a fact: a session
+//! told to end stays [`State::Ending`] until the kernel says that nobody is left, and every tick orders again.
+//!
+//! A lock and the sessions it covers meet in one step: there is no moment between "stored" and "matched" in which
+//! a login could slip through, because the gate asks the same single-threaded owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wire::identifier::{OrderNumber, SessionId};
+use wire::lock::{Lock, Subject};
+use wire::record::{EndReason, Event, Receipt, SessionEnded};
+use wire::time::{Timestamp, Uptime};
+
+/// One session as the agent keeps it, also across its own restarts (`/run/curfew/sessions/`).
+///
+/// Who can change this: root on the host. Gains: can end sessions, or keep them past their deadline, on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The version of this format.
+    pub version: u32,
+    /// Its name and kernel tag.
+    pub id: SessionId,
+    /// Who, under what.
+    pub subject: Subject,
+    /// The client's address, as sshd gave it.
+    pub remote: String,
+    /// sshd's monitor of the connection.
+    pub monitor: Monitor,
+    /// When it began, for people.
+    pub began: Timestamp,
+    /// The grant's end, for people.
+    pub grant_until: Timestamp,
+    /// The grant's end on the clock that nobody can move.
+    pub deadline: Uptime,
+    /// How it stands.
+    pub state: State,
+}
+
+/// sshd's monitor: a process by number and start, so that a reused number is not mistaken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Monitor {
+    /// Its process id on this host.
+    pub pid: i32,
+    /// When it started, in the kernel's clock ticks after boot (`proc_pid_stat(5)`, field 22).
+    pub start_ticks: u64,
+}
+
+/// How a session stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It lives. How many of the warnings before the deadline have been given.
+    Live {
+        /// Warnings given so far.
+        warned: usize,
+    },
+    /// It has been told to end and is not gone yet.
+    Ending {
+        /// Why.
+        reason: EndReason,
+        /// Since when.
+        since: Uptime,
+        /// Processes killed so far.
+        killed: u32,
+    },
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The gate let a login in; its tag is in place.
+    Began(Box<Session>),
+    /// A session from before the agent's restart is still alive.
+    Adopted(Box<Session>),
+    /// A lock came into force.
+    Locked {
+        /// The order that brought it.
+        order: OrderNumber,
+        /// The lock.
+        lock: Lock,
+    },
+    /// A pass of killing was made.
+    Struck {
+        /// The session.
+        session: SessionId,
+        /// Processes killed in the pass.
+        killed: u32,
+        /// Processes that were alive after it.
+        left: u32,
+    },
+    /// The kernel says that nobody of the session is left.
+    Gone(SessionId),
+    /// Time passed.
+    Tick,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Keep the session's state where a restart finds it.
+    Keep(SessionId),
+    /// Tell the person on every terminal of the session.
+    Tell {
+        /// The session.
+        session: SessionId,
+        /// The sentence.
+        message: String,
+    },
+    /// Make a pass of killing. Until the answer is [`Input::Gone`], it will be ordered again.
+    Strike(SessionId),
+    /// Write a record.
+    Record {
+        /// The session.
+        session: SessionId,
+        /// What to write.
+        event: Event,
+    },
+    /// Tell the authority how an order stands.
+    Receipt(Receipt),
+    /// The session is over; let go of its tag and its state.
+    Forget(SessionId),
+}
+
+/// An order whose sessions are not all gone.
+#[derive(Debug)]
+struct Pending {
+    waiting: BTreeSet<SessionId>,
+    since: Uptime,
+    sessions: u32,
+    killed: u32,
+    /// Processes alive after the last pass, by session.
+    left: BTreeMap<SessionId, u32>,
+    /// Whether the authority has been told that this takes too long.
+    told_late: bool,
+}
+
+/// Every session of the host under the authority.
+#[derive(Debug)]
+pub struct Sessions {
+    /// How long before the deadline to warn, longest first.
+    warn_before: Vec<Duration>,
+    sessions: BTreeMap<SessionId, Session>,
+    pending: BTreeMap<OrderNumber, Pending>,
+}
+
+impl Sessions {
+    /// No sessions yet; warns `warn_before` the deadline, each once.
+    #[must_use]
+    pub fn new(mut warn_before: Vec<Duration>) -> Self {
+        warn_before.sort_unstable_by(|a, b| b.cmp(a));
+        Self { warn_before, sessions: BTreeMap::new(), pending: BTreeMap::new() }
+    }
+
+    /// The session, if it is not over.
+    #[must_use]
+    pub fn find(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// All that are not over.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    /// How many are not over.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// When [`Input::Tick`] is due next: the nearest warning or deadline, or soon while a session is ending.
+    #[must_use]
+    pub fn next_tick(&self, now: Uptime) -> Option<Uptime> {
+        self.sessions
+            .values()
+            .map(|session| match &session.state {
+                State::Ending { .. } => now.after(RETRY),
+                State::Live { warned } => self
+                    .warn_before
+                    .get(*warned)
+                    .map_or(session.deadline, |lead| earlier(session.deadline, *lead)),
+            })
+            .min()
+    }
+
+    /// Takes what happened and says what to do.
+    pub fn step(&mut self, input: Input, now: Uptime) -> Vec<Action> {
+        match input {
+            Input::Began(session) | Input::Adopted(session) => {
+                let id = session.id;
+                self.sessions.insert(id, *session);
+                self.tick(now)
+            }
+            Input::Locked { order, lock } => self.lock(order, &lock, now),
+            Input::Struck { session, killed, left } => {
+                self.count(session, killed, left);
+                Vec::new()
+            }
+            Input::Gone(session) => self.gone(session, now),
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    fn lock(&mut self, order: OrderNumber, lock: &Lock, now: Uptime) -> Vec<Action> {
+        let covered: BTreeSet<SessionId> = self
+            .sessions
+            .values()
+            .filter(|session| lock.covers(&session.subject, Some(session.id)))
+            .map(|session| session.id)
+            .collect();
+        let mut actions = Vec::new();
+        for id in &covered {
+            let reason = EndReason::Locked { order, reason: lock.reason.clone() };
+            actions.extend(self.end(*id, reason, now));
+        }
+        let sessions = u32::try_from(covered.len()).unwrap_or(u32::MAX);
+        let left = BTreeMap::new();
+        let pending =
+            Pending { waiting: covered, since: now, sessions, killed: 0, left, told_late: false };
+        actions.push(Action::Receipt(pending.receipt(order, now)));
+        if !pending.waiting.is_empty() {
+            self.pending.insert(order, pending);
+        }
+        actions
+    }
+
+    /// Orders the end of one session. One that is ending already keeps its first reason.
+    fn end(&mut self, id: SessionId, reason: EndReason, now: Uptime) -> Vec<Action> {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Vec::new();
+        };
+        if matches!(session.state, State::Ending { .. }) {
+            return vec![Action::Strike(id)];
+        }
+        let message = farewell(&reason);
+        session.state = State::Ending { reason: reason.clone(), since: now, killed: 0 };
+        vec![
+            Action::Tell { session: id, message },
+            Action::Strike(id),
+            Action::Keep(id),
+            Action::Record { session: id, event: Event::Ending { reason } },
+        ]
+    }
+
+    fn count(&mut self, id: SessionId, more: u32, left: u32) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let State::Ending { killed, .. } = &mut session.state {
+            *killed = killed.saturating_add(more);
+        }
+        for pending in self.pending.values_mut().filter(|pending| pending.waiting.contains(&id)) {
+            pending.killed = pending.killed.saturating_add(more);
+            pending.left.insert(id, left);
+        }
+    }
+
+    fn gone(&mut self, id: SessionId, now: Uptime) -> Vec<Action> {
+        let Some(session) = self.sessions.remove(&id) else {
+            return Vec::new();
+        };
+        let (reason, killed, took) = match session.state {
+            State::Live { .. } => (EndReason::Left, 0, Duration::ZERO),
+            State::Ending { reason, since, killed } => (reason, killed, now.since(since)),
+        };
+        let ended = SessionEnded { reason, killed, survivors: 0, took_micros: micros(took) };
+        let event = Event::SessionEnded(ended);
+        let mut actions = vec![Action::Record { session: id, event }];
+        let mut done = Vec::new();
+        for (order, pending) in &mut self.pending {
+            pending.left.remove(&id);
+            if pending.waiting.remove(&id) && pending.waiting.is_empty() {
+                done.push(*order);
+                actions.push(Action::Receipt(pending.receipt(*order, now)));
+            }
+        }
+        for order in done {
+            self.pending.remove(&order);
+        }
+        actions.push(Action::Forget(id));
+        actions
+    }
+
+    fn tick(&mut self, now: Uptime) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let due: Vec<SessionId> = self
+            .sessions
+            .values()
+            .filter(|session| {
+                session.deadline <= now || matches!(session.state, State::Ending { .. })
+            })
+            .map(|session| session.id)
+            .collect();
+        for id in due {
+            actions.extend(self.end(id, EndReason::GrantEnded, now));
+        }
+        for session in self.sessions.values_mut() {
+            actions.extend(warn(session, &self.warn_before, now));
+        }
+        for (order, pending) in &mut self.pending {
+            if !pending.told_late && now.since(pending.since) >= LATE {
+                pending.told_late = true;
+                actions.push(Action::Receipt(pending.receipt(*order, now)));
+            }
+        }
+        actions
+    }
+}
+
+impl Pending {
+    fn receipt(&self, order: OrderNumber, now: Uptime) -> Receipt {
+        Receipt {
+            order,
+            sessions: self.sessions,
+            killed: self.killed,
+            survivors: self.left.values().fold(0, |sum, left| sum.saturating_add(*left)),
+            took_micros: micros(now.since(self.since)),
+            done: self.waiting.is_empty(),
+        }
+    }
+}
+
+/// The warning that is due, if one is; several that became due together are given as one.
+fn warn(session: &mut Session, warn_before: &[Duration], now: Uptime) -> Vec<Action> {
+    let State::Live { warned } = &mut session.state else {
+        return Vec::new();
+    };
+    let due = warn_before.iter().filter(|lead| earlier(session.deadline, **lead) <= now).count();
+    if due <= *warned {
+        return Vec::new();
+    }
+    *warned = due;
+    let left = session.deadline.since(now);
+    let message = format!("this session ends in {}: the grant is over then", span(left));
+    let id = session.id;
+    vec![Action::Tell { session: id, message }, Action::Keep(id)]
+}
+
+/// What a person is told when the session ends.
+fn farewell(reason: &EndReason) -> String {
+    match reason {
+        EndReason::Left => "this session has ended".into(),
+        EndReason::GrantEnded => "this session has ended: the grant's time is over".into(),
+        EndReason::Locked { order, reason } => {
+            format!("this session has been ended by order {order}: {reason}")
+        }
+    }
+}
+
+/// A span in the unit that fits, rounded to the nearest: `5 minutes`, `20 seconds`.
+fn span(span: Duration) -> String {
+    let secs = u64::try_from(span.as_millis().saturating_add(500) / 1000).unwrap_or(u64::MAX);
+    let (count, unit) =
+        if secs >= 120 { (secs.saturating_add(30) / 60, "minute") } else { (secs, "second") };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+fn earlier(deadline: Uptime, lead: Duration) -> Uptime {
+    let lead = u64::try_from(lead.as_nanos()).unwrap_or(u64::MAX);
+    Uptime::from_nanos(deadline.nanos().saturating_sub(lead))
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How soon a session that is ending is struck again. Deaths wake the agent by themselves; this is for those that do not come.
+const RETRY: Duration = Duration::from_millis(5);
+/// After this the authority is told how many processes are still alive; the agent goes on trying.
+const LATE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU64;
+    use wire::identifier::{Fingerprint, Serial};
+    use wire::lock::Target;
+
+    fn at(secs: u64) -> Uptime {
+        Uptime::from_nanos(secs * 1_000_000_000)
+    }
+
+    fn id(tag: u64) -> SessionId {
+        SessionId::new(NonZeroU64::new(tag).unwrap())
+    }
+
+    fn session(tag: u64, identity: &str, deadline: u64) -> Box<Session> {
+        let subject = Subject {
+            identity: identity.parse().unwrap(),
+            grant: "g1".parse().unwrap(),
+            serial: Serial::try_new(tag).unwrap(),
+            key: Fingerprint::of(b"key"),
+            role: "deploy".parse().unwrap(),
+            login: "app".parse().unwrap(),
+            host: "db1".parse().unwrap(),
+        };
+        Box::new(Session {
+            version: wire::VERSION,
+            id: id(tag),
+            subject,
+            remote: "10.0.0.1".into(),
+            monitor: Monitor { pid: 7, start_ticks: 1 },
+            began: Timestamp::from_secs(0),
+            grant_until: Timestamp::from_secs(deadline),
+            deadline: at(deadline),
+            state: State::Live { warned: 0 },
+        })
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new(vec![Duration::from_secs(60), Duration::from_secs(300)])
+    }
+
+    fn lock(identity: &str) -> Input {
+        let target = Target::Identity(identity.parse().unwrap());
+        let lock = Lock { target, reason: "left the company".into(), until: None };
+        Input::Locked { order: OrderNumber::try_new(1).unwrap(), lock }
+    }
+
+    fn strikes(actions: &[Action]) -> Vec<SessionId> {
+        actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Strike(id) => Some(*id),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn receipts(actions: &[Action]) -> Vec<&Receipt> {
+        actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Receipt(receipt) => Some(receipt),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_lock_ends_all_it_covers_and_nobody_else() {
+        let mut sessions = sessions();
+        sessions.step(Input::Began(session(1, "ana", 1_000)), at(0));
+        sessions.step(Input::Began(session(2, "bob", 1_000)), at(0));
+        sessions.step(Input::Began(session(3, "ana", 1_000)), at(0));
+        let actions = sessions.step(lock("ana"), at(1));
+        assert_eq!(strikes(&actions), [id(1), id(3)]);
+        assert!(!receipts(&actions)[0].done);
+    }
+
+    #[test]
+    fn a_session_is_struck_until_the_kernel_says_it_is_gone() {
+        let mut sessions = sessions();
+        sessions.step(Input::Began(session(1, "ana", 1_000)), at(0));
+        sessions.step(lock("ana"), at(1));
+        for second in 2..5 {
+            assert_eq!(strikes(&sessions.step(Input::Tick, at(second))), [id(1)]);
+        }
+        sessions.step(Input::Struck { session: id(1), killed: 9, left: 0 }, at(5));
+        let actions = sessions.step(Input::Gone(id(1)), at(6));
+        let receipt = receipts(&actions)[0];
+        assert!(receipt.done);
+        assert_eq!((receipt.sessions, receipt.killed, receipt.took_micros), (1, 9, 5_000_000));
+        assert!(actions.contains(&Action::Forget(id(1))));
+        assert!(sessions.is_empty());
+        assert!(sessions.step(Input::Tick, at(7)).is_empty());
+    }
+
+    #[test]
+    fn an_order_is_done_when_its_last_session_is_gone() {
+        let mut sessions = sessions();
+        sessions.step(Input::Began(session(1, "ana", 1_000)), at(0));
+        sessions.step(Input::Began(session(3, "ana", 1_000)), at(0));
+        sessions.step(lock("ana"), at(1));
+        assert!(receipts(&sessions.step(Input::Gone(id(3)), at(2))).is_empty());
+        assert!(receipts(&sessions.step(Input::Gone(id(1)), at(3)))[0].done);
+    }
+
+    #[test]
+    fn survivors_are_reported_once_after_five_seconds() {
+        let mut sessions = sessions();
+        sessions.step(Input::Began(session(1, "ana", 1_000)), at(0));
+        sessions.step(lock("ana"), at(1));
+        sessions.step(Input::Struck { session: id(1), killed: 3, left: 2 }, at(1));
+        assert!(receipts(&sessions.step(Input::Tick, at(5))).is_empty());
+        let actions = sessions.step(Input::Tick, at(6));
+        assert_eq!((receipts(&actions)[0].survivors, receipts(&actions)[0].done), (2, false));
+        assert!(receipts(&sessions.step(Input::Tick, at(7))).is_empty());
+        assert_eq!(receipts(&sessions.step(Input::Gone(id(1)), at(8)))[0].survivors, 0);
+    }
+
+    #[test]
+    fn a_lock_that_covers_nobody_is_done_at_once() {
+        let actions = sessions().step(lock("ana"), at(1));
+        assert_eq!(receipts(&actions).len(), 1);
+        assert!(receipts(&actions)[0].done);
+    }
+
+    #[test]
+    fn the_deadline_ends_a_session_after_a_warning_each_given_once() {
+        let mut sessions = sessions();
+        sessions.step(Input::Began(session(1, "ana", 1_000)), at(0));
+        assert_eq!(sessions.next_tick(at(0)), Some(at(700)));
+        assert!(sessions.step(Input::Tick, at(699)).is_empty());
+        let told = sessions.step(Input::Tick, at(700));
+        assert!(matches!(&told[0], Action::Tell { message, .. } if message.contains("5 minutes")));
+        assert!(sessions.step(Input::Tick, at(701)).is_empty());
+        assert_eq!(sessions.next_tick(at(701)), Some(at(940)));
+        sessions.step(Input::Tick, at(940));
+        assert_eq!(sessions.next_tick(at(941)), Some(at(1_000)));
+        assert!(strikes(&sessions.step(Input::Tick, at(999))).is_empty());
+        assert_eq!(strikes(&sessions.step(Input::Tick, at(1_000))), [id(1)]);
+    }
+
+    #[test]
+    fn a_session_shorter_than_every_warning_is_told_once_at_its_beginning() {
+        let mut sessions = sessions();
+        let told = sessions.step(Input::Began(session(1, "ana", 20)), at(0));
+        assert!(
+            matches!(&told[..], [Action::Tell { message, .. }, Action::Keep(_)] if message.contains("20 seconds"))
+        );
+        assert!(sessions.step(Input::Tick, at(1)).is_empty());
+    }
+
+    #[test]
+    fn a_session_adopted_past_its_deadline_ends_at_once() {
+        let mut sessions = sessions();
+        let actions = sessions.step(Input::Adopted(session(1, "ana", 10)), at(11));
+        assert_eq!(strikes(&actions), [id(1)]);
+    }
+
+    #[test]
+    fn one_who_leaves_is_not_reported_as_killed() {
+        let mut sessions = sessions();
+        sessions.step(Input::Began(session(1, "ana", 1_000)), at(0));
+        let actions = sessions.step(Input::Gone(id(1)), at(5));
+        let left =
+            SessionEnded { reason: EndReason::Left, killed: 0, survivors: 0, took_micros: 0 };
+        assert_eq!(actions[0], Action::Record { session: id(1), event: Event::SessionEnded(left) });
+    }
+
+    proptest::proptest! {
+        /// No order of events leaves a locked session without a strike on every tick until it is gone.
+        #[test]
+        fn a_locked_session_is_never_forgotten(events in proptest::collection::vec(0u8..5, 0..40)) {
+            let mut sessions = sessions();
+            let mut locked = BTreeSet::new();
+            let mut now = 0;
+            for (index, event) in events.iter().enumerate() {
+                now += 1;
+                let tag = u64::try_from(index % 3).unwrap() + 1;
+                let who = if tag == 2 { "bob" } else { "ana" };
+                match event {
+                    0 if sessions.find(id(tag)).is_none() => {
+                        sessions.step(Input::Began(session(tag, who, 1_000)), at(now));
+                    }
+                    1 => {
+                        sessions.step(lock("ana"), at(now));
+                        locked.extend(sessions.iter().filter(|s| s.subject.identity.as_str() == "ana").map(|s| s.id));
+                    }
+                    2 => {
+                        sessions.step(Input::Gone(id(tag)), at(now));
+                        locked.remove(&id(tag));
+                    }
+                    3 => { sessions.step(Input::Struck { session: id(tag), killed: 1, left: 1 }, at(now)); }
+                    _ => {}
+                }
+                let struck: BTreeSet<SessionId> = strikes(&sessions.step(Input::Tick, at(now))).into_iter().collect();
+                proptest::prop_assert_eq!(&struck, &locked);
+            }
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! Records on the host's disk, from the moment they are made until the authority has them.
+//!
+//! A folder of segments, each named by the number of its first record and holding one JSON record a line. Records are
+//! numbered without gaps. After a crash a torn last line is cut off and said so; a segment that is acknowledged to
+//! its end is removed, except the newest, which carries the numbering on.
+//!
+//! Who can change this: root on the host. Gains: can remove or invent records that the authority does not have yet.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use wire::identifier::{RecordNumber, SessionId};
+use wire::record::{Event, Record};
+
+use crate::clock::Now;
+
+/// The spool could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The system says no.
+    #[error("spool {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A record in the middle cannot be read.
+    #[error("spool {path}: the record at byte {offset} cannot be read: {source}")]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Numbers have come to their end.
+    #[error("spool: there are no more record numbers")]
+    Exhausted,
+}
+
+/// The open spool.
+#[derive(Debug)]
+pub struct Spool {
+    folder: PathBuf,
+    segment: PathBuf,
+    file: File,
+    length: u64,
+    /// The number of the newest record; 0 for none.
+    newest: u64,
+    /// The newest record that the authority has; 0 for none.
+    acknowledged: u64,
+    dirty: bool,
+    /// Where the last reading stopped, so that the next one goes on from there.
+    place: Option<Place>,
+}
+
+/// Where a record begins.
+#[derive(Debug, Clone)]
+struct Place {
+    number: u64,
+    segment: PathBuf,
+    offset: u64,
+}
+
+impl Spool {
+    /// Opens the spool in `folder`, which exists; an empty folder is an empty spool.
+    ///
+    /// # Errors
+    /// When the newest segment cannot be read or mended.
+    pub fn open(folder: &Path) -> Result<Self, SpoolError> {
+        let segment = match segments(folder)?.pop() {
+            Some((_, path)) => path,
+            None => segment_path(folder, 1),
+        };
+        let first = first_number(&segment).unwrap_or(1);
+        let failed = |source| SpoolError::Io { path: segment.clone(), source };
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&segment)
+            .map_err(failed)?;
+        let (records, length) = measure(&mut file).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() > length {
+            tracing::warn!(segment = %segment.display(), length, "cut off a torn record");
+            file.set_len(length).map_err(failed)?;
+        }
+        file.seek(SeekFrom::Start(length)).map_err(failed)?;
+        let newest = first.saturating_sub(1).saturating_add(records);
+        Ok(Self {
+            folder: folder.into(),
+            segment,
+            file,
+            length,
+            newest,
+            acknowledged: 0,
+            dirty: true,
+            place: None,
+        })
+    }
+
+    /// The number of the newest record; 0 for none.
+    #[must_use]
+    pub const fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// How many records the authority does not have yet, as far as it has said.
+    #[must_use]
+    pub const fn waiting(&self) -> u64 {
+        self.newest.saturating_sub(self.acknowledged)
+    }
+
+    /// Writes a record; it survives the agent's death when this returns, and the host's after [`Spool::sync`].
+    ///
+    /// # Errors
+    /// When the disk is full or fails; nothing of the record is kept then.
+    pub fn append(
+        &mut self,
+        session: Option<SessionId>,
+        event: Event,
+        now: Now,
+    ) -> Result<RecordNumber, SpoolError> {
+        if self.length >= SEGMENT_BYTES {
+            self.rotate()?;
+        }
+        let number = self.newest.checked_add(1).and_then(|next| RecordNumber::try_new(next).ok());
+        let number = number.ok_or(SpoolError::Exhausted)?;
+        let record = Record { number, at: now.at, uptime: now.up, session, event };
+        let mut line = serde_json::to_vec(&record).map_err(|source| SpoolError::Damaged {
+            path: self.segment.clone(),
+            offset: self.length,
+            source,
+        })?;
+        line.push(b'\n');
+        if let Err(source) = self.file.write_all(&line) {
+            let path = self.segment.clone();
+            // Whatever part was written is cut off again, so that the next record does not join it.
+            self.file
+                .set_len(self.length)
+                .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
+            self.file
+                .seek(SeekFrom::Start(self.length))
+                .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
+            return Err(SpoolError::Io { path, source });
+        }
+        self.length = self.length.saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX));
+        self.newest = number.number();
+        self.dirty = true;
+        Ok(number)
+    }
+
+    /// Brings every record to the disk.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(&mut self) -> Result<(), SpoolError> {
+        if self.dirty {
+            let path = &self.segment;
+            self.file
+                .sync_data()
+                .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// The authority has every record up to `number`: segments that end before it are removed.
+    ///
+    /// # Errors
+    /// When a segment cannot be removed.
+    pub fn acknowledge(&mut self, number: u64) -> Result<(), SpoolError> {
+        self.acknowledged = self.acknowledged.max(number.min(self.newest));
+        let all = segments(&self.folder)?;
+        for (segment, next) in all.iter().zip(all.iter().skip(1)) {
+            if next.0 <= self.acknowledged.saturating_add(1) {
+                let path = &segment.1;
+                fs::remove_file(path)
+                    .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records after `number`, in order, up to about `bytes` of them; none when there are none.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub fn after(&mut self, number: u64, bytes: u64) -> Result<Vec<Record>, SpoolError> {
+        let wanted = number.saturating_add(1);
+        let mut records = Vec::new();
+        if wanted > self.newest {
+            return Ok(records);
+        }
+        let mut place = match self.place.take().filter(|place| place.number == wanted) {
+            Some(place) => place,
+            None => first_place(&self.folder, wanted)?,
+        };
+        let mut taken: u64 = 0;
+        while taken < bytes && place.number <= self.newest {
+            let before = place.number;
+            read_from(&mut place, wanted, bytes, &mut taken, &mut records)?;
+            if place.number == before {
+                let next = segment_path(&self.folder, place.number);
+                if next == place.segment || place.number > self.newest {
+                    break;
+                }
+                place = Place { number: place.number, segment: next, offset: 0 };
+            }
+        }
+        self.place = Some(place);
+        Ok(records)
+    }
+
+    fn rotate(&mut self) -> Result<(), SpoolError> {
+        self.sync()?;
+        let path = segment_path(&self.folder, self.newest.saturating_add(1));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
+        self.file = file;
+        self.segment = path;
+        self.length = 0;
+        Ok(())
+    }
+}
+
+/// How many whole records a segment has, and the bytes that they take.
+fn measure(file: &mut File) -> io::Result<(u64, u64)> {
+    let mut reader = BufReader::new(file);
+    let (mut records, mut length, mut line) = (0u64, 0u64, Vec::new());
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line)?;
+        if read == 0
+            || line.last() != Some(&b'\n')
+            || serde_json::from_slice::<Record>(&line).is_err()
+        {
+            return Ok((records, length));
+        }
+        records = records.saturating_add(1);
+        length = length.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+    }
+}
+
+/// The beginning of the segment that holds record `wanted`, or of the oldest one left.
+fn first_place(folder: &Path, wanted: u64) -> Result<Place, SpoolError> {
+    let all = segments(folder)?;
+    let holding = all.iter().rev().find(|(first, _)| *first <= wanted).or_else(|| all.first());
+    let (number, segment) = holding.cloned().ok_or_else(|| SpoolError::Io {
+        path: folder.into(),
+        source: io::ErrorKind::NotFound.into(),
+    })?;
+    Ok(Place { number, segment, offset: 0 })
+}
+
+/// Reads on in one segment, keeping records from `wanted` on.
+fn read_from(
+    place: &mut Place,
+    wanted: u64,
+    bytes: u64,
+    taken: &mut u64,
+    records: &mut Vec<Record>,
+) -> Result<(), SpoolError> {
+    let failed = |source| SpoolError::Io { path: place.segment.clone(), source };
+    let mut file = File::open(&place.segment).map_err(failed)?;
+    file.seek(SeekFrom::Start(place.offset)).map_err(failed)?;
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    while *taken < bytes {
+        line.clear();
+        let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(failed)?;
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        let read = u64::try_from(read).unwrap_or(u64::MAX);
+        if place.number >= wanted {
+            let (path, offset) = (place.segment.clone(), place.offset);
+            let record = serde_json::from_slice(&line).map_err(|source| SpoolError::Damaged {
+                path,
+                offset,
+                source,
+            })?;
+            records.push(record);
+            *taken = taken.saturating_add(read);
+        }
+        place.number = place.number.saturating_add(1);
+        place.offset = place.offset.saturating_add(read);
+    }
+    Ok(())
+}
+
+/// Every segment with the number of its first record, in order.
+fn segments(folder: &Path) -> Result<Vec<(u64, PathBuf)>, SpoolError> {
+    let failed = |source| SpoolError::Io { path: folder.into(), source };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if let Some(first) = first_number(&path) {
+            found.push((first, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn first_number(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".records")?;
+    name.parse().ok().filter(|_| name.len() == 20)
+}
+
+fn segment_path(folder: &Path, first: u64) -> PathBuf {
+    folder.join(format!("{first:020}.records"))
+}
+
+/// A segment is closed when it has grown past this many bytes.
+const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+/// Longest record, in bytes: arguments of 256 KiB in base64 with room.
+const MAX_LINE: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::record::Loss;
+    use wire::time::{Timestamp, Uptime};
+
+    const NOW: Now = Now { at: Timestamp::from_secs(1), up: Uptime::from_nanos(1) };
+
+    fn event(after: u64) -> Event {
+        Event::Loss(Loss { after, missing: 1 })
+    }
+
+    fn fill(spool: &mut Spool, count: u64) {
+        for index in 0..count {
+            spool.append(None, event(index), NOW).unwrap();
+        }
+    }
+
+    fn numbers(records: &[Record]) -> Vec<u64> {
+        records.iter().map(|record| record.number.number()).collect()
+    }
+
+    #[test]
+    fn records_are_numbered_on_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        fill(&mut Spool::open(folder.path()).unwrap(), 3);
+        let mut spool = Spool::open(folder.path()).unwrap();
+        assert_eq!(spool.append(None, event(9), NOW).unwrap().number(), 4);
+        assert_eq!(numbers(&spool.after(1, u64::MAX).unwrap()), [2, 3, 4]);
+        assert!(spool.after(4, u64::MAX).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_torn_record_is_cut_off_and_its_number_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fill(&mut Spool::open(folder.path()).unwrap(), 3);
+        let path = segment_path(folder.path(), 1);
+        let whole = fs::read(&path).unwrap();
+        for cut in 1..whole.len() / 3 {
+            fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+            let mut spool = Spool::open(folder.path()).unwrap();
+            assert_eq!(spool.append(None, event(7), NOW).unwrap().number(), 3);
+            assert_eq!(numbers(&spool.after(0, u64::MAX).unwrap()), [1, 2, 3]);
+        }
+    }
+
+    #[test]
+    fn acknowledged_segments_go_and_numbering_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path()).unwrap();
+        fill(&mut spool, 2);
+        spool.rotate().unwrap();
+        fill(&mut spool, 2);
+        spool.acknowledge(1).unwrap();
+        assert_eq!(segments(folder.path()).unwrap().len(), 2);
+        assert_eq!(numbers(&spool.after(1, u64::MAX).unwrap()), [2, 3, 4]);
+        spool.acknowledge(4).unwrap();
+        assert_eq!(segments(folder.path()).unwrap().len(), 1);
+        assert_eq!(spool.waiting(), 0);
+        drop(spool);
+        let mut spool = Spool::open(folder.path()).unwrap();
+        assert_eq!(spool.append(None, event(7), NOW).unwrap().number(), 5);
+        assert_eq!(numbers(&spool.after(4, u64::MAX).unwrap()), [5]);
+    }
+
+    #[test]
+    fn a_reader_takes_about_as_much_as_it_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path()).unwrap();
+        fill(&mut spool, 100);
+        let mut all = Vec::new();
+        while all.len() < 100 {
+            let last = all.last().copied().unwrap_or(0);
+            all.extend(numbers(&spool.after(last, 300).unwrap()));
+            if all.len() == 50 {
+                spool.rotate().unwrap();
+            }
+        }
+        assert_eq!(all, (1..=100).collect::<Vec<_>>());
+        let some = spool.after(10, 200).unwrap();
+        assert!(!some.is_empty() && some.len() < 10);
+        assert_eq!(some[0].number.number(), 11);
+    }
+}

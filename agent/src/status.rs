@@ -1,0 +1,35 @@
+//! What the agent says of itself on its status socket: written once on each connection, nothing is read from it.
+
+use serde::{Deserialize, Serialize};
+use wire::identifier::HostName;
+use wire::record::Tier;
+use wire::time::{Timestamp, Uptime};
+
+use crate::session::Session;
+
+/// The agent's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of this format.
+    pub version: u32,
+    /// The agent's version.
+    pub agent_version: String,
+    /// This host's name.
+    pub host: HostName,
+    /// How much the agent sees.
+    pub tier: Tier,
+    /// Whether the authority has welcomed the host and has not gone since.
+    pub connected: bool,
+    /// The newest order in force; 0 for none.
+    pub last_order: u64,
+    /// Locks in force.
+    pub locks: usize,
+    /// Records that the authority does not have yet.
+    pub spooled: u64,
+    /// The moment of this status.
+    pub at: Timestamp,
+    /// The same, since boot: what deadlines are measured against.
+    pub up: Uptime,
+    /// Sessions that are not over.
+    pub sessions: Vec<Session>,
+}
