@@ -24,27 +24,31 @@ pub struct Authority {
     hosts: SocketAddr,
     program_path: PathBuf,
     outside: PathBuf,
+    fingerprint: String,
     serving: Option<Running>,
 }
 
 impl Authority {
     /// Writes a configuration, runs `curfew-ca init`, then `curfew-ca serve`.
     pub(crate) fn start(fleet: &Fleet) -> Result<Self, FleetError> {
-        let programs = match fleet.programs() {
-            Some(programs) => programs.clone(),
-            None => Programs::built()?,
+        let program_path = match fleet.programs() {
+            Some(programs) => programs.path("curfew-ca"),
+            None => Programs::one("curfew-ca")?,
         };
         let address = fleet.authority_address();
         let mut authority = Self {
             dir: fleet.dir().join("authority"),
             people: SocketAddr::from((address, PEOPLE_PORT)),
             hosts: SocketAddr::from((address, HOSTS_PORT)),
-            program_path: programs.path("curfew-ca"),
+            program_path,
             outside: fleet.outside_procs_path(),
+            fingerprint: String::new(),
             serving: None,
         };
         authority.configure()?;
-        authority.run(["init"])?.done()?;
+        let said = authority.run(["init"])?.ok()?;
+        let fingerprint = said.stdout.lines().find_map(|line| line.strip_prefix("Fingerprint: "));
+        authority.fingerprint = fingerprint.unwrap_or_default().to_owned();
         authority.serve()?;
         Ok(authority)
     }
@@ -77,6 +81,12 @@ impl Authority {
     #[must_use]
     pub fn hosts_address(&self) -> SocketAddr {
         self.hosts
+    }
+
+    /// The fingerprint of its root, as `curfew-ca init` said it.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Its folder: `ca.toml`, `roles.toml`, `state/`, `admin.sock`.

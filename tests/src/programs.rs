@@ -25,6 +25,14 @@ impl Programs {
         Ok(programs)
     }
 
+    /// Finds one program of the build, whatever else is missing.
+    ///
+    /// # Errors
+    /// [`FleetError::NotBuilt`] when it is missing.
+    pub fn one(name: &str) -> Result<PathBuf, FleetError> {
+        existing(built_dir().join(name), |path| FleetError::NotBuilt { path })
+    }
+
     /// The folder with the programs.
     #[must_use]
     pub fn dir(&self) -> &Path {

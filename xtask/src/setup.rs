@@ -33,15 +33,20 @@ fn is_installed(package: &str) -> bool {
 const PACKAGES: &[&str] = &[
     // the kernel half and the PAM module
     "clang",
-    "llvm",
     "libbpf-dev",
     "libelf-dev",
     "libpam0g-dev",
+    "llvm",
+    "make",
     "pkg-config",
     "zlib1g-dev",
+    // tests of single programs
+    "openssh-client",
+    "openssh-server",
+    "pamtester",
+    "python3",
     // the fleet
     "debootstrap",
     "iproute2",
-    "openssh-client",
     "tmux",
 ];

@@ -5,13 +5,12 @@ use crate::{
     step::{Failure, cargo, hand_over, has_cargo, step},
 };
 
-/// Every test, those on real hosts included.
+/// Every test: the features of the packages add those that need root and real hosts.
 pub(crate) fn test() -> Result<(), Failure> {
     prepare()?;
-    let runner: &[&str] = if has_cargo("nextest") { &["nextest", "run"] } else { &["test"] };
-    let scope = ["--workspace", "--features", "curfew-tests/fleet"];
-    let whole = if has_cargo("nextest") { None } else { Some("--all-targets") };
-    step("tests", cargo(runner).args(scope).args(whole))?;
+    let runner: &[&str] =
+        if has_cargo("nextest") { &["nextest", "run"] } else { &["test", "--all-targets"] };
+    step("tests", cargo(runner).args(["--workspace", "--all-features"]))?;
     step("doc tests", &mut cargo(["test", "--quiet", "--workspace", "--doc"]))
 }
 
