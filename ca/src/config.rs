@@ -181,8 +181,11 @@ impl Source {
 
 /// Reads a span of time as people write it: `90s`, `15m`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no span of time; write it as 90s, 15m or 1h");
-    let span: jiff::SignedDuration = text.parse().map_err(|_source: jiff::Error| wrong())?;
+    let wrong = || format!("{text:?} is no span of time; write it as 90s, 15m, 1h or 2d");
+    let span: jiff::Span = text.parse().map_err(|_source: jiff::Error| wrong())?;
+    let span = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_source| wrong())?;
     Duration::try_from(span).map_err(|_negative| wrong())
 }
 
@@ -328,6 +331,16 @@ mod tests {
                 format!("{:?}", setting.default)
             };
             Config::parse(&Source::of(&format!("{} = {quoted}", setting.key))).unwrap();
+        }
+    }
+
+    #[test]
+    fn spans_are_read_as_people_write_them() {
+        for (text, secs) in [("90s", 90), ("1h 30m", 5_400), ("2d", 172_800), ("1w", 604_800)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(secs)), "{text}");
+        }
+        for text in ["", "5", "-1h", "soon", "1y", "1mo"] {
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 

@@ -17,6 +17,8 @@ use wire::identifier::{Fingerprint, Identity};
 use wire::order::OrderError;
 use wire::time::Timestamp;
 
+use crate::key::{KeyError, create_private};
+
 mod column;
 mod entry;
 mod grant;
@@ -56,6 +58,9 @@ pub(crate) enum LedgerError {
     /// There is one already.
     #[error("{0} exists already; this authority has been set up, and nothing was changed")]
     Exists(PathBuf),
+    /// The file cannot be made.
+    #[error(transparent)]
+    File(KeyError),
     /// A newer program wrote the database.
     #[error("the ledger has version {found}; this program knows up to {known}; install the newer one")]
     Newer {
@@ -117,9 +122,10 @@ impl Ledger {
         fingerprint: &Fingerprint,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        if path.exists() {
-            return Err(LedgerError::Exists(path.into()));
-        }
+        create_private(path, b"").map_err(|error| match error {
+            KeyError::Exists(path) => LedgerError::Exists(path),
+            other => LedgerError::File(other),
+        })?;
         let connection = Connection::open(path)?;
         schema::prepare(&connection)?;
         schema::create(&connection)?;

@@ -108,11 +108,6 @@ impl Roles {
         self.0.iter()
     }
 
-    /// The role of this name.
-    pub(crate) fn find(&self, name: &RoleName) -> Option<&Role> {
-        self.0.get(name)
-    }
-
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
@@ -210,10 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn a_short_maximum_shortens_the_default() {
+        let roles = Roles::of(&format!("{GOOD}max_duration = \"10m\""));
+        assert_eq!(roles.iter().next().unwrap().1.default_secs, 600);
+    }
+
+    #[test]
     fn what_is_wrong_is_refused_with_its_line() {
         let table = [
             (format!("{GOOD}colour = \"red\""), "test.toml:5: unknown field `colour`"),
-            (format!("{GOOD}max_duration = \"10m\""), "test.toml:5: role deploy: max_duration"),
+            (
+                format!("{GOOD}default_duration = \"2h\"\nmax_duration = \"1h\""),
+                "test.toml:6: role deploy: max_duration is shorter",
+            ),
             (format!("{GOOD}max_duration = \"99w\""), "test.toml:5: max_duration: 99w is out"),
             (GOOD.replace("ana", "a b"), "test.toml:2: identity holds ' '"),
             (GOOD.replace("deploy", "De"), "test.toml:1: role holds 'D'"),
@@ -224,12 +228,7 @@ mod tests {
             (format!("{GOOD}abilities = [\"root\"]"), "test.toml:5: unknown variant `root`"),
         ];
         for (text, start) in table {
-            let result = Roles::parse(&Source::of(&text));
-            if text.contains("max_duration = \"10m\"") {
-                assert_eq!(result.unwrap().iter().next().unwrap().1.default_secs, 600);
-                continue;
-            }
-            let error = result.unwrap_err().to_string();
+            let error = Roles::parse(&Source::of(&text)).unwrap_err().to_string();
             assert!(error.starts_with(start), "{error}");
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::authority::Authority;
@@ -24,13 +25,14 @@ impl RolesWatch {
         let (tell, changes) = mpsc::channel(1);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             match event {
-                Ok(event) if event.kind.is_access() => {}
-                // A full channel means that a change is waiting to be read already.
-                Ok(_) => drop(tell.try_send(())),
+                Ok(event) if event.kind.is_access() => return,
+                Ok(_) => {}
                 Err(error) => {
                     tracing::error!(%error, "the folder of the roles file cannot be watched");
-                    drop(tell.try_send(()));
                 }
+            }
+            if let Err(TrySendError::Closed(())) = tell.try_send(()) {
+                tracing::debug!("nobody reads the roles file any more");
             }
         })?;
         let folder = match file.parent() {

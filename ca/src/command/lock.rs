@@ -201,7 +201,7 @@ fn show(locks: &Vec<LockView>, json: bool) -> anyhow::Result<()> {
     let cells: Vec<Vec<String>> = locks
         .iter()
         .map(|view| {
-            let until = view.lock.until.map_or_else(|| "lifted".into(), shown);
+            let until = view.lock.until.map_or_else(|| "it is lifted".into(), shown);
             vec![
                 view.lock.target.to_string(),
                 until,

@@ -103,17 +103,6 @@ impl Ledger {
         })
         .await
     }
-
-    /// How many certificates there are that still open something.
-    pub(crate) async fn live_certificates(&self, now: Timestamp) -> Result<u64, LedgerError> {
-        self.read(move |connection| {
-            let count = connection
-                .prepare_cached("SELECT count(*) FROM certificates WHERE valid_before > ?")?
-                .query_row([now.millis()], |row| row.get(0))?;
-            Ok(count)
-        })
-        .await
-    }
 }
 
 /// Counts a change that can turn a yes into a no.

@@ -178,18 +178,6 @@ impl Ledger {
         .await
     }
 
-    /// One host.
-    pub(crate) async fn host(&self, name: HostName) -> Result<Option<HostRow>, LedgerError> {
-        self.read(move |connection| {
-            let host = connection
-                .prepare_cached(&format!("{SELECT} WHERE name = ?"))?
-                .query_row([name.as_str()], row)
-                .optional()?;
-            Ok(host)
-        })
-        .await
-    }
-
     /// Every host, in order of name.
     pub(crate) async fn hosts(&self) -> Result<Vec<HostRow>, LedgerError> {
         self.read(|connection| {

@@ -1,0 +1,59 @@
+//! Hosts that join.
+
+use ssh_key::certificate::CertType;
+use wire::hostlink::{Heartbeat, ToAuthority, ToHost};
+use wire::problem::Code;
+use wire::time::Timestamp;
+
+use crate::authority::{Authority, key};
+
+#[tokio::test]
+async fn a_token_serves_once_and_decides_the_name() {
+    let authority = Authority::start();
+    let made = authority.token("db1", &["--address", "10.0.0.1", "--label", "env=prod"]);
+    assert_eq!(made.fingerprint, authority.fingerprint);
+    let host = authority.enrol(&made.token).await.unwrap();
+    let trust = &host.enrolled.trust;
+    assert_eq!(trust.host.as_str(), "db1");
+    assert_eq!(trust.labels.first().unwrap().as_str(), "env=prod");
+    let certificate: ssh_key::Certificate =
+        ssh_key::Certificate::from_openssh(host.enrolled.host_certificates.first().unwrap()).unwrap();
+    assert_eq!(certificate.cert_type(), CertType::Host);
+    assert_eq!(certificate.valid_principals(), ["db1", "10.0.0.1"]);
+    assert_eq!(certificate.public_key(), key(99).public_key().key_data());
+    let again = authority.enrol(&made.token).await.err().unwrap();
+    assert_eq!(again.code, Code::Conflict);
+    assert!(again.message.starts_with("this token was used already, by db1"), "{}", again.message);
+}
+
+#[tokio::test]
+async fn an_expired_and_an_unknown_token_say_which() {
+    let authority = Authority::start();
+    let made = authority.token("db1", &["--valid", "1s"]);
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    assert_eq!(authority.enrol(&made.token).await.err().unwrap().code, Code::Expired);
+    let unknown = authority.enrol("made-up").await.err().unwrap();
+    assert_eq!(unknown.code, Code::NotFound);
+    let other = Authority::start().token("db1", &[]);
+    assert_eq!(authority.enrol(&other.token).await.err().unwrap().code, Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_host_without_a_certificate_can_only_enrol() {
+    let authority = Authority::start();
+    let mut frames = authority.link(None).await;
+    let beat = Heartbeat { at: Timestamp::from_secs(0), sessions: 0, spooled: 0, last_order: None };
+    frames.send(&ToAuthority::Heartbeat(beat)).await;
+    let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };
+    assert_eq!(problem.code, Code::Unauthenticated);
+    assert!(frames.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_name_or_address_of_another_host_is_refused() {
+    let authority = Authority::start();
+    let _host = authority.host("db1").await;
+    let (code, complaint) = authority.refuse(&["host", "token", "db2", "--address", "db1.example.com"]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("db1.example.com belongs to host db1 already"), "{complaint}");
+}

@@ -1,0 +1,197 @@
+//! Enrolled hosts: records, orders and receipts.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use wire::api::{SessionDetail, SessionView, Status};
+use wire::hostlink::{Hello, ToAuthority, ToHost, Welcome};
+use wire::identifier::{RecordNumber, Serial, SessionId};
+use wire::lock::Subject;
+use wire::problem::Code;
+use wire::record::{EndReason, Event, Exec, Receipt, Record, SessionBegan, SessionEnded, Tier};
+use wire::time::{Timestamp, Uptime};
+
+use crate::authority::{Authority, Frames, Host};
+
+const AT: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+fn hello(last_order: u64) -> ToAuthority {
+    ToAuthority::Hello(Hello {
+        version: wire::VERSION,
+        agent_version: "test".into(),
+        tier: Tier::Full,
+        last_order,
+        at: AT,
+    })
+}
+
+pub(crate) async fn greeted(authority: &Authority, host: &Host, last_order: u64) -> (Frames, Welcome) {
+    let mut frames = authority.link(Some(host)).await;
+    frames.send(&hello(last_order)).await;
+    match frames.next().await.unwrap() {
+        ToHost::Welcome(welcome) => (frames, welcome),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn session() -> SessionId {
+    SessionId::new(NonZeroU64::new(0xfeed).unwrap())
+}
+
+fn record(number: u64, event: Event) -> Record {
+    Record {
+        number: RecordNumber::try_new(number).unwrap(),
+        at: AT,
+        uptime: Uptime::from_nanos(number),
+        session: Some(session()),
+        event,
+    }
+}
+
+fn began() -> Event {
+    Event::SessionBegan(SessionBegan {
+        subject: Subject {
+            identity: "ana".parse().unwrap(),
+            grant: "g1".parse().unwrap(),
+            serial: Serial::try_new(1).unwrap(),
+            key: wire::identifier::Fingerprint::of(b"key"),
+            role: "deploy".parse().unwrap(),
+            login: "deploy".parse().unwrap(),
+            host: "db1".parse().unwrap(),
+        },
+        certificate_until: AT,
+        grant_until: AT.after(Duration::from_secs(60)),
+        remote: "10.0.0.9".into(),
+        monitor_pid: 100,
+    })
+}
+
+fn exec() -> Event {
+    Event::Exec(Exec {
+        sequence: 1,
+        pid: 5,
+        parent: 4,
+        uid: 0,
+        euid: 0,
+        path: wire::octets::Octets::new("/bin/ls"),
+        arguments: vec![wire::octets::Octets::new(vec![0xff, 0x00])],
+        cut: 0,
+        terminal: None,
+        nameless: false,
+    })
+}
+
+fn ended() -> Event {
+    Event::SessionEnded(SessionEnded { reason: EndReason::Left, killed: 0, survivors: 0, took_micros: 0 })
+}
+
+async fn acknowledged(frames: &mut Frames) -> u64 {
+    match frames.next().await.unwrap() {
+        ToHost::Acknowledged(number) => number.number(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn records_are_kept_once_in_order_and_across_a_crash() {
+    let mut authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let host = authority.host("db1").await;
+    let (mut frames, welcome) = greeted(&authority, &host, 0).await;
+    assert_eq!(welcome.last_record, 0);
+    frames.send(&ToAuthority::Records(vec![record(1, began()), record(2, exec())])).await;
+    assert_eq!(acknowledged(&mut frames).await, 2);
+    authority.restart();
+    let (mut frames, welcome) = greeted(&authority, &host, 0).await;
+    assert_eq!(welcome.last_record, 2);
+    frames.send(&ToAuthority::Records(vec![record(2, exec()), record(3, ended())])).await;
+    assert_eq!(acknowledged(&mut frames).await, 3);
+    let token = authority.login("ana", 1).await.unwrap();
+    let sessions: Vec<SessionView> = authority.read("/v1/sessions", &token).await.unwrap();
+    let [view] = sessions.as_slice() else { panic!("{sessions:?}") };
+    assert_eq!((view.execs, view.ended.is_some()), (1, true));
+    let path = format!("/v1/sessions/{}", session());
+    let detail: SessionDetail = authority.read(&path, &token).await.unwrap();
+    assert_eq!(detail.records, [record(1, began()), record(2, exec()), record(3, ended())]);
+}
+
+#[tokio::test]
+async fn a_gap_is_refused_and_nothing_after_it_is_kept() {
+    let authority = Authority::start();
+    let host = authority.host("db1").await;
+    let (mut frames, _) = greeted(&authority, &host, 0).await;
+    frames.send(&ToAuthority::Records(vec![record(2, exec())])).await;
+    let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };
+    assert_eq!((problem.code, problem.message.as_str()), (Code::Malformed, "record 2 came where 1 was due"));
+    assert!(frames.next().await.is_none());
+    let (_frames, welcome) = greeted(&authority, &host, 0).await;
+    assert_eq!(welcome.last_record, 0);
+}
+
+#[tokio::test]
+async fn another_person_s_session_is_not_there() {
+    let authority = Authority::start();
+    authority.add("bob", 2, &[]);
+    authority.add("ops", 3, &["--operator"]);
+    let host = authority.host("db1").await;
+    let (mut frames, _) = greeted(&authority, &host, 0).await;
+    frames.send(&ToAuthority::Records(vec![record(1, began())])).await;
+    assert_eq!(acknowledged(&mut frames).await, 1);
+    let path = format!("/v1/sessions/{}", session());
+    let bob = authority.login("bob", 2).await.unwrap();
+    let hidden: Result<SessionDetail, _> = authority.read(&path, &bob).await;
+    assert_eq!(hidden.unwrap_err().code, Code::NotFound);
+    let ops = authority.login("ops", 3).await.unwrap();
+    assert!(authority.read::<SessionDetail>(&path, &ops).await.is_ok());
+    let status: Status = authority.read("/v1/status", &ops).await.unwrap();
+    assert_eq!((status.sessions, status.connected), (1, 1));
+    assert!(status.concerns.iter().any(|concern| concern.contains("never issued here")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missed_orders_follow_the_welcome_and_new_ones_come_at_once() {
+    let authority = Authority::start();
+    let host = authority.host("db1").await;
+    authority.run(&["lock", "identity", "ana", "--reason", "one", "--json"]);
+    let (mut frames, welcome) = greeted(&authority, &host, 0).await;
+    assert_eq!(welcome.newest_order, 1);
+    let key: ssh_key::PublicKey = host.enrolled.trust.order_key.parse().unwrap();
+    let Some(ToHost::Order(first)) = frames.next().await else { panic!("no order") };
+    assert_eq!(first.verify(&key).unwrap().number.number(), 1);
+    let running = std::thread::scope(|scope| {
+        let ordered = scope.spawn(|| authority.run(&["unlock", "identity", "ana"]));
+        let (order, mut frames) = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let Some(ToHost::Order(second)) = frames.next().await else { panic!("no order") };
+                (second.verify(&key).unwrap(), frames)
+            })
+        });
+        assert_eq!(order.number.number(), 2);
+        let receipt = Receipt { order: order.number, sessions: 2, killed: 5, survivors: 0, took_micros: 9, done: true };
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(frames.send(&ToAuthority::Receipt(receipt)));
+        });
+        ordered.join().unwrap()
+    });
+    assert!(running.contains("1 of 1 hosts, 2 sessions ended, 0 survivors"), "{running}");
+}
+
+#[tokio::test]
+async fn a_host_that_joined_anew_is_another_and_one_from_the_future_is_refused() {
+    let authority = Authority::start();
+    let before = authority.host("db1").await;
+    let (mut frames, _) = greeted(&authority, &before, 0).await;
+    frames.send(&ToAuthority::Records(vec![record(1, exec())])).await;
+    assert_eq!(acknowledged(&mut frames).await, 1);
+    let after = authority.host("db1").await;
+    let mut frames = authority.link(Some(&before)).await;
+    frames.send(&hello(0)).await;
+    let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };
+    assert_eq!(problem.code, Code::Unauthenticated);
+    let (_frames, welcome) = greeted(&authority, &after, 0).await;
+    assert_eq!(welcome.last_record, 0);
+    let mut frames = authority.link(Some(&after)).await;
+    frames.send(&hello(9)).await;
+    let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };
+    assert_eq!(problem.code, Code::Conflict);
+}

@@ -1,0 +1,72 @@
+//! Locks, as they bear on certificates and logins.
+
+use wire::api::{CertificateAsk, CertificateReply, LockView, OrderProgress, UnlockAsk};
+use wire::lock::{Lock, Target};
+use wire::problem::{Code, Problem};
+
+use crate::authority::{Authority, key};
+
+#[tokio::test]
+async fn each_kind_of_lock_denies_certificates_until_it_is_lifted() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    authority.add("ops", 3, &["--operator"]);
+    let _host = authority.host("db1").await;
+    let (ana, ops) = (authority.login("ana", 1).await.unwrap(), authority.login("ops", 3).await.unwrap());
+    let ask = CertificateAsk {
+        public_key: key(7).public_key().to_openssh().unwrap(),
+        host: "db1".parse().unwrap(),
+        login: "deploy".parse().unwrap(),
+        role: None,
+        duration_secs: None,
+        reason: None,
+    };
+    let issue = async || -> Result<CertificateReply, Problem> {
+        authority.send("/v1/certificates", Some(&ana), &ask).await
+    };
+    let grant = issue().await.unwrap().grant;
+    let subject = wire::certificate::fingerprint(key(7).public_key().key_data());
+    for target in [
+        Target::Identity("ana".parse().unwrap()),
+        Target::Grant(grant),
+        Target::Key(subject),
+        Target::Host("db1".parse().unwrap()),
+        Target::Role("deploy".parse().unwrap()),
+        Target::Login("deploy".parse().unwrap()),
+    ] {
+        let lock = Lock { target: target.clone(), reason: "stolen".into(), until: None };
+        let ordered: OrderProgress = authority.send("/v1/locks", Some(&ops), &lock).await.unwrap();
+        assert!(ordered.complete, "nobody is connected");
+        let denied = issue().await.unwrap_err();
+        assert_eq!((denied.code, denied.message), (Code::Denied, format!("{target} is locked: stolen")));
+        let unlock = UnlockAsk { target, reason: "found".into() };
+        let _: OrderProgress = authority.send("/v1/unlocks", Some(&ops), &unlock).await.unwrap();
+        assert!(issue().await.is_ok());
+    }
+    let locks: Vec<LockView> = authority.read("/v1/locks", &ops).await.unwrap();
+    assert!(locks.is_empty());
+}
+
+#[tokio::test]
+async fn a_lock_survives_a_crash_and_says_who_ordered_it() {
+    let mut authority = Authority::start();
+    authority.add("ops", 3, &["--operator"]);
+    let ops = authority.login("ops", 3).await.unwrap();
+    let lock = Lock { target: Target::Identity("ana".parse().unwrap()), reason: "gone".into(), until: None };
+    let _: OrderProgress = authority.send("/v1/locks", Some(&ops), &lock).await.unwrap();
+    authority.restart();
+    let locks: Vec<LockView> = authority.read("/v1/locks", &ops).await.unwrap();
+    let [view] = locks.as_slice() else { panic!("{locks:?}") };
+    assert_eq!((view.lock.clone(), view.by.as_str(), view.order.number()), (lock, "ops", 1));
+}
+
+#[tokio::test]
+async fn a_reason_that_drives_a_terminal_is_refused() {
+    let authority = Authority::start();
+    for reason in ["", "  ", "a\u{1b}[2J", "a\nb", &"x".repeat(401)] {
+        let (code, _) = authority.refuse(&["lock", "identity", "ana", "--reason", reason]);
+        assert_eq!(code, 1);
+    }
+    let (_, complaint) = authority.refuse(&["unlock", "identity", "ana"]);
+    assert!(complaint.contains("identity ana is not locked"), "{complaint}");
+}

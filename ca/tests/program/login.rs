@@ -1,0 +1,85 @@
+//! Logging in.
+
+use wire::api::{LoginAsk, Token, Whoami};
+use wire::problem::{Code, Problem};
+
+use crate::authority::Authority;
+
+#[tokio::test]
+async fn an_enrolled_key_logs_in_and_the_token_says_who() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let token = authority.login("ana", 1).await.unwrap();
+    let who: Whoami = authority.read("/v1/whoami", &token).await.unwrap();
+    assert_eq!((who.identity.as_str(), who.operator), ("ana", false));
+}
+
+#[tokio::test]
+async fn a_challenge_serves_once() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let answer = authority.answer("ana", 1).await;
+    let first: Result<Token, Problem> = authority.send("/v1/login", None, &answer).await;
+    assert!(first.is_ok());
+    let replayed: Result<Token, Problem> = authority.send("/v1/login", None, &answer).await;
+    assert_eq!(replayed.err().unwrap().message, "this challenge was answered already; ask for a new one");
+}
+
+#[tokio::test]
+async fn another_key_another_identity_and_an_unknown_one_are_refused_alike() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    authority.add("bob", 2, &[]);
+    let wrong = authority.login("ana", 2).await.unwrap_err();
+    let unknown = authority.login("eve", 2).await.unwrap_err();
+    assert_eq!(wrong, unknown);
+    assert_eq!(wrong.code, Code::Unauthenticated);
+    let ana = authority.answer("ana", 1).await;
+    let stolen = LoginAsk { identity: "bob".parse().unwrap(), ..ana };
+    let crossed: Result<Token, Problem> = authority.send("/v1/login", None, &stolen).await;
+    assert_eq!(crossed.err().unwrap().code, Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_disabled_identity_loses_its_login_and_gets_no_other() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let token = authority.login("ana", 1).await.unwrap();
+    authority.run(&["identity", "disable", "ana", "--reason", "left the company"]);
+    let who: Result<Whoami, Problem> = authority.read("/v1/whoami", &token).await;
+    assert_eq!(who.unwrap_err().code, Code::Unauthenticated);
+    assert_eq!(authority.login("ana", 1).await.unwrap_err().code, Code::Unauthenticated);
+    authority.run(&["identity", "enable", "ana"]);
+    assert!(authority.login("ana", 1).await.is_ok());
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_token_or_with_another_s_place() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let token = authority.login("ana", 1).await.unwrap();
+    for path in ["/v1/whoami", "/v1/hosts", "/v1/sessions", "/v1/locks", "/v1/status", "/v1/orders/1"] {
+        let stranger: Result<serde_json::Value, Problem> = authority.read(path, "guess").await;
+        assert_eq!(stranger.unwrap_err().code, Code::Unauthenticated, "{path}");
+    }
+    for path in ["/v1/locks", "/v1/orders/1"] {
+        let person: Result<serde_json::Value, Problem> = authority.read(path, &token).await;
+        assert_eq!(person.unwrap_err().code, Code::Denied, "{path}");
+    }
+    for path in ["/admin/identities", "/admin/roles", "/nothing"] {
+        let outside: Result<serde_json::Value, Problem> = authority.read(path, &token).await;
+        assert_eq!(outside.unwrap_err().code, Code::NotFound, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_answers_are_braked_after_a_while() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let mut codes = Vec::new();
+    for _ in 0..25 {
+        codes.push(authority.login("ana", 9).await.unwrap_err().code);
+    }
+    assert_eq!(codes.first(), Some(&Code::Unauthenticated));
+    assert_eq!(codes.last(), Some(&Code::Busy));
+}

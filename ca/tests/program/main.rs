@@ -1,0 +1,10 @@
+//! The program through its sockets: a real `curfew-ca`, real TLS, real `ssh-keygen`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
+mod authority;
+mod certificate;
+mod enrolment;
+mod link;
+mod lock;
+mod login;
+mod program;
