@@ -21,6 +21,7 @@
 #include "session.h"
 
 #define SIGKILL 9
+#define SIGNAL_GROUP_EXIT 4
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -409,6 +410,14 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	return 0;
 }
 
+/* What wait(2) will report of a process whose last thread is ending. */
+static __always_inline __u32 status_of(struct task_struct *task)
+{
+	if (BPF_CORE_READ(task, signal, flags) & SIGNAL_GROUP_EXIT)
+		return BPF_CORE_READ(task, signal, group_exit_code);
+	return BPF_CORE_READ(task, group_leader, exit_code);
+}
+
 /*
  * ctx[0] is the task; since 6.16 ctx[1] says whether it was the last of its
  * process. On older kernels two threads that end together can both look like
@@ -449,7 +458,7 @@ int on_exit(__u64 *ctx)
 		} else {
 			fill_head(&event->head, task, tag, seq);
 			event->head.kind = KIND_EXIT;
-			event->status = BPF_CORE_READ(task, exit_code);
+			event->status = status_of(task);
 			event->reserved = 0;
 			bpf_ringbuf_submit(event, 0);
 		}

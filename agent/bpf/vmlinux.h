@@ -116,6 +116,7 @@ typedef struct {
 
 struct signal_struct {
 	atomic_t live;
+	unsigned int flags;
 	int group_exit_code;
 	struct tty_struct *tty;
 };

@@ -4,7 +4,15 @@
 //! Every test starts a python interpreter that waits for a line, tags it as the gate would tag an
 //! sshd monitor, and lets it go.
 
-use std::collections::BTreeMap;
+#![expect(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::string_slice,
+    reason = "a test stops at the first surprise, helpers included"
+)]
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -21,6 +29,8 @@ use agent::kernel::{Attribution, Event, Kernel, KernelError, Losses, Tag, Tier, 
 use rustix::event::{PollFd, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 #[test]
 fn events_are_what_was_run() {
@@ -51,7 +61,7 @@ fn events_are_what_was_run() {
     monitor.go();
 
     let events = until_empty(&mut room, tag);
-    assert_contiguous(&events, 0);
+    assert_contiguous(&events);
     assert_eq!(room.losses(tag).unwrap(), Losses::default());
     let execs = execs(&events);
     assert_eq!(execs.len(), runs.len());
@@ -148,9 +158,12 @@ fn tag_follows_whatever_keeps_parentage() {
         monitor.expect("ready");
         // The interpreter with 4 threads, and the daemon whose thread became sleep.
         eventually(|| room.live(tag).unwrap() == 6 && room.members(tag).unwrap().len() == 2);
-        let members = room.members(tag).unwrap();
-        let daemon = members.iter().find(|member| member.pid() != monitor.pid()).unwrap();
-        assert_eq!(daemon.comm(), "sleep");
+        let daemon_of = |room: &Bpf| {
+            let members = room.members(tag).unwrap();
+            members.into_iter().find(|member| member.pid() != monitor.pid())
+        };
+        eventually(|| daemon_of(&room).is_some_and(|daemon| daemon.comm() == "sleep"));
+        let daemon = &daemon_of(&room).unwrap();
         let pidfd = pidfd(daemon.pid());
         assert_eq!(room.tag_of(pidfd.as_fd()).unwrap(), Some(tag));
         assert_eq!(room.tag_of(pidfd_of_self().as_fd()).unwrap(), None);
@@ -161,7 +174,7 @@ fn tag_follows_whatever_keeps_parentage() {
         assert!(passes.last().unwrap().is_over());
         let mut events = Vec::new();
         drain(&mut room, &mut events);
-        assert_contiguous(&events, 0);
+        assert_contiguous(&events);
         room.forget(tag).unwrap();
     }
 }
@@ -170,7 +183,7 @@ fn tag_follows_whatever_keeps_parentage() {
 fn fork_storm_dies_and_a_bystander_lives() {
     let fs = BpfFs::mount();
     let mut room = Bpf::open(&fs.pins()).unwrap();
-    let mut bystander = Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut bystander = Bystander::start();
     let monitor = Monitor::start(STORM);
     let tag = monitor.begin(&mut room, 0x1004);
     monitor.go();
@@ -185,9 +198,7 @@ fn fork_storm_dies_and_a_bystander_lives() {
         assert!(pass.faults.is_empty(), "{:?}", pass.faults);
     }
     assert!(took < Duration::from_secs(1), "{took:?}");
-    assert!(bystander.try_wait().unwrap().is_none());
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
+    assert!(bystander.lives());
 }
 
 #[test]
@@ -211,6 +222,59 @@ fn marked_session_can_only_shrink() {
 }
 
 #[test]
+fn nothing_is_missed_when_both_cpus_fork_and_exec() {
+    let fs = BpfFs::mount();
+    let mut room = Bpf::open(&fs.pins()).unwrap();
+    let monitor = Monitor::start(
+        "import os\n\
+         for worker in range(8):\n\
+         \tif os.fork() == 0:\n\
+         \t\tfor i in range(150): run(['true', f'{worker}.{i}', 'z' * (i * 7)])\n\
+         \t\tos._exit(0)\n\
+         for worker in range(8): os.wait()\n",
+    );
+    let tag = monitor.begin(&mut room, 0x1030);
+    monitor.go();
+    let events = until_empty(&mut room, tag);
+    assert_contiguous(&events);
+    assert_eq!(room.losses(tag).unwrap(), Losses::default());
+    assert_eq!(events.len(), 8 * 150 * 3 + 8 * 2 + 1);
+    let execs = execs(&events);
+    let names: BTreeSet<&[u8]> = execs.iter().filter_map(|exec| exec.argv.args().nth(1)).collect();
+    assert_eq!(names.len(), 8 * 150);
+    for exec in execs {
+        let args: Vec<&[u8]> = exec.argv.args().collect();
+        let run: usize = std::str::from_utf8(args[1]).unwrap()[2..].parse().unwrap();
+        assert_eq!(args[2], vec![b'z'; run * 7]);
+    }
+}
+
+#[tokio::test]
+#[expect(unsafe_code, reason = "tokio asks for a promise that the descriptor stays open")]
+async fn readiness_wakes_a_runtime() {
+    let fs = BpfFs::mount();
+    let mut room = Bpf::open(&fs.pins()).unwrap();
+    let epoll = room.readiness().unwrap();
+    // SAFETY: the room owns the descriptor and is dropped after `ready`, which is made after it.
+    let ready = unsafe { AsyncFd::register_with_interest(epoll, Interest::READABLE) }.unwrap();
+    let monitor = Monitor::start("run(['true'])\nsys.stdin.readline()\nrun(['true'])\n");
+    let tag = monitor.begin(&mut room, 0x1031);
+    let quiet = tokio::time::timeout(Duration::from_millis(50), ready.readable()).await;
+    assert!(quiet.is_err());
+    for runs in [1, 2] {
+        monitor.go();
+        let mut events = Vec::new();
+        while execs(&events).is_empty() {
+            let woken = tokio::time::timeout(Duration::from_secs(10), ready.readable()).await;
+            drain(&mut room, &mut events);
+            woken.unwrap().unwrap().clear_ready();
+        }
+        assert_eq!(execs(&events).len(), 1, "run {runs}");
+    }
+    eventually(|| room.live(tag).unwrap() == 0);
+}
+
+#[test]
 fn a_new_agent_goes_on_where_a_killed_one_stopped() {
     let fs = BpfFs::mount();
     let mut room = Bpf::open(&fs.pins()).unwrap();
@@ -226,8 +290,11 @@ fn a_new_agent_goes_on_where_a_killed_one_stopped() {
     let mut events = Vec::new();
     // Taken over again and again while it runs.
     for _ in 0..5 {
-        wait_readable(&room);
-        drain(&mut room, &mut events);
+        let before = events.len();
+        eventually(|| {
+            drain(&mut room, &mut events);
+            events.len() > before + 20
+        });
         drop(room);
         room = Bpf::open(&fs.pins()).unwrap();
     }
@@ -240,7 +307,7 @@ fn a_new_agent_goes_on_where_a_killed_one_stopped() {
     assert_eq!(room.known().unwrap(), [(tag, 0)]);
     drain(&mut room, &mut events);
     events.sort_by_key(|event| event.seq);
-    assert_contiguous(&events, 0);
+    assert_contiguous(&events);
     assert_eq!(events.len(), 800 * 3 + 1);
     for (index, exec) in execs(&events).iter().enumerate() {
         assert_eq!(exec.argv.args().nth(1), Some(index.to_string().as_bytes()));
@@ -376,8 +443,8 @@ fn a_cgroup_is_killed_only_when_it_holds_nobody_else() {
         own.procs(),
         shared.procs(),
     ));
-    let mut bystander = Command::new("sleep").arg("1000").spawn().unwrap();
-    fs::write(shared.procs(), bystander.id().to_string()).unwrap();
+    let mut bystander = Bystander::start();
+    fs::write(shared.procs(), bystander.0.id().to_string()).unwrap();
     let tag = monitor.begin(&mut room, 0x1010);
     monitor.go();
     eventually(|| own.pids().len() == 1 && shared.pids().len() == 2);
@@ -385,13 +452,12 @@ fn a_cgroup_is_killed_only_when_it_holds_nobody_else() {
     let passes = kill_all(&mut room, &monitor, tag, Some(&own.path));
     assert_eq!(passes[0].cgroups_killed, 1);
     assert!(passes[0].cgroups_shared >= 1);
-    assert!(bystander.try_wait().unwrap().is_none());
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
+    assert!(bystander.lives());
 }
 
 #[test]
 fn degraded_tier_kills_by_audit_session_scope_and_descent() {
+    let _turn = turn();
     let mut room = Procfs::new("test".to_owned());
     let scope = Cgroup::make("session-73.scope");
     let monitor = Monitor::start(&format!(
@@ -419,7 +485,7 @@ fn degraded_tier_kills_by_audit_session_scope_and_descent() {
         scope.procs(),
     ));
     let tag = monitor.begin(&mut room, 0x1011);
-    let mut bystander = Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut bystander = Bystander::start();
     monitor.go();
     monitor.expect("marked");
     assert_eq!(room.live(tag).unwrap(), 1);
@@ -430,13 +496,34 @@ fn degraded_tier_kills_by_audit_session_scope_and_descent() {
         let found = room.tag_of(pidfd(member.pid()).as_fd()).unwrap();
         assert_eq!(found, Some(tag), "{member:?}");
     }
-    assert_eq!(room.tag_of(pidfd(bystander.id()).as_fd()).unwrap(), None);
+    assert_eq!(room.tag_of(pidfd(bystander.0.id()).as_fd()).unwrap(), None);
 
     kill_all(&mut room, &monitor, tag, None);
-    assert!(bystander.try_wait().unwrap().is_none());
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
+    assert!(bystander.lives());
     room.forget(tag).unwrap();
+}
+
+#[test]
+fn degraded_tier_ends_a_fork_storm_in_its_scope() {
+    let _turn = turn();
+    let mut room = Procfs::new("test".to_owned());
+    let scope = Cgroup::make("session-74.scope");
+    let monitor = Monitor::start(&format!(
+        "open({:?}, 'w').write('0')\n\
+         print('marked', flush=True)\n\
+         sys.stdin.readline()\n{STORM}",
+        scope.procs()
+    ));
+    let tag = monitor.begin(&mut room, 0x1032);
+    monitor.go();
+    monitor.expect("marked");
+    assert_eq!(room.live(tag).unwrap(), 1);
+    monitor.go();
+    eventually(|| scope.pids().len() > 250);
+    let start = monotonic();
+    let passes = kill_all(&mut room, &monitor, tag, None);
+    println!("degraded storm: {:?}, {} passes", monotonic() - start, passes.len());
+    assert_eq!(scope.pids(), Vec::<String>::new());
 }
 
 #[test]
@@ -484,7 +571,35 @@ const STORM: &str = "import os, time\n\
      \ttime.sleep(0.02)\n\
      \tif os.fork(): os._exit(0)\n";
 
-/// A bpffs of one test; the tests take turns, because each measures the whole machine.
+/// The tests take turns, because each loads the whole machine.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Somebody who is no part of any session.
+struct Bystander(Child);
+
+impl Bystander {
+    fn start() -> Self {
+        let mut sleep = Command::new("sleep");
+        sleep.arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(sleep.spawn().unwrap())
+    }
+
+    fn lives(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A bpffs of one test.
 struct BpfFs {
     dir: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -492,8 +607,7 @@ struct BpfFs {
 
 impl BpfFs {
     fn mount() -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let dir = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(dir.path()).status();
         assert!(mounted.unwrap().success(), "cannot mount a bpffs: are we root?");
@@ -580,6 +694,7 @@ impl Monitor {
             .arg(file.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -648,7 +763,7 @@ fn kill_all(
     scope: Option<&str>,
 ) -> Vec<KillPass> {
     let mut passes = Vec::new();
-    let target = Target { tag, monitor: Some(monitor.pidfd()), scope };
+    let target = Target { tag, monitor: Some(monitor.pidfd()), scope, spare_sshd: None };
     eventually(|| {
         passes.push(kill(room, &target));
         passes.last().unwrap().is_over()
@@ -678,21 +793,11 @@ fn drain(room: &mut Bpf, events: &mut Vec<Event>) {
     }
 }
 
-fn wait_readable(room: &Bpf) {
-    let epoll = Bpf::readiness(room).unwrap();
-    assert!(epoll >= 0);
-    eventually(|| room.known().unwrap().iter().any(|(_, live)| *live > 1));
-}
-
-fn assert_contiguous(events: &[Event], first: u64) {
+/// Every number from 0 on, once; and every process has a number in our pid namespace.
+fn assert_contiguous(events: &[Event]) {
     let numbers: Vec<u64> = events.iter().map(|event| event.seq).collect();
-    let wanted: Vec<u64> = (first..first + events.len() as u64).collect();
-    assert_eq!(numbers, wanted);
-    let mut alive: BTreeMap<u32, u64> = BTreeMap::new();
-    for event in events {
-        alive.insert(event.process.pid(), event.process.start_ticks());
-    }
-    assert!(!alive.contains_key(&0), "a process without a number");
+    assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
+    assert!(events.iter().all(|event| event.process.pid() != 0));
 }
 
 fn execs(events: &[Event]) -> Vec<&Exec> {
