@@ -61,13 +61,17 @@ pub(crate) fn summary(progress: &OrderProgress, kind: Kind) -> String {
     }
 }
 
-/// Whether the order did everything that can be done now: each connected host is finished and nobody survived.
-pub(crate) fn is_success(progress: &OrderProgress) -> bool {
-    progress.complete && survivors(progress) == 0
+/// Whether what was ordered is so: for a lock, each host has finished and nobody survived; for an unlock, each host that
+/// can be reached has taken it, as an absent one only refuses for longer.
+pub(crate) fn is_success(progress: &OrderProgress, kind: Kind) -> bool {
+    match kind {
+        Kind::Unlock => progress.complete,
+        Kind::Lock => progress.hosts.iter().all(is_done) && survivors(progress) == 0,
+    }
 }
 
 /// Processes that hosts say are still alive.
-pub(crate) fn survivors(progress: &OrderProgress) -> u64 {
+fn survivors(progress: &OrderProgress) -> u64 {
     sum(progress, |receipt| receipt.survivors)
 }
 
@@ -151,7 +155,7 @@ mod tests {
             "3 of 3 hosts, 2 sessions ended, 0 survivors, 41 ms"
         );
         assert_eq!(summary(&progress, Kind::Unlock), "3 of 3 hosts, 41 ms");
-        assert!(is_success(&progress));
+        assert!(is_success(&progress, Kind::Lock));
         assert!(unfinished(&progress, Kind::Lock).is_empty());
     }
 
@@ -170,7 +174,7 @@ mod tests {
     #[test]
     fn a_survivor_is_no_success() {
         let progress = progress(vec![host("a", true, Some((1, 1, true)))], true);
-        assert!(!is_success(&progress));
+        assert!(!is_success(&progress, Kind::Lock));
         assert_eq!(Teller::default().news(&progress, Kind::Lock)[0].0, Tone::Bad);
         assert!(summary(&progress, Kind::Lock).contains("1 survivor,"));
     }
@@ -181,6 +185,8 @@ mod tests {
             progress(vec![host("a", true, Some((0, 0, true))), host("b", false, None)], true);
         let said = unfinished(&progress, Kind::Lock);
         assert_eq!(said.len(), 1);
+        assert!(!is_success(&progress, Kind::Lock), "its sessions may go on");
+        assert!(is_success(&progress, Kind::Unlock));
         assert!(said[0].1.starts_with("b: not connected; no new certificate"), "{said:?}");
         assert_eq!(
             summary(&progress, Kind::Lock),

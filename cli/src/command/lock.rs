@@ -17,8 +17,8 @@ use crate::render::{Screen, Tone};
 /// End all access of someone or something, at once
 ///
 /// `curfew lock ana@example.com --reason …` locks an identity. Others are named by kind: identity, grant, certificate,
-/// key, session, host, role, login. New logins are refused and running sessions are killed; the exit code is 0 when
-/// every connected host has finished and nothing survived.
+/// key, session, host, role, login. New logins are refused and running sessions are killed; the exit code is 0 only
+/// when every host has finished and nothing survived.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Lock {
     /// What to lock: an identity, or KIND VALUE
@@ -93,10 +93,10 @@ pub(crate) fn follow(
         screen.json(&progress)?;
     } else {
         tell(&progress::unfinished(&progress, kind), screen)?;
-        let tone = if progress::is_success(&progress) { Tone::Good } else { Tone::Bad };
+        let tone = if progress::is_success(&progress, kind) { Tone::Good } else { Tone::Bad };
         screen.toned(tone, &progress::summary(&progress, kind))?;
     }
-    Ok(if progress::is_success(&progress) { Exit::Done } else { Exit::Failure })
+    Ok(if progress::is_success(&progress, kind) { Exit::Done } else { Exit::Failure })
 }
 
 fn tell(sentences: &[(Tone, String)], screen: &Screen) -> Result<()> {

@@ -65,7 +65,8 @@ impl Table {
         let gaps = columns.saturating_sub(1).saturating_mul(GAP);
         let room = width.saturating_sub(gaps);
         while widths.iter().sum::<usize>() > room {
-            match widths.iter_mut().max() {
+            // The first column is what a row is called by, and is there to be copied.
+            match widths.iter_mut().skip(1).max() {
                 Some(widest) if *widest > NARROWEST => *widest = widest.saturating_sub(1),
                 _ => break,
             }
@@ -121,5 +122,12 @@ mod tests {
     #[test]
     fn a_terminal_too_narrow_for_anything_still_shows_something() {
         assert_eq!(shown(&table(), 1)[1], "db1   a rathe…");
+    }
+
+    #[test]
+    fn what_a_row_is_called_by_is_never_cut() {
+        let mut table = Table::new(&["SESSION", "WHO"]);
+        table.row(vec!["00000000000000a1".into(), "ana@example.com".into()]);
+        assert_eq!(shown(&table, 10)[1], "00000000000000a1  ana@exa…");
     }
 }
