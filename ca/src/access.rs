@@ -7,9 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ssh_key::PublicKey;
-use wire::identifier::{
-    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RoleName,
-};
+use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RoleName};
 use wire::lock::{Lock, Target};
 use wire::time::Timestamp;
 
@@ -101,6 +99,7 @@ pub(crate) struct Permit {
     role: RoleName,
     abilities: BTreeSet<Ability>,
     plan: Plan,
+    reuse_until: Timestamp,
     valid_after: Timestamp,
     valid_before: Timestamp,
     epoch: u64,
@@ -180,7 +179,9 @@ pub(crate) fn decide(
         return Err(Denial::Standing(ask.identity));
     }
     let (host, role_name, role) = choose(&ask, facts, rules.roles)?;
-    let plan = plan(&ask, facts, (role_name, role), now)?;
+    let reuse_until =
+        now.after(ask.duration.unwrap_or(role.max_duration()).min(role.max_duration()));
+    let plan = plan(&ask, facts, (role_name, role, reuse_until), now)?;
     refuse_locked(&ask, host, role_name, (facts, now))?;
     let valid_before = now.after(rules.lifetime).min(plan.until());
     Ok(Permit {
@@ -188,6 +189,7 @@ pub(crate) fn decide(
         role: role_name.clone(),
         abilities: role.abilities.clone(),
         plan,
+        reuse_until,
         valid_after: now.before(rules.backdate),
         valid_before,
         epoch: facts.epoch,
@@ -219,6 +221,11 @@ impl Permit {
     /// Under which grant.
     pub(crate) const fn plan(&self) -> Plan {
         self.plan
+    }
+
+    /// A grant of the same role and host that ends by then would have been reused.
+    pub(crate) const fn reuse_until(&self) -> Timestamp {
+        self.reuse_until
     }
 
     /// When the certificate's window begins.
@@ -276,18 +283,17 @@ fn choose<'a>(
 fn plan(
     ask: &Ask,
     facts: &Facts,
-    (role_name, role): (&RoleName, &Role),
+    (role_name, role, reuse_until): (&RoleName, &Role, Timestamp),
     now: Timestamp,
 ) -> Result<Plan, Denial> {
     if ask.duration.is_some_and(|wanted| wanted < MIN_GRANT) {
         return Err(Denial::TooShort);
     }
-    let longest = ask.duration.unwrap_or(role.max_duration()).min(role.max_duration());
     let standing = facts
         .grants
         .iter()
         .filter(|grant| grant.role == *role_name)
-        .filter(|grant| now < grant.until && grant.until <= now.after(longest))
+        .filter(|grant| now < grant.until && grant.until <= reuse_until)
         .max_by_key(|grant| grant.until);
     if let Some(grant) = standing {
         return Ok(Plan::Reuse(grant.id, grant.until));
@@ -368,11 +374,7 @@ pub(crate) mod tests {
 
     fn locked(target: Target) -> Facts {
         let lock = Lock { target, reason: "stolen laptop".into(), until: None };
-        Facts {
-            locks: vec![lock],
-            grants: vec![grant("g4", 300)],
-            ..facts()
-        }
+        Facts { locks: vec![lock], grants: vec![grant("g4", 300)], ..facts() }
     }
 
     fn grant(id: &str, left: u64) -> Grant {
@@ -475,8 +477,8 @@ pub(crate) mod tests {
             millis in 0u64..10_000_000,
         ) {
             let now = Timestamp::from_millis(millis);
-            let grants = left.iter().enumerate().map(|(index, left)| Grant {
-                id: GrantId::try_new(index as u64 + 1).unwrap(),
+            let grants = left.iter().zip(1..).map(|(left, id)| Grant {
+                id: GrantId::try_new(id).unwrap(),
                 role: "deploy".parse().unwrap(),
                 until: Timestamp::from_secs(now.after(Duration::from_secs(*left)).secs()),
             }).collect();
@@ -496,14 +498,12 @@ pub(crate) mod tests {
 
         #[test]
         fn empty_means_none(members in 0usize..2, logins in 0usize..2, labels in 0usize..2) {
-            let list = |count: usize, item: &str| if count == 0 { "[]".into() } else { format!("['{item}']") };
             let role = Role {
                 members: if members == 0 { BTreeSet::new() } else { BTreeSet::from(["ana".parse().unwrap()]) },
                 logins: if logins == 0 { BTreeSet::new() } else { BTreeSet::from(["app".parse().unwrap()]) },
                 hosts: if labels == 0 { BTreeSet::new() } else { BTreeSet::from(["env=prod".parse().unwrap()]) },
                 host_names: BTreeSet::new(), default_secs: 1, max_secs: 1, abilities: BTreeSet::new(),
             };
-            let _: String = list(members, "ana");
             let open = role.opens(&"ana".parse().unwrap(), &"app".parse().unwrap())
                 && role.reaches(&"db1".parse().unwrap(), &BTreeSet::from(["env=prod".parse().unwrap()]));
             prop_assert_eq!(open, members == 1 && logins == 1 && labels == 1);

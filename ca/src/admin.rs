@@ -128,8 +128,7 @@ async fn disable_identity(
     let order = (ask.reason, authority.order_key());
     let who = ask.identity.clone();
     let ledger = &authority.ledger;
-    let number =
-        ledger.disable_identity(caller.actor(), ask.identity, order, clock::now()).await?;
+    let number = ledger.disable_identity(caller.actor(), ask.identity, order, clock::now()).await?;
     tracing::warn!(identity = %who, order = number.number(), "an identity was disabled");
     crate::http::progress_of(&authority, number).await
 }
@@ -170,8 +169,7 @@ async fn make_token(
     let secret = Secret::generate().map_err(|error| Refusal::internal(&error))?;
     let until = now.after(valid);
     let host = ask.host.clone();
-    let token =
-        NewToken { host: ask.host, addresses: ask.addresses, labels: ask.labels, until };
+    let token = NewToken { host: ask.host, addresses: ask.addresses, labels: ask.labels, until };
     authority.ledger.make_token(caller.actor(), (token, secret.hash()), now).await?;
     tracing::info!(%host, "a token for a host was made");
     let address = authority.address(authority.config.hosts_listen.port());
@@ -201,8 +199,7 @@ fn login_key(text: &str) -> Result<NewKey, Refusal> {
             key.algorithm()
         )));
     }
-    let public_key =
-        Authority::printed(&key).map_err(|error| malformed(error.to_string()))?;
+    let public_key = Authority::printed(&key).map_err(|error| malformed(error.to_string()))?;
     Ok(NewKey { fingerprint: wire::certificate::fingerprint(key.key_data()), public_key })
 }
 

@@ -84,13 +84,21 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Check(_) => Ok(()),
         Command::Init => command::init::run(&config),
         Command::Serve => command::serve(config),
-        Command::Identity(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Identity(command) => {
+            command::talk(&config, async |client| command.run(client).await)
+        }
         Command::Host(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Role(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
-        Command::Unlock(command) => command::talk(&config, async |client| command.run(client).await),
-        Command::Sessions(command) => command::talk(&config, async |client| command.run(client).await),
-        Command::Status(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Unlock(command) => {
+            command::talk(&config, async |client| command.run(client).await)
+        }
+        Command::Sessions(command) => {
+            command::talk(&config, async |client| command.run(client).await)
+        }
+        Command::Status(command) => {
+            command::talk(&config, async |client| command.run(client).await)
+        }
     }
 }
 

@@ -140,8 +140,8 @@ impl Draft {
     /// The same for the signer.
     pub(crate) fn builder(&self, nonce: [u8; 32]) -> Result<Builder, Unfit> {
         let (after, before) = (self.valid_after, self.valid_before);
-        let mut builder = Builder::new(nonce, self.subject.clone(), after, before)
-            .map_err(Unfit::Encoding)?;
+        let mut builder =
+            Builder::new(nonce, self.subject.clone(), after, before).map_err(Unfit::Encoding)?;
         self.fill(&mut builder).map_err(Unfit::Encoding)?;
         Ok(builder)
     }

@@ -69,7 +69,9 @@ impl Challenges {
         let expires = now.after(self.lifetime);
         let mut open = [0; 16];
         let random = random::bytes::<8>()?;
-        for (to, from) in open.iter_mut().zip(expires.millis().to_be_bytes().into_iter().chain(random)) {
+        for (to, from) in
+            open.iter_mut().zip(expires.millis().to_be_bytes().into_iter().chain(random))
+        {
             *to = from;
         }
         let bytes = [open, self.tag(identity, open)].concat();

@@ -71,7 +71,13 @@ pub(crate) fn say_table(head: &[&str], rows: &[Vec<String>]) -> anyhow::Result<(
     let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
     let all = || std::iter::once(&head).chain(rows);
     let widths: Vec<usize> = (0..head.len())
-        .map(|column| all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            all()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     for row in all() {
         let cells: Vec<String> =

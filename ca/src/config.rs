@@ -183,9 +183,8 @@ impl Source {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no span of time; write it as 90s, 15m, 1h or 2d");
     let span: jiff::Span = text.parse().map_err(|_source: jiff::Error| wrong())?;
-    let span = span
-        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|_source| wrong())?;
+    let span =
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_source| wrong())?;
     Duration::try_from(span).map_err(|_negative| wrong())
 }
 
@@ -195,10 +194,7 @@ pub(crate) fn shown(span: Duration) -> String {
         .map_or_else(|_too_long| format!("{} s", span.as_secs()), |span| format!("{span:#}"))
 }
 
-fn checked_names(
-    source: &Source,
-    names: Vec<Spanned<String>>,
-) -> Result<Vec<String>, ConfigError> {
+fn checked_names(source: &Source, names: Vec<Spanned<String>>) -> Result<Vec<String>, ConfigError> {
     for name in &names {
         let text = name.get_ref();
         if text.parse::<std::net::IpAddr>().is_err()

@@ -135,8 +135,7 @@ impl Drop for Seat<'_> {
 mod tests {
     use super::*;
 
-    const HERE: Presence =
-        Presence { seen: Timestamp::from_secs(1), last_order: 3, skew_secs: 0 };
+    const HERE: Presence = Presence { seen: Timestamp::from_secs(1), last_order: 3, skew_secs: 0 };
 
     #[tokio::test]
     async fn a_second_connection_of_a_host_takes_the_place_of_the_first() {

@@ -87,8 +87,7 @@ impl Purpose {
         let seed = Zeroizing::new(random::bytes::<32>()?);
         let form = |source| KeyError::Form { path: path.clone(), source };
         let pair = Ed25519Keypair::from_seed(&seed);
-        let key =
-            PrivateKey::new(pair.into(), format!("curfew {}", self.file())).map_err(form)?;
+        let key = PrivateKey::new(pair.into(), format!("curfew {}", self.file())).map_err(form)?;
         let text = key.to_openssh(LineEnding::LF).map_err(form)?;
         create_private(&path, text.as_bytes())
     }
@@ -97,15 +96,17 @@ impl Purpose {
     pub(crate) fn read(self, dir: &Path) -> Result<PrivateKey, KeyError> {
         let path = dir.join(self.file());
         let text = read_private(&path)?;
-        PrivateKey::from_openssh(text.as_bytes())
-            .map_err(|source| KeyError::Form { path, source })
+        PrivateKey::from_openssh(text.as_bytes()).map_err(|source| KeyError::Form { path, source })
     }
 }
 
 /// Refuses keys that serve two purposes.
 pub(crate) fn refuse_shared(dir: &Path, keys: &[(Purpose, &PrivateKey)]) -> Result<(), KeyError> {
     for (index, (purpose, key)) in keys.iter().enumerate() {
-        let same = keys.iter().take(index).find(|(_, other)| other.public_key().key_data() == key.public_key().key_data());
+        let same = keys
+            .iter()
+            .take(index)
+            .find(|(_, other)| other.public_key().key_data() == key.public_key().key_data());
         if let Some((other, _)) = same {
             return Err(KeyError::Shared(dir.join(other.file()), dir.join(purpose.file())));
         }
@@ -119,12 +120,8 @@ pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> Result<(), KeyError> 
         std::io::ErrorKind::AlreadyExists => KeyError::Exists(path.into()),
         _ => KeyError::File { path: path.into(), source },
     };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     let dir = path.parent().unwrap_or(path);
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)

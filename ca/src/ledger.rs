@@ -62,7 +62,9 @@ pub(crate) enum LedgerError {
     #[error(transparent)]
     File(KeyError),
     /// A newer program wrote the database.
-    #[error("the ledger has version {found}; this program knows up to {known}; install the newer one")]
+    #[error(
+        "the ledger has version {found}; this program knows up to {known}; install the newer one"
+    )]
     Newer {
         /// Its version.
         found: i64,
@@ -129,7 +131,12 @@ impl Ledger {
         let connection = Connection::open(path)?;
         schema::prepare(&connection)?;
         schema::create(&connection)?;
-        entry::append(&connection, entry::Kind::AuthorityCreated, now, &entry::Created { fingerprint })?;
+        entry::append(
+            &connection,
+            entry::Kind::AuthorityCreated,
+            now,
+            &entry::Created { fingerprint },
+        )?;
         Ok(())
     }
 

@@ -95,8 +95,8 @@ impl Roles {
         let mut roles = BTreeMap::new();
         for (name, role) in form.role {
             let offset = role.span().start;
-            let key = RoleName::try_new(name)
-                .map_err(|error| source.wrong(offset, error.to_string()))?;
+            let key =
+                RoleName::try_new(name).map_err(|error| source.wrong(offset, error.to_string()))?;
             let role = checked(source, &key, role.into_inner(), offset)?;
             roles.insert(key, role);
         }
@@ -133,8 +133,12 @@ fn checked(
     let range = MIN_GRANT..=MAX_GRANT;
     let max_offset = form.max_duration.as_ref().map_or(offset, |value| value.span().start);
     let max = source.span("max_duration", form.max_duration, DEFAULT_MAX, &range)?;
-    let default =
-        source.span("default_duration", form.default_duration, DEFAULT_DURATION.min(max), &range)?;
+    let default = source.span(
+        "default_duration",
+        form.default_duration,
+        DEFAULT_DURATION.min(max),
+        &range,
+    )?;
     if default > max {
         let message = format!("role {name}: max_duration is shorter than default_duration");
         return Err(source.wrong(max_offset, message));

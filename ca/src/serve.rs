@@ -41,7 +41,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(serve_people(people, public, leaf.for_people()?, stopped.clone()));
     let hosts_tls = leaf.for_hosts(&authority.root)?;
     tasks.spawn(serve_hosts(hosts, Arc::clone(&authority), hosts_tls, stopped.clone()));
-    let private = bounded(router(Arc::clone(&authority)).merge(admin::router(Arc::clone(&authority))));
+    let private =
+        bounded(router(Arc::clone(&authority)).merge(admin::router(Arc::clone(&authority))));
     tasks.spawn(serve_local(local, private, stopped.clone()));
     tasks.spawn(roles_watch.run(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
@@ -51,7 +52,10 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     asked_to_stop(&mut tasks).await?;
     tell_systemd(&[NotifyState::Stopping]);
     stop.send_replace(true);
-    if tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+    if tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} })
+        .await
+        .is_err()
+    {
         tracing::warn!("connections were still open when the time to stop was over");
     }
     if let Err(error) = std::fs::remove_file(&authority.config.admin_socket) {

@@ -23,18 +23,19 @@ impl RolesWatch {
     /// Begins to watch the folder of `file`: editors replace files rather than change them.
     pub(crate) fn begin(file: &Path) -> Result<Self, notify::Error> {
         let (tell, changes) = mpsc::channel(1);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            match event {
-                Ok(event) if event.kind.is_access() => return,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%error, "the folder of the roles file cannot be watched");
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                match event {
+                    Ok(event) if event.kind.is_access() => return,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::error!(%error, "the folder of the roles file cannot be watched");
+                    }
                 }
-            }
-            if let Err(TrySendError::Closed(())) = tell.try_send(()) {
-                tracing::debug!("nobody reads the roles file any more");
-            }
-        })?;
+                if let Err(TrySendError::Closed(())) = tell.try_send(()) {
+                    tracing::debug!("nobody reads the roles file any more");
+                }
+            })?;
         let folder = match file.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),

@@ -21,7 +21,9 @@ pub(crate) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// Nobody serves.
-    #[error("the authority is not running (nothing listens on {0}); start it with `systemctl start curfew-ca` or `curfew-ca serve`")]
+    #[error(
+        "the authority is not running (nothing listens on {0}); start it with `systemctl start curfew-ca` or `curfew-ca serve`"
+    )]
     NotRunning(PathBuf),
     /// The socket is not for us.
     #[error("{0} is for root and the authority's user; use sudo")]

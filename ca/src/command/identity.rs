@@ -98,7 +98,8 @@ fn read_key(text: &str) -> anyhow::Result<String> {
     if text.split_whitespace().count() > 1 {
         return Ok(text.to_owned());
     }
-    let key = std::fs::read_to_string(text).with_context(|| format!("cannot read the key {text}"))?;
+    let key =
+        std::fs::read_to_string(text).with_context(|| format!("cannot read the key {text}"))?;
     anyhow::ensure!(
         !key.contains("PRIVATE KEY"),
         "{text} is a private key; give the public one, usually {text}.pub"

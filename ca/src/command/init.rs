@@ -23,10 +23,15 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make {shown} (setting `state_dir`)"))?;
     let mode = std::fs::metadata(dir).with_context(|| format!("cannot read {shown}"))?.mode();
     if mode & 0o077 != 0 {
-        bail!("{shown} can be entered by others (mode {:o}); run `chmod 700 {shown}`", mode & 0o777);
+        bail!(
+            "{shown} can be entered by others (mode {:o}); run `chmod 700 {shown}`",
+            mode & 0o777
+        );
     }
     if dir.join(LEDGER).exists() {
-        bail!("{shown} holds a ledger already; this authority has been set up, and nothing was changed");
+        bail!(
+            "{shown} holds a ledger already; this authority has been set up, and nothing was changed"
+        );
     }
     for purpose in Purpose::ALL {
         purpose.create(dir)?;
@@ -38,7 +43,9 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     say(&format!("Fingerprint: {fingerprint}"))?;
     say("")?;
     say("Next:")?;
-    say("  1. Back up that folder: whoever has it is the authority, and without it there is none.")?;
+    say(
+        "  1. Back up that folder: whoever has it is the authority, and without it there is none.",
+    )?;
     say(&format!("  2. Write the roles: {}", config.roles_file.display()))?;
     say("  3. Start it: systemctl enable --now curfew-ca   (or: curfew-ca serve)")?;
     say("  4. Add a person: curfew-ca identity add NAME --key FILE")?;

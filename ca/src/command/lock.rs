@@ -145,11 +145,7 @@ pub(crate) async fn follow(client: &Client, progress: OrderProgress) -> anyhow::
     finish(client, progress, false).await
 }
 
-async fn finish(
-    client: &Client,
-    mut progress: OrderProgress,
-    json: bool,
-) -> anyhow::Result<()> {
+async fn finish(client: &Client, mut progress: OrderProgress, json: bool) -> anyhow::Result<()> {
     let order = progress.order;
     let mut line = String::new();
     for _ in 0..POLLS {

@@ -40,7 +40,14 @@ impl Command {
                 let row = |(name, role): (&RoleName, &Role)| {
                     let default = shown(Duration::from_secs(role.default_secs));
                     let max = shown(Duration::from_secs(role.max_secs));
-                    vec![name.to_string(), list(&role.logins), targets(role), default, max, role.members.len().to_string()]
+                    vec![
+                        name.to_string(),
+                        list(&role.logins),
+                        targets(role),
+                        default,
+                        max,
+                        role.members.len().to_string(),
+                    ]
                 };
                 let rows: Vec<Vec<String>> = roles.iter().map(row).collect();
                 say_table(&["ROLE", "LOGINS", "HOSTS", "DEFAULT", "MAX", "MEMBERS"], &rows)

@@ -27,7 +27,17 @@ impl Arguments {
             return say_json(&sessions);
         }
         let rows: Vec<Vec<String>> = sessions.iter().map(row).collect();
-        let head = ["SESSION", "IDENTITY", "LOGIN@HOST", "ROLE", "GRANT", "BEGAN", "UNTIL", "STATE", "EXECS"];
+        let head = [
+            "SESSION",
+            "IDENTITY",
+            "LOGIN@HOST",
+            "ROLE",
+            "GRANT",
+            "BEGAN",
+            "UNTIL",
+            "STATE",
+            "EXECS",
+        ];
         say_table(&head, &rows)
     }
 }

@@ -49,8 +49,7 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
     let request = CertificateSigningRequestParams::from_pem(&enrol.csr)
         .map_err(|error| malformed(format!("the certificate request cannot be used: {error}")))?;
     let keys = host_keys(&enrol.host_keys).map_err(malformed)?;
-    let prints =
-        keys.iter().map(|key| wire::certificate::fingerprint(key.key_data())).collect();
+    let prints = keys.iter().map(|key| wire::certificate::fingerprint(key.key_data())).collect();
     let now = clock::now();
     let hash = Secret::shown(enrol.token).hash();
     let enrolled = authority
@@ -83,14 +82,19 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
 
 fn host_keys(texts: &[String]) -> Result<Vec<PublicKey>, String> {
     if texts.len() > MAX_HOST_KEYS {
-        return Err(format!("{} host keys came; at most {MAX_HOST_KEYS} are certified", texts.len()));
+        return Err(format!(
+            "{} host keys came; at most {MAX_HOST_KEYS} are certified",
+            texts.len()
+        ));
     }
     texts.iter().map(|text| subject_key(text).map_err(|unfit| unfit.to_string())).collect()
 }
 
 /// What a peer that speaks another version is told.
 pub(super) fn version_problem(version: u32) -> Problem {
-    let message = format!("the host speaks version {version}, the authority version {VERSION}; bring both to the same release");
+    let message = format!(
+        "the host speaks version {version}, the authority version {VERSION}; bring both to the same release"
+    );
     Problem::new(Code::Version, message)
 }
 

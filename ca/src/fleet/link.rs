@@ -35,12 +35,10 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut incoming = Incoming::new(reader, wire::frame::MAX_FRAME);
-    let hello = match incoming.next(Duration::from_secs(SILENCE_SECS)).await? {
-        ToAuthority::Hello(hello) => hello,
-        _ => {
-            let problem = Problem::new(Code::Malformed, "the first frame of a host is its hello");
-            return writer.send(&ToHost::Refused(problem)).await;
-        }
+    let first = incoming.next(Duration::from_secs(SILENCE_SECS)).await?;
+    let ToAuthority::Hello(hello) = first else {
+        let problem = Problem::new(Code::Malformed, "the first frame of a host is its hello");
+        return writer.send(&ToHost::Refused(problem)).await;
     };
     let (last_order, said) = (hello.last_order, hello.at);
     let row = match greeted(authority, &whose, hello).await {
@@ -55,8 +53,7 @@ where
     tracing::info!(host = %whose.host, last_order, last_record = row.last_record, "a host connected");
     let orders = authority.ledger.orders();
     let newest_order = *orders.borrow();
-    let welcome =
-        Welcome { version: VERSION, last_record: row.last_record, newest_order, at: now };
+    let welcome = Welcome { version: VERSION, last_record: row.last_record, newest_order, at: now };
     writer.send(&ToHost::Welcome(welcome)).await?;
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
     let link = Link { authority, whose: &whose, seat: &seat };

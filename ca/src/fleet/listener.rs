@@ -38,7 +38,8 @@ pub(crate) async fn serve_hosts(
                 continue;
             }
         };
-        let (authority, acceptor, mut stop) = (Arc::clone(&authority), acceptor.clone(), stop.clone());
+        let (authority, acceptor, mut stop) =
+            (Arc::clone(&authority), acceptor.clone(), stop.clone());
         tokio::spawn(async move {
             if let Err(error) = tcp.set_nodelay(true) {
                 tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");

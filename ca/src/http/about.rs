@@ -29,10 +29,7 @@ pub(crate) async fn show(
 /// `GET /v1/whoami`
 pub(crate) async fn whoami(caller: Caller) -> Result<Json<api::Whoami>, Refusal> {
     let login = caller.person()?;
-    let api = api::Whoami {
-        identity: login.identity,
-        operator: login.operator,
-        expires: login.until,
-    };
+    let api =
+        api::Whoami { identity: login.identity, operator: login.operator, expires: login.until };
     Ok(Json(api))
 }

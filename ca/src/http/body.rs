@@ -19,7 +19,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             .await
             .map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
         serde_json::from_slice(&bytes).map(Body).map_err(|error| {
-            Refusal::new(Code::Malformed, format!("the request is not in the expected form: {error}"))
+            Refusal::new(
+                Code::Malformed,
+                format!("the request is not in the expected form: {error}"),
+            )
         })
     }
 }

@@ -25,9 +25,11 @@ pub(crate) async fn show(
     let sessions = authority.ledger.session_counts().await?;
     let mut concerns: Vec<String> =
         hosts.iter().filter_map(|host| concern(&authority, host, now)).collect();
-    concerns.extend(authority.roles_refusal().map(|reason| {
-        format!("the roles file is refused and older roles are in force: {reason}")
-    }));
+    concerns.extend(
+        authority.roles_refusal().map(|reason| {
+            format!("the roles file is refused and older roles are in force: {reason}")
+        }),
+    );
     if sessions.unknown > 0 {
         concerns.push(format!(
             "{} sessions began with certificates that were never issued here: lock their hosts and look at the keys",
@@ -49,10 +51,16 @@ fn concern(authority: &Authority, host: &HostRow, now: Timestamp) -> Option<Stri
     let name = &host.name;
     let Some(presence) = authority.fleet.presence(name) else {
         let when = host.seen.map_or_else(
-            || "has never connected since it enrolled; start curfew-agent and curfew-link there".to_owned(),
+            || {
+                "has never connected since it enrolled; start curfew-agent and curfew-link there"
+                    .to_owned()
+            },
             |seen| {
                 let since = std::time::Duration::from_secs(now.since(seen).as_secs());
-                format!("is unreachable, last heard of {} ago; look at curfew-link there", shown(since))
+                format!(
+                    "is unreachable, last heard of {} ago; look at curfew-link there",
+                    shown(since)
+                )
             },
         );
         return Some(format!("host {name} {when}"));

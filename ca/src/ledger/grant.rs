@@ -154,20 +154,18 @@ fn grants(
     let mut statement = connection.prepare_cached(
         "SELECT id, role, until FROM grants WHERE identity = ? AND host = ? AND until > ?",
     )?;
-    let rows = statement.query_map(
-        params![identity.as_str(), host.as_str(), now.millis()],
-        |row| {
+    let rows =
+        statement.query_map(params![identity.as_str(), host.as_str(), now.millis()], |row| {
             Ok(Grant {
                 id: column::number(row, 0, GrantId::try_new)?,
                 role: column::name(row, 1)?,
                 until: column::moment(row, 2)?,
             })
-        },
-    )?;
+        })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Begins a grant, unless the same one began since the decision.
+/// Begins a grant, unless one that would have been reused began since the decision.
 fn begin(
     connection: &Connection,
     permit: &Permit,
@@ -176,13 +174,14 @@ fn begin(
     let ask = permit.ask();
     let twin = connection
         .prepare_cached(
-            "SELECT 1 FROM grants WHERE identity = ? AND host = ? AND role = ? AND until = ?",
+            "SELECT 1 FROM grants WHERE identity = ? AND host = ? AND role = ? AND until > ? AND until <= ?",
         )?
         .exists(params![
             ask.identity.as_str(),
             permit.host().as_str(),
             permit.role().as_str(),
-            until.millis()
+            now.millis(),
+            permit.reuse_until().millis()
         ])?;
     if twin {
         return Err(LedgerError::Stale);

@@ -331,16 +331,15 @@ fn insert(
             now.millis(),
             orders_from
         ])?;
-    let mut address =
-        connection.prepare_cached("INSERT OR IGNORE INTO addresses (address, host) VALUES (?, ?)")?;
+    let mut address = connection
+        .prepare_cached("INSERT OR IGNORE INTO addresses (address, host) VALUES (?, ?)")?;
     for name in &token.addresses {
         address.execute([name.as_str(), token.host.as_str()])?;
     }
     Ok(())
 }
 
-const SELECT: &str =
-    "SELECT name, addresses, labels, enrolment, seen, tier, last_order, last_record, orders_from \
+const SELECT: &str = "SELECT name, addresses, labels, enrolment, seen, tier, last_order, last_record, orders_from \
      FROM hosts";
 
 #[cfg(test)]
@@ -404,7 +403,7 @@ mod tests {
     async fn an_address_means_one_host() {
         let (_dir, ledger) = ledger();
         make(&ledger, token("db1", "10.0.0.1"), [1; 32]).await.unwrap();
-        let _ = ledger.enrol([1; 32], Vec::new(), NOW).await.unwrap();
+        assert!(ledger.enrol([1; 32], Vec::new(), NOW).await.is_ok());
         let taken = make(&ledger, token("db2", "10.0.0.1"), [2; 32]).await.unwrap_err();
         assert_eq!(taken.to_string(), "10.0.0.1 belongs to host db1 already");
         assert!(make(&ledger, token("db2", "db1"), [3; 32]).await.is_err());

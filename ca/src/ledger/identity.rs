@@ -119,11 +119,10 @@ impl Ledger {
     /// Every identity, in order of name.
     pub(crate) async fn identities(&self) -> Result<Vec<IdentityRow>, LedgerError> {
         self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT name FROM identities ORDER BY name")?;
-            let names: Vec<Identity> = statement
-                .query_map([], |row| column::name(row, 0))?
-                .collect::<Result<_, _>>()?;
+            let mut statement =
+                connection.prepare_cached("SELECT name FROM identities ORDER BY name")?;
+            let names: Vec<Identity> =
+                statement.query_map([], |row| column::name(row, 0))?.collect::<Result<_, _>>()?;
             names.iter().filter_map(|name| find(connection, name).transpose()).collect()
         })
         .await
@@ -180,7 +179,9 @@ fn insert(
     (operator, now): (bool, Timestamp),
 ) -> Result<(), LedgerError> {
     connection
-        .prepare_cached("INSERT INTO identities (name, operator, disabled, added) VALUES (?, ?, 0, ?)")?
+        .prepare_cached(
+            "INSERT INTO identities (name, operator, disabled, added) VALUES (?, ?, 0, ?)",
+        )?
         .execute(params![identity.as_str(), operator, now.millis()])?;
     let person = entry::Person { by, identity, operator, reason: None };
     entry::append(connection, Kind::IdentityAdded, now, &person)?;
@@ -204,7 +205,9 @@ fn insert_key(
         )));
     }
     connection
-        .prepare_cached("INSERT INTO keys (fingerprint, identity, public_key, added) VALUES (?, ?, ?, ?)")?
+        .prepare_cached(
+            "INSERT INTO keys (fingerprint, identity, public_key, added) VALUES (?, ?, ?, ?)",
+        )?
         .execute(params![
             key.fingerprint.as_str(),
             identity.as_str(),

@@ -47,7 +47,9 @@ impl Ledger {
                 .prepare_cached("DELETE FROM logins WHERE until <= ?")?
                 .execute([now.millis()])?;
             connection
-                .prepare_cached("INSERT INTO logins (hash, identity, key, until) VALUES (?, ?, ?, ?)")?
+                .prepare_cached(
+                    "INSERT INTO logins (hash, identity, key, until) VALUES (?, ?, ?, ?)",
+                )?
                 .execute(params![hash, identity.as_str(), key.as_str(), until.millis()])?;
             let data = entry::LoggedIn { identity: &identity, key: &key, until };
             entry::append(connection, Kind::Login, now, &data)?;

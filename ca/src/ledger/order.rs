@@ -199,7 +199,9 @@ pub(super) fn issue(
     let order = Order { version: VERSION, number, at, by: by.as_str().to_owned(), instruction };
     let signed = order.sign(key)?;
     connection
-        .prepare_cached("INSERT INTO orders (number, at, order_text, signature) VALUES (?, ?, ?, ?)")?
+        .prepare_cached(
+            "INSERT INTO orders (number, at, order_text, signature) VALUES (?, ?, ?, ?)",
+        )?
         .execute(params![number.number(), at.millis(), signed.order, signed.signature])?;
     let kind = apply(connection, &order)?;
     let data = entry::Ordered { by, order: number, reason, signed: &signed };

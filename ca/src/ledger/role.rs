@@ -27,7 +27,9 @@ impl Ledger {
                 return Ok(false);
             }
             connection
-                .prepare_cached("INSERT OR REPLACE INTO counters (name, value) VALUES ('roles', ?)")?
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO counters (name, value) VALUES ('roles', ?)",
+                )?
                 .execute([mark])?;
             grant::bump_epoch(connection)?;
             entry::append(connection, Kind::RolesChanged, now, &data)?;

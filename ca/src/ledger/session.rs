@@ -114,7 +114,9 @@ fn take(
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     connection
-        .prepare_cached("INSERT INTO records (enrolment, number, host, session, body) VALUES (?, ?, ?, ?, ?)")?
+        .prepare_cached(
+            "INSERT INTO records (enrolment, number, host, session, body) VALUES (?, ?, ?, ?, ?)",
+        )?
         .execute(params![
             enrolment,
             record.number.number(),

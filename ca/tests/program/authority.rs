@@ -62,7 +62,9 @@ impl Authority {
         let path = |name: &str| dir.path().join(name).display().to_string();
         let config = format!(
             "state_dir = {:?}\nlisten = \"127.0.0.1:0\"\nhosts_listen = \"127.0.0.1:0\"\nadmin_socket = {:?}\nroles_file = {:?}\n",
-            path("state"), path("admin.sock"), path("roles.toml")
+            path("state"),
+            path("admin.sock"),
+            path("roles.toml")
         );
         std::fs::write(path("ca.toml"), config).unwrap();
         std::fs::write(path("roles.toml"), ROLES).unwrap();
@@ -197,7 +199,8 @@ impl Authority {
 
     /// A host that has joined, with the labels of production.
     pub(crate) async fn host(&self, name: &str) -> Host {
-        let made = self.token(name, &["--label", "env=prod", "--address", &format!("{name}.example.com")]);
+        let made =
+            self.token(name, &["--label", "env=prod", "--address", &format!("{name}.example.com")]);
         self.enrol(&made.token).await.unwrap()
     }
 

@@ -48,11 +48,18 @@ async fn a_member_gets_a_certificate_that_ssh_keygen_reads_as_meant() {
         assert!(listed.contains(line), "{line}: {listed}");
     }
     assert!(!listed.contains("forwarding"), "{listed}");
-    let principals: Vec<&str> = listed.lines().skip_while(|line| !line.contains("Principals")).skip(1).take(2).map(str::trim).collect();
+    let principals: Vec<&str> = listed
+        .lines()
+        .skip_while(|line| !line.contains("Principals"))
+        .skip(1)
+        .take(2)
+        .map(str::trim)
+        .collect();
     assert_eq!(principals, ["deploy@db1", "Critical Options: (none)"]);
     assert!(reply.valid_before <= reply.grant_until);
     let signing = listed.lines().find(|line| line.contains("Signing CA")).unwrap();
-    let about: wire::api::Authority = authority.call(("GET", "/v1/authority"), None, &()).await.unwrap();
+    let about: wire::api::Authority =
+        authority.call(("GET", "/v1/authority"), None, &()).await.unwrap();
     let trusted: ssh_key::PublicKey = about.user_authorities.first().unwrap().parse().unwrap();
     assert!(signing.contains(&trusted.fingerprint(ssh_key::HashAlg::Sha256).to_string()));
 }
@@ -106,10 +113,14 @@ async fn what_no_role_opens_is_denied_and_a_stranger_sees_no_hosts() {
     authority.add("ana", 1, &[]);
     authority.add("eve", 2, &[]);
     let _host = authority.host("db1").await;
-    let (ana, eve) = (authority.login("ana", 1).await.unwrap(), authority.login("eve", 2).await.unwrap());
+    let (ana, eve) =
+        (authority.login("ana", 1).await.unwrap(), authority.login("eve", 2).await.unwrap());
     let root = CertificateAsk { login: "root".parse().unwrap(), ..ask("db1") };
     let denied = issue(&authority, &ana, &root).await.unwrap_err();
-    assert_eq!((denied.code, denied.message.as_str()), (Code::Denied, "no role lets ana be root on db1"));
+    assert_eq!(
+        (denied.code, denied.message.as_str()),
+        (Code::Denied, "no role lets ana be root on db1")
+    );
     let hidden = issue(&authority, &eve, &ask("db1")).await.unwrap_err().message;
     let absent = issue(&authority, &eve, &ask("db9")).await.unwrap_err().message;
     assert_eq!(hidden.replace("db1", "db9"), absent);
@@ -131,7 +142,12 @@ async fn keys_that_are_weak_or_certificates_are_refused() {
         let ask = CertificateAsk { public_key, ..ask("db1") };
         assert_eq!(issue(&authority, &token, &ask).await.unwrap_err().code, Code::Malformed);
     }
-    for kind in [vec!["-t", "rsa", "-b", "2048"], vec!["-t", "ecdsa", "-b", "256"], vec!["-t", "ecdsa", "-b", "384"], vec!["-t", "ecdsa", "-b", "521"]] {
+    for kind in [
+        vec!["-t", "rsa", "-b", "2048"],
+        vec!["-t", "ecdsa", "-b", "256"],
+        vec!["-t", "ecdsa", "-b", "384"],
+        vec!["-t", "ecdsa", "-b", "521"],
+    ] {
         let ask = CertificateAsk { public_key: generated(&authority, &kind), ..ask("db1") };
         assert!(issue(&authority, &token, &ask).await.is_ok(), "{kind:?}");
     }
@@ -139,7 +155,8 @@ async fn keys_that_are_weak_or_certificates_are_refused() {
 
 fn generated(authority: &Authority, kind: &[&str]) -> String {
     let path = authority.dir.path().join(kind.concat());
-    let made = Command::new("ssh-keygen").args(["-q", "-N", "", "-f"]).arg(&path).args(kind).status();
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-N", "", "-f"]).arg(&path).args(kind).status();
     assert!(made.unwrap().success());
     std::fs::read_to_string(path.with_extension("pub")).unwrap()
 }

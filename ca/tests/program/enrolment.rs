@@ -17,7 +17,8 @@ async fn a_token_serves_once_and_decides_the_name() {
     assert_eq!(trust.host.as_str(), "db1");
     assert_eq!(trust.labels.first().unwrap().as_str(), "env=prod");
     let certificate: ssh_key::Certificate =
-        ssh_key::Certificate::from_openssh(host.enrolled.host_certificates.first().unwrap()).unwrap();
+        ssh_key::Certificate::from_openssh(host.enrolled.host_certificates.first().unwrap())
+            .unwrap();
     assert_eq!(certificate.cert_type(), CertType::Host);
     assert_eq!(certificate.valid_principals(), ["db1", "10.0.0.1"]);
     assert_eq!(certificate.public_key(), key(99).public_key().key_data());
@@ -53,7 +54,8 @@ async fn a_host_without_a_certificate_can_only_enrol() {
 async fn a_name_or_address_of_another_host_is_refused() {
     let authority = Authority::start();
     let _host = authority.host("db1").await;
-    let (code, complaint) = authority.refuse(&["host", "token", "db2", "--address", "db1.example.com"]);
+    let (code, complaint) =
+        authority.refuse(&["host", "token", "db2", "--address", "db1.example.com"]);
     assert_eq!(code, 1);
     assert!(complaint.contains("db1.example.com belongs to host db1 already"), "{complaint}");
 }

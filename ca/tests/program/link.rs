@@ -25,7 +25,11 @@ fn hello(last_order: u64) -> ToAuthority {
     })
 }
 
-pub(crate) async fn greeted(authority: &Authority, host: &Host, last_order: u64) -> (Frames, Welcome) {
+pub(crate) async fn greeted(
+    authority: &Authority,
+    host: &Host,
+    last_order: u64,
+) -> (Frames, Welcome) {
     let mut frames = authority.link(Some(host)).await;
     frames.send(&hello(last_order)).await;
     match frames.next().await.unwrap() {
@@ -82,7 +86,12 @@ fn exec() -> Event {
 }
 
 fn ended() -> Event {
-    Event::SessionEnded(SessionEnded { reason: EndReason::Left, killed: 0, survivors: 0, took_micros: 0 })
+    Event::SessionEnded(SessionEnded {
+        reason: EndReason::Left,
+        killed: 0,
+        survivors: 0,
+        took_micros: 0,
+    })
 }
 
 async fn acknowledged(frames: &mut Frames) -> u64 {
@@ -122,7 +131,10 @@ async fn a_gap_is_refused_and_nothing_after_it_is_kept() {
     let (mut frames, _) = greeted(&authority, &host, 0).await;
     frames.send(&ToAuthority::Records(vec![record(2, exec())])).await;
     let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };
-    assert_eq!((problem.code, problem.message.as_str()), (Code::Malformed, "record 2 came where 1 was due"));
+    assert_eq!(
+        (problem.code, problem.message.as_str()),
+        (Code::Malformed, "record 2 came where 1 was due")
+    );
     assert!(frames.next().await.is_none());
     let (_frames, welcome) = greeted(&authority, &host, 0).await;
     assert_eq!(welcome.last_record, 0);
@@ -148,7 +160,7 @@ async fn another_person_s_session_is_not_there() {
     assert!(status.concerns.iter().any(|concern| concern.contains("never issued here")));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn missed_orders_follow_the_welcome_and_new_ones_come_at_once() {
     let authority = Authority::start();
     let host = authority.host("db1").await;
@@ -158,21 +170,16 @@ async fn missed_orders_follow_the_welcome_and_new_ones_come_at_once() {
     let key: ssh_key::PublicKey = host.enrolled.trust.order_key.parse().unwrap();
     let Some(ToHost::Order(first)) = frames.next().await else { panic!("no order") };
     assert_eq!(first.verify(&key).unwrap().number.number(), 1);
-    let running = std::thread::scope(|scope| {
-        let ordered = scope.spawn(|| authority.run(&["unlock", "identity", "ana"]));
-        let (order, mut frames) = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(async {
-                let Some(ToHost::Order(second)) = frames.next().await else { panic!("no order") };
-                (second.verify(&key).unwrap(), frames)
-            })
-        });
-        assert_eq!(order.number.number(), 2);
-        let receipt = Receipt { order: order.number, sessions: 2, killed: 5, survivors: 0, took_micros: 9, done: true };
-        tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(frames.send(&ToAuthority::Receipt(receipt)));
-        });
-        ordered.join().unwrap()
-    });
+    let authority = std::sync::Arc::new(authority);
+    let operator = std::sync::Arc::clone(&authority);
+    let running = tokio::task::spawn_blocking(move || operator.run(&["unlock", "identity", "ana"]));
+    let Some(ToHost::Order(second)) = frames.next().await else { panic!("no order") };
+    let order = second.verify(&key).unwrap().number;
+    assert_eq!(order.number(), 2);
+    let (sessions, killed) = (2, 5);
+    let receipt = Receipt { order, sessions, killed, survivors: 0, took_micros: 9, done: true };
+    frames.send(&ToAuthority::Receipt(receipt)).await;
+    let running = running.await.unwrap();
     assert!(running.contains("1 of 1 hosts, 2 sessions ended, 0 survivors"), "{running}");
 }
 

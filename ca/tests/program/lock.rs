@@ -12,7 +12,8 @@ async fn each_kind_of_lock_denies_certificates_until_it_is_lifted() {
     authority.add("ana", 1, &[]);
     authority.add("ops", 3, &["--operator"]);
     let _host = authority.host("db1").await;
-    let (ana, ops) = (authority.login("ana", 1).await.unwrap(), authority.login("ops", 3).await.unwrap());
+    let (ana, ops) =
+        (authority.login("ana", 1).await.unwrap(), authority.login("ops", 3).await.unwrap());
     let ask = CertificateAsk {
         public_key: key(7).public_key().to_openssh().unwrap(),
         host: "db1".parse().unwrap(),
@@ -38,7 +39,10 @@ async fn each_kind_of_lock_denies_certificates_until_it_is_lifted() {
         let ordered: OrderProgress = authority.send("/v1/locks", Some(&ops), &lock).await.unwrap();
         assert!(ordered.complete, "nobody is connected");
         let denied = issue().await.unwrap_err();
-        assert_eq!((denied.code, denied.message), (Code::Denied, format!("{target} is locked: stolen")));
+        assert_eq!(
+            (denied.code, denied.message),
+            (Code::Denied, format!("{target} is locked: stolen"))
+        );
         let unlock = UnlockAsk { target, reason: "found".into() };
         let _: OrderProgress = authority.send("/v1/unlocks", Some(&ops), &unlock).await.unwrap();
         assert!(issue().await.is_ok());
@@ -52,7 +56,11 @@ async fn a_lock_survives_a_crash_and_says_who_ordered_it() {
     let mut authority = Authority::start();
     authority.add("ops", 3, &["--operator"]);
     let ops = authority.login("ops", 3).await.unwrap();
-    let lock = Lock { target: Target::Identity("ana".parse().unwrap()), reason: "gone".into(), until: None };
+    let lock = Lock {
+        target: Target::Identity("ana".parse().unwrap()),
+        reason: "gone".into(),
+        until: None,
+    };
     let _: OrderProgress = authority.send("/v1/locks", Some(&ops), &lock).await.unwrap();
     authority.restart();
     let locks: Vec<LockView> = authority.read("/v1/locks", &ops).await.unwrap();

@@ -22,7 +22,10 @@ async fn a_challenge_serves_once() {
     let first: Result<Token, Problem> = authority.send("/v1/login", None, &answer).await;
     assert!(first.is_ok());
     let replayed: Result<Token, Problem> = authority.send("/v1/login", None, &answer).await;
-    assert_eq!(replayed.err().unwrap().message, "this challenge was answered already; ask for a new one");
+    assert_eq!(
+        replayed.err().unwrap().message,
+        "this challenge was answered already; ask for a new one"
+    );
 }
 
 #[tokio::test]
@@ -58,7 +61,9 @@ async fn nobody_gets_in_without_a_token_or_with_another_s_place() {
     let authority = Authority::start();
     authority.add("ana", 1, &[]);
     let token = authority.login("ana", 1).await.unwrap();
-    for path in ["/v1/whoami", "/v1/hosts", "/v1/sessions", "/v1/locks", "/v1/status", "/v1/orders/1"] {
+    for path in
+        ["/v1/whoami", "/v1/hosts", "/v1/sessions", "/v1/locks", "/v1/status", "/v1/orders/1"]
+    {
         let stranger: Result<serde_json::Value, Problem> = authority.read(path, "guess").await;
         assert_eq!(stranger.unwrap_err().code, Code::Unauthenticated, "{path}");
     }

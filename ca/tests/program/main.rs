@@ -1,5 +1,9 @@
 //! The program through its sockets: a real `curfew-ca`, real TLS, real `ssh-keygen`.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot set itself up has failed"
+)]
 
 mod authority;
 mod certificate;
