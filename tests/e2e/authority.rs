@@ -1,8 +1,23 @@
-//! The authority as a fleet runs it: reached by its hosts, and back after whatever happens to it.
+//! Our programs as a fleet carries them, and its authority: reached by its hosts, and back after
+//! whatever happens to it.
 
 use std::net::SocketAddr;
 
 use tests::{Fleet, FleetError, Host};
+
+#[test]
+fn a_host_carries_our_programs_users_and_units() -> Result<(), FleetError> {
+    let fleet = Fleet::boot()?;
+    let db1 = fleet.host("db1")?;
+    db1.run(["curfew-agent", "--version"])?.done()?;
+    db1.run(["getent", "passwd", "curfew-link"])?.done()?;
+    db1.run(["systemctl", "cat", "curfew-agent.service"])?.done()?;
+    db1.run(["systemd-analyze", "verify", "curfew-agent.service", "curfew-link.service"])?
+        .done()?;
+    assert!(db1.has("/usr/lib/x86_64-linux-gnu/security/pam_curfew.so"));
+    assert!(db1.has("/usr/lib/curfew/curfew-principals"));
+    fleet.client("ana")?.run("curfew", ["--version"])?.done()
+}
 
 #[test]
 fn a_host_reaches_its_authority_until_it_stops() -> Result<(), FleetError> {

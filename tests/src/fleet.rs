@@ -64,14 +64,7 @@ impl Fleet {
     /// # Errors
     /// When it does not come up within the patience; the error carries what it said.
     pub fn host(&self, name: &str) -> Result<Host, FleetError> {
-        let index = self
-            .hosts
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |hosts| {
-                hosts.checked_add(1).filter(|hosts| *hosts <= MOST_HOSTS)
-            })
-            .map_err(|hosts| FleetError::NoHostLeft { hosts })?
-            .saturating_add(1);
-        Host::boot(Arc::clone(&self.ground), name, index, &self.layers())
+        self.boot_as(self.next_index()?, name)
     }
 
     /// Boots several hosts side by side.
@@ -83,14 +76,32 @@ impl Fleet {
     /// Never: there are as many hosts as names.
     #[expect(clippy::expect_used, reason = "the length is in the type")]
     pub fn hosts<const N: usize>(&self, names: [&str; N]) -> Result<[Host; N], FleetError> {
+        let indexes: Vec<u8> = names.iter().map(|_| self.next_index()).collect::<Result<_, _>>()?;
         let booted: Vec<Host> = thread::scope(|scope| {
-            let boots = names.map(|name| scope.spawn(move || self.host(name)));
+            let boots: Vec<_> = indexes
+                .into_iter()
+                .zip(names)
+                .map(|(index, name)| scope.spawn(move || self.boot_as(index, name)))
+                .collect();
             boots
                 .into_iter()
                 .map(|boot| boot.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
                 .collect::<Result<_, _>>()
         })?;
         Ok(booted.try_into().expect("there are as many hosts as names"))
+    }
+
+    fn next_index(&self) -> Result<u8, FleetError> {
+        let before = self.hosts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |hosts| {
+            hosts.checked_add(1).filter(|hosts| *hosts <= MOST_HOSTS)
+        });
+        before
+            .map(|hosts| hosts.saturating_add(1))
+            .map_err(|hosts| FleetError::NoHostLeft { hosts })
+    }
+
+    fn boot_as(&self, index: u8, name: &str) -> Result<Host, FleetError> {
+        Host::boot(Arc::clone(&self.ground), name, index, &self.layers())
     }
 
     /// A place for one person: a home with `~/.ssh` and a key of its own.

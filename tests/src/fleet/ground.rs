@@ -79,7 +79,7 @@ impl Ground {
     /// Lays our programs out for the hosts to come. The layer lies beside the build, so that it can
     /// consist of links.
     pub(crate) fn lay_out(&mut self, programs: &Programs) -> Result<(), FleetError> {
-        let layer_dir = programs.dir().join("curfew-fleet").join(self.number().to_string());
+        let layer_dir = programs.dir().join("fleet-layers").join(self.number().to_string());
         let failed = || format!("remove {}", layer_dir.display());
         gone(fs::remove_dir_all(&layer_dir)).map_err(FleetError::io(failed()))?;
         programs.lay_out(&layer_dir)?;
