@@ -1,30 +1,45 @@
 //! A question on the terminal whose answer is not shown.
 
-use std::fs::OpenOptions;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 /// Asks on the controlling terminal, with the echo off; none when there is no terminal.
+///
+/// Ctrl-C comes as a character that ends the answer, not as a signal that would leave the terminal mute.
 pub(crate) fn passphrase(question: &str) -> io::Result<Option<Zeroizing<String>>> {
     let Ok(mut terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
         return Ok(None);
     };
     let before = tcgetattr(&terminal)?;
     let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
+    silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+    silent.special_codes[SpecialCodeIndex::VEOL] = CTRL_C;
     terminal.write_all(question.as_bytes())?;
     tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
-    let mut answer = Zeroizing::new(String::with_capacity(LONGEST));
-    let read = BufReader::new(&terminal).read_line(&mut answer);
+    let answer = line(&mut terminal);
     tcsetattr(&terminal, OptionalActions::Flush, &before)?;
     terminal.write_all(b"\n")?;
-    read?;
-    let length = answer.trim_end_matches(['\r', '\n']).len();
-    answer.truncate(length);
+    let answer = answer?;
+    if answer.as_bytes().contains(&CTRL_C) {
+        return Err(io::Error::new(io::ErrorKind::Interrupted, "given up"));
+    }
     Ok(Some(answer))
 }
 
-/// Room for a passphrase, so that growing leaves no copies behind.
+/// One line without its end. A terminal hands out a line at a time, so one read is enough.
+fn line(terminal: &mut File) -> io::Result<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new([0; LONGEST]);
+    let length = terminal.read(&mut *bytes)?;
+    let line = bytes.get(..length).unwrap_or_default();
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = str::from_utf8(line);
+    let text = text.map_err(|_garbled| io::Error::other("the passphrase is no UTF-8 text"))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+const CTRL_C: u8 = 3;
+/// The longest passphrase, in bytes, with its line end.
 const LONGEST: usize = 1024;
