@@ -30,6 +30,7 @@ mod fleet;
 mod host;
 mod patience;
 mod programs;
+mod site;
 mod terminal;
 mod tools;
 
@@ -42,4 +43,5 @@ pub use fleet::Fleet;
 pub use host::{Host, Process};
 pub use patience::{eventually, eventually_some};
 pub use programs::Programs;
+pub use site::{Person, ROLES, Site, Token};
 pub use terminal::Terminal;

@@ -125,6 +125,7 @@ const PIECES: &[Piece] = &[
     built("curfew-principals", "usr/lib/curfew/curfew-principals", 0o755),
     built("libpam_curfew.so", "usr/lib/x86_64-linux-gnu/security/pam_curfew.so", 0o644),
     tree("systemd/curfew-agent.service", "usr/lib/systemd/system/curfew-agent.service"),
+    tree("systemd/curfew-ca.service", "usr/lib/systemd/system/curfew-ca.service"),
     tree("systemd/curfew-link.service", "usr/lib/systemd/system/curfew-link.service"),
     tree("systemd/curfew.sysusers.conf", "usr/lib/sysusers.d/curfew.conf"),
     tree("systemd/curfew.tmpfiles.conf", "usr/lib/tmpfiles.d/curfew.conf"),

@@ -64,9 +64,9 @@ impl Site {
         let hosts = self.fleet.hosts(names)?;
         std::thread::scope(|scope| {
             let joins: Vec<_> = hosts.iter().map(|host| scope.spawn(|| self.join(host))).collect();
-            joins
-                .into_iter()
-                .try_for_each(|join| join.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            joins.into_iter().try_for_each(|join| {
+                join.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
         })?;
         Ok(hosts)
     }
@@ -92,7 +92,16 @@ impl Site {
         let address = host.address().to_string();
         let made = self
             .authority
-            .run(["host", "token", host.name(), "--address", &address, "--label", "env=prod", "--json"])?
+            .run([
+                "host",
+                "token",
+                host.name(),
+                "--address",
+                &address,
+                "--label",
+                "env=prod",
+                "--json",
+            ])?
             .ok()?;
         let made = json(made.text())?;
         Ok(Token { secret: text(&made, "token"), fingerprint: text(&made, "fingerprint") })
@@ -105,7 +114,14 @@ impl Site {
     pub fn enrol(&self, host: &Host, token: &Token) -> Result<Output, FleetError> {
         let address = self.authority.hosts_address().to_string();
         host.run_with_input(
-            ["curfew-agent", "enroll", "--authority", &address, "--fingerprint", &token.fingerprint],
+            [
+                "curfew-agent",
+                "enroll",
+                "--authority",
+                &address,
+                "--fingerprint",
+                &token.fingerprint,
+            ],
             format!("{}\n", token.secret).as_bytes(),
         )
     }
@@ -164,10 +180,8 @@ impl Site {
     /// # Errors
     /// When it does not say.
     pub fn fingerprint(&self) -> Result<String, FleetError> {
-        let output = self.authority.run(["init"])?;
-        let said = format!("{}{}", output.stdout, output.stderr);
-        let found = said.split_whitespace().find(|word| word.starts_with("SHA256:"));
-        found.map(str::to_owned).ok_or_else(|| unexpected(&said))
+        let status = self.authority.run(["status", "--json"])?.ok()?;
+        Ok(text(&json(status.text())?, "fingerprint"))
     }
 }
 
@@ -196,7 +210,7 @@ impl Person {
     /// When the authority refuses.
     pub fn log_in(&self, site: &Site) -> Result<(), FleetError> {
         let key = self.client.key_path();
-        let (url, fingerprint) = (site.authority.url(), site.authority_fingerprint()?);
+        let (url, fingerprint) = (site.authority.url(), site.fingerprint()?);
         self.curfew([
             "login",
             "--ca",
@@ -234,14 +248,6 @@ impl Person {
     /// Plain `ssh`, which finds Curfew through its own configuration.
     pub fn ssh(&self, login: &str, host: &Host) -> Ssh<'_> {
         self.client.ssh(login, host)
-    }
-}
-
-impl Site {
-    fn authority_fingerprint(&self) -> Result<String, FleetError> {
-        let status = self.authority.run(["status", "--json"])?.ok()?;
-        let status = json(status.text())?;
-        Ok(text(&status, "fingerprint"))
     }
 }
 
