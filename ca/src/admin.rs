@@ -175,9 +175,7 @@ async fn make_token(
     let address = authority.address(authority.config.hosts_listen.port());
     let fingerprint = authority.root.fingerprint();
     let token = secret.reveal();
-    let command = format!(
-        "curfew-agent enroll --authority {address} --fingerprint {fingerprint} --token {token}"
-    );
+    let command = format!("curfew-agent enroll --authority {address} --fingerprint {fingerprint}");
     Ok(Json(TokenMade { host, authority: address, fingerprint, token, expires: until, command }))
 }
 

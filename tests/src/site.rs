@@ -80,7 +80,7 @@ impl Site {
         host.add_user("app")?;
         host.run(["systemd-sysusers"])?.done()?;
         self.enrol(host, &self.token(host)?)?.done()?;
-        host.run(["curfew-agent", "install"])?.done()?;
+        host.sh(TEMPORARY_INSTALL)?.done()?;
         self.wait_until_connected(host.name())
     }
 
@@ -279,3 +279,17 @@ default_duration = "1h"
 max_duration = "4h"
 abilities = ["pty", "port-forwarding"]
 "#;
+
+const TEMPORARY_INSTALL: &str = r"
+systemd-tmpfiles --create
+cat > /etc/ssh/sshd_config.d/00-curfew.conf <<E
+TrustedUserCAKeys /etc/curfew/user_ca.pub
+AuthorizedPrincipalsCommand /usr/lib/curfew/curfew-principals %u %t %k
+AuthorizedPrincipalsCommandUser curfew-gate
+HostCertificate /etc/ssh/ssh_host_ed25519_key-cert.pub
+E
+sed -i '0,/^[^#]/s//account required pam_curfew.so agent_down=outside\nsession required pam_curfew.so agent_down=outside\n&/' /etc/pam.d/sshd
+systemctl daemon-reload
+systemctl enable --now curfew-agent curfew-link
+systemctl reload ssh
+";

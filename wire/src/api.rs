@@ -273,6 +273,8 @@ pub struct HostProgress {
 pub struct Status {
     /// The authority's version.
     pub authority_version: String,
+    /// The fingerprint of its X.509 root: what people and hosts are given to find the right one.
+    pub fingerprint: Fingerprint,
     /// Its wall clock.
     pub at: Timestamp,
     /// Hosts enrolled.

@@ -54,7 +54,11 @@ impl Command {
                 }
                 say(&format!("Run this on {}, once, before {}:", made.host, shown(made.expires)))?;
                 say("")?;
-                say(&format!("  {}", made.command))
+                say(&format!("  {}", made.command))?;
+                say("")?;
+                say("and give it this token when it asks; it serves once and is shown only here:")?;
+                say("")?;
+                say(&format!("  {}", made.token))
             }
             Self::List { json } => show(&client.read("/v1/hosts").await?, json),
         }

@@ -25,6 +25,7 @@ impl Arguments {
             "{} of {} hosts connected, {} sessions, {} locks (curfew-ca {})",
             status.connected, status.hosts, status.sessions, status.locks, status.authority_version
         ))?;
+        say(&format!("fingerprint {}", status.fingerprint))?;
         for concern in &status.concerns {
             say(&format!("! {concern}"))?;
         }

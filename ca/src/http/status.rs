@@ -23,13 +23,17 @@ pub(crate) async fn show(
     let now = clock::now();
     let hosts = authority.ledger.hosts().await?;
     let sessions = authority.ledger.session_counts().await?;
+    let newest = *authority.ledger.orders().borrow();
     let mut concerns: Vec<String> =
-        hosts.iter().filter_map(|host| concern(&authority, host, now)).collect();
+        hosts.iter().filter_map(|host| concern(&authority, host, (newest, now))).collect();
     concerns.extend(
         authority.roles_refusal().map(|reason| {
             format!("the roles file is refused and older roles are in force: {reason}")
         }),
     );
+    concerns.extend(authority.ledger.survivors().await?.into_iter().map(|(order, host, alive)| {
+        format!("{alive} processes survive order {order} on host {host}: end them there by hand")
+    }));
     if sessions.unknown > 0 {
         concerns.push(format!(
             "{} sessions began with certificates that were never issued here: lock their hosts and look at the keys",
@@ -38,6 +42,7 @@ pub(crate) async fn show(
     }
     Ok(Json(Status {
         authority_version: env!("CARGO_PKG_VERSION").to_owned(),
+        fingerprint: authority.root.fingerprint(),
         at: now,
         hosts: count(hosts.len()),
         connected: count(authority.fleet.connected()),
@@ -47,7 +52,11 @@ pub(crate) async fn show(
     }))
 }
 
-fn concern(authority: &Authority, host: &HostRow, now: Timestamp) -> Option<String> {
+fn concern(
+    authority: &Authority,
+    host: &HostRow,
+    (newest, now): (u64, Timestamp),
+) -> Option<String> {
     let name = &host.name;
     let Some(presence) = authority.fleet.presence(name) else {
         let when = host.seen.map_or_else(
@@ -69,6 +78,12 @@ fn concern(authority: &Authority, host: &HostRow, now: Timestamp) -> Option<Stri
         return Some(format!(
             "the clock of host {name} is {} s off; certificates may be refused there",
             presence.skew_secs
+        ));
+    }
+    if presence.last_order < newest {
+        return Some(format!(
+            "host {name} has order {} in force and {newest} is the newest; look at curfew-agent there if that stays",
+            presence.last_order
         ));
     }
     match &host.tier {

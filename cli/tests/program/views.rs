@@ -112,7 +112,7 @@ fn a_lock_that_a_connected_host_does_not_finish_is_a_failure() {
 #[test]
 fn hosts_and_status_are_for_reading_and_for_programs() {
     let authority = Authority::start();
-    authority.answer("GET /v1/status", json!({"authority_version": "0.1.0", "at": now(), "hosts": 3, "connected": 2,
+    authority.answer("GET /v1/status", json!({"authority_version": "0.1.0", "fingerprint": format!("SHA256:{}", "A".repeat(43)), "at": now(), "hosts": 3, "connected": 2,
         "sessions": 1, "locks": 0, "concerns": ["web1 has been silent for 5 min: look at its curfew-link"]}));
     let person = Person::new().log_in(&authority, &["app"]);
     let hosts = said(&person.curfew(["hosts"]));
