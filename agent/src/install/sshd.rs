@@ -1,0 +1,246 @@
+//! What sshd is told, and what it understood; pure.
+
+use std::collections::BTreeMap;
+
+/// A release of OpenSSH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    major: u32,
+    minor: u32,
+}
+
+impl Version {
+    /// Finds the release in what `sshd -V` prints, which before 9.3 is a complaint and its usage.
+    #[must_use]
+    pub fn find(text: &str) -> Option<Self> {
+        let (_, rest) = text.split_once("OpenSSH_")?;
+        let (major, rest) = rest.split_once('.')?;
+        let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// The file that sshd reads before all others.
+///
+/// The tokens of the principals command are those that every release since [`OLDEST`] knows: sshd starts with one that
+/// it does not know (`%C` before 9.4) and then refuses every login. In quotes nothing is kept back for later.
+#[must_use]
+pub fn drop_in(host_certificates: &[String]) -> String {
+    let mut text = String::from(
+        "# Curfew. Written by `curfew-agent install`, removed by `curfew-agent uninstall`; edits are lost.\n# The first value that sshd reads is the one that holds; that is why this file's name begins with 00.\n",
+    );
+    for (keyword, value, why) in SETTINGS {
+        text.push_str(&format!("\n# {why}\n{keyword} {value}\n"));
+    }
+    if !host_certificates.is_empty() {
+        text.push_str("\n# The authority vouches for this host, so that nobody has to trust its key at first sight.\n");
+    }
+    for path in host_certificates {
+        text.push_str(&format!("HostCertificate {path}\n"));
+    }
+    text
+}
+
+/// The certificates that a drop-in names.
+#[must_use]
+pub fn host_certificates(drop_in: &str) -> Vec<String> {
+    let paths = drop_in.lines().filter_map(|line| line.strip_prefix("HostCertificate "));
+    paths.map(str::to_owned).collect()
+}
+
+/// `sshd_config` with our `Include` first, or nothing when its own comes early enough to be the first to say anything.
+#[must_use]
+pub fn with_include(text: &str) -> Option<String> {
+    let mut rules =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let first = rules.next().unwrap_or_default();
+    let mut words = first.split_whitespace();
+    let includes = words.next().is_some_and(|word| word.eq_ignore_ascii_case("include"));
+    let reaches = |word: &str| {
+        [DROP_IN_PATH, "/etc/ssh/sshd_config.d/*.conf", "/etc/ssh/sshd_config.d/*"]
+            .contains(&word.trim_matches('"'))
+    };
+    if includes && words.next().is_some_and(reaches) {
+        return None;
+    }
+    Some(format!("{NOTE}\nInclude {DROP_IN_PATH}\n{text}"))
+}
+
+/// `sshd_config` without our `Include`.
+#[must_use]
+pub fn without_include(text: &str) -> String {
+    text.replace(&format!("{NOTE}\nInclude {DROP_IN_PATH}\n"), "")
+}
+
+/// What `sshd -T` says holds for one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective(BTreeMap<String, Vec<String>>);
+
+impl Effective {
+    /// Reads the lines of `sshd -T`: a keyword in lower case, a blank, the value.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut settings = BTreeMap::<String, Vec<String>>::new();
+        for line in text.lines() {
+            let (keyword, value) = line.split_once(' ').unwrap_or((line, ""));
+            settings.entry(keyword.to_ascii_lowercase()).or_default().push(value.trim().to_owned());
+        }
+        Self(settings)
+    }
+
+    /// The first value of `keyword`; `none` when there is none.
+    #[must_use]
+    pub fn value(&self, keyword: &str) -> &str {
+        let values = self.0.get(&keyword.to_ascii_lowercase());
+        values.and_then(|values| values.first()).map_or("none", String::as_str)
+    }
+
+    /// Settings of ours that do not hold: keyword, what we say, what holds.
+    #[must_use]
+    pub fn overridden(&self) -> Vec<(&'static str, &'static str, String)> {
+        let differs = |(keyword, value, _why): &(&'static str, &'static str, &str)| {
+            let holds = self.value(keyword);
+            (!holds.eq_ignore_ascii_case(value)).then(|| (*keyword, *value, holds.to_owned()))
+        };
+        SETTINGS.iter().filter_map(differs).collect()
+    }
+
+    /// Certificate settings of somebody else's that ours would push aside without a word.
+    #[must_use]
+    pub fn rivals(&self) -> Vec<(&'static str, String)> {
+        let ours = |keyword: &str, holds: &str| {
+            SETTINGS.iter().any(|(known, value, _)| *known == keyword && *value == holds)
+        };
+        [
+            "TrustedUserCAKeys",
+            "AuthorizedPrincipalsCommand",
+            "AuthorizedPrincipalsFile",
+            "ForceCommand",
+        ]
+        .into_iter()
+        .map(|keyword| (keyword, self.value(keyword).to_owned()))
+        .filter(|(keyword, holds)| holds != "none" && !ours(keyword, holds))
+        .collect()
+    }
+}
+
+/// What we tell sshd: keyword, value, why.
+const SETTINGS: &[(&str, &str, &str)] = &[
+    (
+        "TrustedUserCAKeys",
+        "/etc/curfew/user_ca.pub",
+        "Whose user certificates count; enrolment wrote the file.",
+    ),
+    (
+        "AuthorizedPrincipalsCommand",
+        "/usr/lib/curfew/curfew-principals %u %t %k",
+        "The agent says which principals open a login, so that none is open to every certificate.",
+    ),
+    (
+        "AuthorizedPrincipalsCommandUser",
+        "curfew-gate",
+        "A user that may ask the agent, and nothing else.",
+    ),
+    (
+        "AuthorizedPrincipalsFile",
+        "none",
+        "A file would be read before the agent is asked, and could let in whom it refuses.",
+    ),
+    ("UsePAM", "yes", "PAM carries our hook; without it no session is tagged."),
+    ("PubkeyAuthentication", "yes", "Certificates are a kind of public key."),
+    ("PermitUserEnvironment", "no", "The environment of a login is not the user's to write."),
+    ("PermitUserRC", "no", "Nothing of the user's runs before what was asked for."),
+    ("ExposeAuthInfo", "no", "Its file belongs to the user, so it proves nothing to anyone."),
+    (
+        "ClientAliveInterval",
+        "30",
+        "A peer that is gone is noticed: three probes without an answer end the connection.",
+    ),
+    ("ClientAliveCountMax", "3", "See above."),
+];
+/// Our file. sshd takes the first value it reads, and reads these in the order of their names.
+pub const DROP_IN_PATH: &str = "/etc/ssh/sshd_config.d/00-curfew.conf";
+/// sshd's own file.
+pub const CONFIG_PATH: &str = "/etc/ssh/sshd_config";
+/// The oldest release that we work with: the first that knows `Include`.
+pub const OLDEST: Version = Version { major: 8, minor: 2 };
+const NOTE: &str = "# Curfew: must come first. Written by `curfew-agent install`, taken out by `curfew-agent uninstall`.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_found_wherever_they_are_printed() {
+        let table = [
+            ("OpenSSH_9.2, OpenSSL 3.0.19 27 Jan 2026", Some((9, 2))),
+            (
+                "unknown option -- V\nOpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1\nusage: sshd",
+                Some((8, 4)),
+            ),
+            ("OpenSSH_10.0p2, LibreSSL", Some((10, 0))),
+            ("sshd: command not found", None),
+            ("OpenSSH_x.1", None),
+        ];
+        for (text, expected) in table {
+            let expected = expected.map(|(major, minor)| Version { major, minor });
+            assert_eq!(Version::find(text), expected, "{text}");
+        }
+        assert!(Version { major: 10, minor: 0 } > OLDEST);
+    }
+
+    #[test]
+    fn only_tokens_that_every_release_knows_are_used() {
+        let text = drop_in(&[]);
+        let tokens: Vec<_> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .flat_map(|line| line.split('%').skip(1))
+            .collect();
+        assert!(tokens.iter().all(|token| token.starts_with(['u', 't', 'k'])), "{tokens:?}");
+    }
+
+    #[test]
+    fn the_certificates_named_are_read_back() {
+        let paths = ["/etc/ssh/ssh_host_ed25519_key-cert.pub".to_owned()];
+        assert_eq!(host_certificates(&drop_in(&paths)), paths);
+    }
+
+    #[test]
+    fn the_include_is_added_only_where_it_is_missing_or_late() {
+        let debian = "# comment\n\nInclude /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
+        assert_eq!(with_include(debian), None);
+        for text in [
+            "UsePAM no\nInclude /etc/ssh/sshd_config.d/*.conf\n",
+            "UsePAM yes\n",
+            "",
+            "Include /etc/ssh/other/*.conf\n",
+        ] {
+            let with = with_include(text).unwrap();
+            assert_eq!(with_include(&with), None, "{text}");
+            assert_eq!(without_include(&with), text);
+        }
+    }
+
+    #[test]
+    fn what_holds_is_compared_with_what_we_say() {
+        let all: String = SETTINGS
+            .iter()
+            .map(|(keyword, value, _)| format!("{} {value}\n", keyword.to_lowercase()))
+            .collect();
+        assert_eq!(Effective::parse(&all).overridden(), []);
+        assert_eq!(Effective::parse(&all).rivals(), []);
+        let worse = all.replace("usepam yes", "usepam no") + "forcecommand /bin/menu\n";
+        let worse = Effective::parse(&worse);
+        assert_eq!(worse.overridden(), [("UsePAM", "yes", "no".to_owned())]);
+        assert_eq!(worse.rivals(), [("ForceCommand", "/bin/menu".to_owned())]);
+        let foreign = Effective::parse("trustedusercakeys /etc/ssh/ca.pub\n");
+        assert_eq!(foreign.rivals(), [("TrustedUserCAKeys", "/etc/ssh/ca.pub".to_owned())]);
+    }
+}
