@@ -32,9 +32,10 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     authority.replace_roles((*authority.roles()).clone(), clock::now()).await?;
     let config = &authority.config;
     let leaf = Leaf::issue(&authority.root, &config.names, clock::now())?;
+    // The operator's socket first: whoever sees a port open finds the socket too.
+    let local = bind_local(&config.admin_socket).await?;
     let people = bind("listen", config.listen).await?;
     let hosts = bind("hosts_listen", config.hosts_listen).await?;
-    let local = bind_local(&config.admin_socket).await?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let public = bounded(router(Arc::clone(&authority)));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use wire::api::OrderProgress;
-use wire::identifier::OrderNumber;
+use wire::identifier::{NameError, OrderNumber};
 use wire::problem::Code;
 
 use super::caller::Operator;
@@ -27,11 +28,13 @@ pub(crate) struct Wait {
 pub(crate) async fn progress(
     State(authority): State<Arc<Authority>>,
     Operator(_caller): Operator,
-    Path(number): Path<u64>,
-    Query(wait): Query<Wait>,
+    Path(number): Path<String>,
+    wait: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<OrderProgress>, Refusal> {
-    let number = OrderNumber::try_new(number)
-        .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
+    let malformed = |message: String| Refusal::new(Code::Malformed, message);
+    let number: OrderNumber =
+        number.parse().map_err(|error: NameError| malformed(error.to_string()))?;
+    let Query(wait) = wait.map_err(|rejection| malformed(rejection.body_text()))?;
     let wait = Duration::from_millis(wait.wait_millis).min(MAX_WAIT);
     let seen_through = tokio::time::timeout(wait, complete(&authority, number)).await;
     match seen_through {

@@ -71,13 +71,9 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<OrderNumber, LedgerError> {
         self.write(move |connection| {
-            set_disabled(connection, &identity, true)?;
-            let person = entry::Person {
-                by: &by,
-                identity: &identity,
-                operator: false,
-                reason: Some(&reason),
-            };
+            let operator = set_disabled(connection, &identity, true)?;
+            let person =
+                entry::Person { by: &by, identity: &identity, operator, reason: Some(&reason) };
             entry::append(connection, Kind::IdentityDisabled, now, &person)?;
             connection
                 .prepare_cached("DELETE FROM logins WHERE identity = ?")?
@@ -101,9 +97,8 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Option<OrderNumber>, LedgerError> {
         self.write(move |connection| {
-            set_disabled(connection, &identity, false)?;
-            let person =
-                entry::Person { by: &by, identity: &identity, operator: false, reason: None };
+            let operator = set_disabled(connection, &identity, false)?;
+            let person = entry::Person { by: &by, identity: &identity, operator, reason: None };
             entry::append(connection, Kind::IdentityEnabled, now, &person)?;
             grant::bump_epoch(connection)?;
             let target = Target::Identity(identity.clone());
@@ -219,11 +214,12 @@ fn insert_key(
     Ok(())
 }
 
+/// Disables or enables, and says whether the identity is an operator.
 fn set_disabled(
     connection: &Connection,
     identity: &Identity,
     disabled: bool,
-) -> Result<(), LedgerError> {
+) -> Result<bool, LedgerError> {
     let known = find(connection, identity)?
         .ok_or_else(|| LedgerError::NotFound(format!("there is no identity {identity}")))?;
     if known.disabled == disabled {
@@ -233,5 +229,5 @@ fn set_disabled(
     connection
         .prepare_cached("UPDATE identities SET disabled = ? WHERE name = ?")?
         .execute(params![disabled, identity.as_str()])?;
-    Ok(())
+    Ok(known.operator)
 }

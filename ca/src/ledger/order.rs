@@ -160,6 +160,20 @@ impl Ledger {
         })
         .await
     }
+
+    /// The newest orders that some host could not carry out to the end: the order, the host, and how many processes live.
+    pub(crate) async fn survivors(&self) -> Result<Vec<(u64, HostName, u64)>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT order_number, host, json_extract(body, '$.survivors') AS alive FROM receipts \
+                 WHERE alive > 0 ORDER BY order_number DESC LIMIT 10",
+            )?;
+            let rows = statement
+                .query_map([], |row| Ok((row.get(0)?, column::name(row, 1)?, row.get(2)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
 }
 
 /// The newest order's number; 0 for none.

@@ -88,3 +88,33 @@ async fn wrong_answers_are_braked_after_a_while() {
     assert_eq!(codes.first(), Some(&Code::Unauthenticated));
     assert_eq!(codes.last(), Some(&Code::Busy));
 }
+
+#[tokio::test]
+async fn whatever_is_malformed_is_answered_with_a_problem() {
+    let authority = Authority::start();
+    authority.add("ops", 3, &["--operator"]);
+    let ops = authority.login("ops", 3).await.unwrap();
+    for path in [
+        "/v1/orders/x",
+        "/v1/orders/0",
+        "/v1/orders/1?wait_millis=x",
+        "/v1/orders/1?x=1",
+        "/v1/sessions/x",
+    ] {
+        let refused: Result<serde_json::Value, Problem> = authority.read(path, &ops).await;
+        assert_eq!(refused.unwrap_err().code, Code::Malformed, "{path}");
+    }
+    for path in ["/v1/locks", "/v1/unlocks", "/v1/certificates", "/v1/login", "/v1/login/challenge"]
+    {
+        let empty = serde_json::json!({});
+        let long = serde_json::json!({ "identity": "a".repeat(100_000) });
+        for body in [empty, long] {
+            let refused: Result<serde_json::Value, Problem> =
+                authority.send(path, Some(&ops), &body).await;
+            assert_eq!(refused.unwrap_err().code, Code::Malformed, "{path}");
+        }
+    }
+    let method: Result<serde_json::Value, Problem> =
+        authority.send("/v1/whoami", Some(&ops), &1).await;
+    assert_eq!(method.unwrap_err().code, Code::Malformed);
+}
