@@ -509,4 +509,16 @@ pub(crate) mod tests {
             prop_assert_eq!(open, members == 1 && logins == 1 && labels == 1);
         }
     }
+
+    #[test]
+    fn what_decides_and_drafts_does_no_io() {
+        for source in [include_str!("access.rs"), include_str!("certificate.rs")] {
+            let code = source.split("#[cfg(test)]").next().unwrap();
+            for banned in
+                ["std::fs", "std::net", "tokio", "rusqlite", "clock::", "random::", "async"]
+            {
+                assert!(!code.contains(banned), "{banned}");
+            }
+        }
+    }
 }

@@ -233,4 +233,11 @@ mod tests {
         builder.critical_option("force-command", "x").unwrap();
         assert!(!draft.is_said_by(&builder.sign(&key(2)).unwrap()));
     }
+
+    #[test]
+    fn no_text_makes_a_key_panic() {
+        proptest::proptest!(|(text in "(ssh-(ed25519|rsa)|ecdsa-sha2-nistp256)? ?[A-Za-z0-9+/=]{0,300}")| {
+            drop(subject_key(&text));
+        });
+    }
 }

@@ -257,3 +257,124 @@ fn issue(
     entry::append(connection, Kind::Certificate, now, &data)?;
     Ok(serial)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use ssh_key::PrivateKey;
+    use ssh_key::private::Ed25519Keypair;
+    use wire::lock::{Lock, Target};
+    use wire::order::Instruction;
+
+    use super::super::tests::{NOW, ledger};
+    use super::super::{Actor, Directive, NewKey, NewToken};
+    use super::*;
+    use crate::access::{decide, tests as given};
+    use crate::role::Roles;
+
+    async fn furnished(ledger: &Ledger) {
+        let key = NewKey { fingerprint: Fingerprint::of(b"login"), public_key: "k".into() };
+        let ana = "ana".parse().unwrap();
+        ledger.add_identity(Actor::local(), ana, (key, false), NOW).await.unwrap();
+        let token = NewToken {
+            host: "db1".parse().unwrap(),
+            addresses: Vec::new(),
+            labels: vec!["env=prod".parse().unwrap()],
+            until: NOW.after(Duration::from_secs(60)),
+        };
+        ledger.make_token(Actor::local(), (token, [1; 32]), NOW).await.unwrap();
+        assert!(ledger.enrol([1; 32], Vec::new(), NOW).await.is_ok());
+    }
+
+    async fn permit(ledger: &Ledger, roles: &Roles) -> Permit {
+        let ask = given::ask();
+        let facts = ledger.facts(ask.identity.clone(), ask.host.clone(), NOW).await.unwrap();
+        decide(ask, &facts, &given::rules(roles), NOW).unwrap()
+    }
+
+    async fn kinds(ledger: &Ledger) -> Vec<String> {
+        ledger
+            .read(|connection| {
+                let mut statement =
+                    connection.prepare("SELECT kind, seq FROM entries ORDER BY seq")?;
+                let rows =
+                    statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, u64>(1)?)))?;
+                let rows: Vec<(String, u64)> = rows.collect::<Result<_, _>>()?;
+                assert!(rows.iter().zip(1..).all(|((_, seq), due)| *seq == due), "{rows:?}");
+                Ok(rows.into_iter().map(|(kind, _)| kind).collect())
+            })
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_step_is_an_entry_and_serials_are_dense() {
+        let (_dir, ledger) = ledger();
+        let roles = given::roles();
+        furnished(&ledger).await;
+        for due in 1..=3 {
+            let recorded = ledger.record(permit(&ledger, &roles).await, NOW).await.unwrap();
+            assert_eq!((recorded.serial().number(), recorded.grant().number()), (due, 1));
+        }
+        let kinds = kinds(&ledger).await;
+        let expected = [
+            "authority_created",
+            "identity_added",
+            "key_added",
+            "host_token_made",
+            "host_enrolled",
+            "grant_begun",
+            "certificate",
+            "certificate",
+            "certificate",
+        ];
+        assert_eq!(kinds, expected);
+    }
+
+    #[tokio::test]
+    async fn a_permit_from_before_a_lock_is_stale_and_leaves_nothing() {
+        let (_dir, ledger) = ledger();
+        let roles = given::roles();
+        furnished(&ledger).await;
+        let early = permit(&ledger, &roles).await;
+        let lock = Lock {
+            target: Target::Identity("ana".parse().unwrap()),
+            reason: "stolen".into(),
+            until: None,
+        };
+        let directive = Directive {
+            by: Actor::local(),
+            instruction: Instruction::Lock(lock),
+            reason: "stolen".into(),
+        };
+        let key = Arc::new(PrivateKey::from(Ed25519Keypair::from_seed(&[1; 32])));
+        ledger.order(directive, key, NOW).await.unwrap();
+        assert!(matches!(ledger.record(early, NOW).await, Err(LedgerError::Stale)));
+        assert_eq!(kinds(&ledger).await.last().unwrap(), "lock");
+    }
+
+    #[tokio::test]
+    async fn a_permit_from_before_other_roles_is_stale() {
+        let (_dir, ledger) = ledger();
+        let roles = given::roles();
+        furnished(&ledger).await;
+        let early = permit(&ledger, &roles).await;
+        assert!(ledger.roles_changed(Roles::default(), NOW).await.unwrap());
+        assert!(matches!(ledger.record(early, NOW).await, Err(LedgerError::Stale)));
+        assert!(!ledger.roles_changed(Roles::default(), NOW).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn two_permits_for_one_new_grant_end_under_one() {
+        let (_dir, ledger) = ledger();
+        let roles = given::roles();
+        furnished(&ledger).await;
+        let (first, second) = (permit(&ledger, &roles).await, permit(&ledger, &roles).await);
+        assert!(ledger.record(first, NOW).await.is_ok());
+        assert!(matches!(ledger.record(second, NOW).await, Err(LedgerError::Stale)));
+        let again = ledger.record(permit(&ledger, &roles).await, NOW).await.unwrap();
+        assert_eq!(again.grant().number(), 1);
+    }
+}

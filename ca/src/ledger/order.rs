@@ -239,6 +239,12 @@ fn apply(connection: &Connection, order: &Order) -> Result<Kind, LedgerError> {
                     order.by,
                     order.at.millis()
                 ])?;
+            if let Target::Key(key) = &lock.target {
+                // A stolen key's logins end with it.
+                connection
+                    .prepare_cached("DELETE FROM logins WHERE key = ?")?
+                    .execute([key.as_str()])?;
+            }
             Ok(Kind::Lock)
         }
         Instruction::Unlock(target) => {

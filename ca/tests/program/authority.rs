@@ -30,7 +30,7 @@ use wire::tls::PinnedRoot;
 pub(crate) struct Authority {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) fingerprint: Fingerprint,
-    serving: Child,
+    serving: Mutex<Child>,
     people: String,
     hosts: String,
     log: Arc<Mutex<String>>,
@@ -74,15 +74,20 @@ impl Authority {
         let fingerprint = text.lines().find_map(|line| line.strip_prefix("Fingerprint: ")).unwrap();
         let fingerprint = fingerprint.parse().unwrap();
         let (serving, log, [people, hosts]) = serve(dir.path());
-        Self { dir, fingerprint, serving, people, hosts, log }
+        Self { dir, fingerprint, serving: Mutex::new(serving), people, hosts, log }
+    }
+
+    /// Killed without warning.
+    pub(crate) fn kill(&self) {
+        self.serving.lock().unwrap().kill().unwrap();
     }
 
     /// Killed without warning and started again.
     pub(crate) fn restart(&mut self) {
-        self.serving.kill().unwrap();
-        self.serving.wait().unwrap();
+        self.kill();
+        self.serving.lock().unwrap().wait().unwrap();
         let (serving, log, [people, hosts]) = serve(self.dir.path());
-        (self.serving, self.people, self.hosts) = (serving, people, hosts);
+        (self.serving, self.people, self.hosts) = (Mutex::new(serving), people, hosts);
         self.log = log;
     }
 
@@ -234,8 +239,9 @@ impl Authority {
 
 impl Drop for Authority {
     fn drop(&mut self) {
-        drop(self.serving.kill());
-        drop(self.serving.wait());
+        let mut serving = self.serving.lock().unwrap();
+        drop(serving.kill());
+        drop(serving.wait());
     }
 }
 

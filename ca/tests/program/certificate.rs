@@ -108,6 +108,36 @@ async fn many_at_once_get_distinct_serials_and_one_grant() {
 }
 
 #[tokio::test]
+async fn what_was_answered_is_never_lost_by_a_crash() {
+    let mut authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let _host = authority.host("db1").await;
+    let token = authority.login("ana", 1).await.unwrap();
+    let mut answered = std::collections::BTreeSet::new();
+    for round in 0..6u64 {
+        let shared = std::sync::Arc::new(authority);
+        let asks: Vec<_> = (0..8)
+            .map(|_| {
+                let (shared, token) = (std::sync::Arc::clone(&shared), token.clone());
+                tokio::spawn(async move { issue(&shared, &token, &ask("db1")).await })
+            })
+            .collect();
+        tokio::time::sleep(std::time::Duration::from_millis(round * 3)).await;
+        shared.kill();
+        for ask in asks {
+            // A call that was cut off has no answer, and that is all that may be lost.
+            if let Ok(Ok(reply)) = ask.await {
+                assert!(answered.insert(reply.serial.number()), "a serial was given twice");
+            }
+        }
+        authority = std::sync::Arc::into_inner(shared).unwrap();
+        authority.restart();
+        let next = issue(&authority, &token, &ask("db1")).await.unwrap().serial.number();
+        assert!(answered.insert(next) && answered.iter().all(|serial| *serial <= next));
+    }
+}
+
+#[tokio::test]
 async fn what_no_role_opens_is_denied_and_a_stranger_sees_no_hosts() {
     let authority = Authority::start();
     authority.add("ana", 1, &[]);

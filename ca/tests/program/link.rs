@@ -202,3 +202,25 @@ async fn a_host_that_joined_anew_is_another_and_one_from_the_future_is_refused()
     let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };
     assert_eq!(problem.code, Code::Conflict);
 }
+
+#[tokio::test]
+async fn a_host_that_does_not_read_holds_up_nobody() {
+    let authority = Authority::start();
+    let (deaf, good) = (authority.host("deaf").await, authority.host("good").await);
+    let (_deaf, _) = greeted(&authority, &deaf, 0).await;
+    let (mut frames, _) = greeted(&authority, &good, 0).await;
+    authority.add("ops", 3, &["--operator"]);
+    let ops = authority.login("ops", 3).await.unwrap();
+    let orders = 200;
+    for grant in 1..=orders {
+        let target = wire::lock::Target::Grant(wire::identifier::GrantId::try_new(grant).unwrap());
+        let lock = wire::lock::Lock { target, reason: "x".repeat(400), until: None };
+        let _: wire::api::OrderProgress =
+            authority.send("/v1/locks", Some(&ops), &lock).await.unwrap();
+    }
+    let key: ssh_key::PublicKey = good.enrolled.trust.order_key.parse().unwrap();
+    for due in 1..=orders {
+        let Some(ToHost::Order(order)) = frames.next().await else { panic!("no order {due}") };
+        assert_eq!(order.verify(&key).unwrap().number.number(), due);
+    }
+}
