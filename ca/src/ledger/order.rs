@@ -61,19 +61,12 @@ impl Ledger {
         .await
     }
 
-    /// The next orders after `after`, at most [`BATCH`] of them.
-    pub(crate) async fn orders_after(&self, after: u64) -> Result<Vec<Sent>, LedgerError> {
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT number, order_text, signature FROM orders WHERE number > ? ORDER BY number LIMIT ?",
-            )?;
-            let orders = statement.query_map(params![after, BATCH], |row| {
-                let order = SignedOrder { order: row.get(1)?, signature: row.get(2)? };
-                Ok(Sent { number: row.get(0)?, order })
-            })?;
-            Ok(orders.collect::<Result<_, _>>()?)
-        })
-        .await
+    /// The next orders after this one: the recent ones from memory, older ones [`BATCH`] at a time.
+    pub(crate) async fn orders_after(&self, number: u64) -> Result<Vec<Sent>, LedgerError> {
+        match self.pulse().recent_after(number) {
+            Some(orders) => Ok(orders),
+            None => self.read(move |connection| after(connection, number)).await,
+        }
     }
 
     /// The locks in force, in order of target.
@@ -182,6 +175,18 @@ pub(super) fn newest(connection: &Connection) -> Result<u64, LedgerError> {
         .prepare_cached("SELECT coalesce(max(number), 0) FROM orders")?
         .query_row([], |row| row.get(0))?;
     Ok(newest)
+}
+
+/// The next orders after this one, at most [`BATCH`] of them.
+pub(super) fn after(connection: &Connection, number: u64) -> Result<Vec<Sent>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT number, order_text, signature FROM orders WHERE number > ? ORDER BY number LIMIT ?",
+    )?;
+    let orders = statement.query_map(params![number, BATCH], |row| {
+        let order = SignedOrder { order: row.get(1)?, signature: row.get(2)? };
+        Ok(Sent { number: row.get(0)?, order })
+    })?;
+    Ok(orders.collect::<Result<_, _>>()?)
 }
 
 /// The locks in force.

@@ -1,12 +1,13 @@
 //! The one writer: jobs that wait together share a transaction, and none is answered before it is durable.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::order::Sent;
 use super::{Ledger, LedgerError, order};
 use crate::clock;
 
@@ -15,10 +16,17 @@ pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
 }
 
-/// Word of what became durable, for those who push it on.
+/// Word of what became durable, for those who push it on, and the last orders themselves, so that ten thousand hosts do
+/// not each read them from the disk.
 pub(crate) struct Pulse {
     newest: watch::Sender<u64>,
-    durable: Mutex<BTreeMap<u64, Instant>>,
+    recent: Mutex<BTreeMap<u64, Recent>>,
+}
+
+/// An order of this run of the program.
+struct Recent {
+    durable: Instant,
+    order: Sent,
 }
 
 /// A piece of work on the connection; it hands back its answer, sealed until the commit.
@@ -65,7 +73,7 @@ impl Writer {
 impl Pulse {
     /// Begins at the newest order there is.
     pub(super) fn new(newest: u64) -> Self {
-        Self { newest: watch::Sender::new(newest), durable: Mutex::default() }
+        Self { newest: watch::Sender::new(newest), recent: Mutex::default() }
     }
 
     /// The newest order's number, and word of each new one.
@@ -75,23 +83,43 @@ impl Pulse {
 
     /// When this order became durable, if that was in this run of the program and not long ago.
     pub(crate) fn durable_since(&self, order: u64) -> Option<Instant> {
-        self.durable.lock().unwrap_or_else(PoisonError::into_inner).get(&order).copied()
+        self.recent().get(&order).map(|recent| recent.durable)
     }
 
-    fn beat(&self, newest: u64) {
+    /// The orders after `after`, when all of them are recent.
+    pub(super) fn recent_after(&self, after: u64) -> Option<Vec<Sent>> {
+        let recent = self.recent();
+        let next = after.saturating_add(1);
+        recent
+            .contains_key(&next)
+            .then(|| recent.range(next..).map(|(_, recent)| recent.order.clone()).collect())
+    }
+
+    /// Announces what has just become durable.
+    fn beat(&self, connection: &Connection) -> Result<(), LedgerError> {
         let before = *self.newest.borrow();
+        let newest = order::newest(connection)?;
         if newest <= before {
-            return;
+            return Ok(());
         }
-        {
-            let now = clock::instant();
-            let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
-            durable.extend((before.saturating_add(1)..=newest).map(|number| (number, now)));
-            while durable.len() > MAX_TIMED {
-                durable.pop_first();
+        let durable = clock::instant();
+        let mut last = before;
+        while last < newest {
+            let orders = order::after(connection, last)?;
+            last = orders.last().map_or(newest, |order| order.number);
+            let mut recent = self.recent();
+            recent
+                .extend(orders.into_iter().map(|order| (order.number, Recent { durable, order })));
+            while recent.len() > MAX_RECENT {
+                recent.pop_first();
             }
         }
         self.newest.send_replace(newest);
+        Ok(())
+    }
+
+    fn recent(&self) -> MutexGuard<'_, BTreeMap<u64, Recent>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,11 +137,10 @@ fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>, pulse: &Pulse)
         }
         let sealed: Vec<Sealed> = jobs.into_iter().map(|job| (job.0)(connection)).collect();
         let committed = commit(connection);
-        if committed.is_ok() {
-            match order::newest(connection) {
-                Ok(newest) => pulse.beat(newest),
-                Err(error) => tracing::error!(%error, "the newest order cannot be read"),
-            }
+        if committed.is_ok()
+            && let Err(error) = pulse.beat(connection)
+        {
+            tracing::error!(%error, "new orders cannot be read and are not sent yet");
         }
         for sealed in sealed {
             (sealed.0)(committed.clone());
@@ -152,5 +179,5 @@ fn in_savepoint<T>(
 const MAX_WAITING: usize = 4096;
 /// Most jobs in one transaction, so that the first does not wait long for the last.
 const MAX_TOGETHER: usize = 512;
-/// Most orders whose moment is kept in memory.
-const MAX_TIMED: usize = 1024;
+/// Most orders kept in memory.
+const MAX_RECENT: usize = 1024;

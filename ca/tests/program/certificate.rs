@@ -122,7 +122,7 @@ async fn what_was_answered_is_never_lost_by_a_crash() {
                 tokio::spawn(async move { issue(&shared, &token, &ask("db1")).await })
             })
             .collect();
-        tokio::time::sleep(std::time::Duration::from_millis(round * 3)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(round * 8)).await;
         shared.kill();
         for ask in asks {
             // A call that was cut off has no answer, and that is all that may be lost.
