@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 
 mod enroll;
+mod install;
 mod sessions;
 mod status;
 mod table;
@@ -110,11 +111,8 @@ impl Arguments {
             }
             Command::Status { json } => status::perform(&Config::load(&config)?, json),
             Command::Sessions { json } => sessions::perform(&Config::load(&config)?, json),
-            Command::Install => todo!(),
-            Command::Uninstall { purge } => {
-                drop(purge);
-                todo!()
-            }
+            Command::Install => install::perform(&Config::load(&config)?),
+            Command::Uninstall { purge } => install::undo(&Config::load(&config)?, purge),
             Command::Check { json } => {
                 drop(json);
                 todo!()

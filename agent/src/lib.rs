@@ -5,6 +5,7 @@
 //! authority has them; [`host`] holds the state and performs; [`run`] wires them together and decides nothing.
 
 pub mod act;
+pub mod check;
 pub mod clock;
 pub mod command;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod enrol;
 pub mod feed;
 pub mod gate;
 pub mod host;
+pub mod install;
 pub mod kernel;
 pub mod link;
 pub mod log;

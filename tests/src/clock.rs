@@ -40,3 +40,22 @@ impl Deadline {
 pub(crate) fn pause(moment: Duration) {
     thread::sleep(moment);
 }
+
+/// How long something took, for benchmarks and for telling.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Begins to measure.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the room that reads the clock")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since the beginning.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

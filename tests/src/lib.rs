@@ -37,6 +37,7 @@ mod tools;
 pub use authority::Authority;
 pub use base::Base;
 pub use client::{Client, Ssh, SshAgent};
+pub use clock::Stopwatch;
 pub use command::{Output, Running};
 pub use error::FleetError;
 pub use fleet::Fleet;

@@ -76,12 +76,33 @@ impl Site {
     /// # Errors
     /// When a step fails; the error carries what it said.
     pub fn join(&self, host: &Host) -> Result<(), FleetError> {
-        host.add_user("deploy")?;
-        host.add_user("app")?;
-        host.run(["systemd-sysusers"])?.done()?;
+        self.prepare(host)?;
         self.enrol(host, &self.token(host)?)?.done()?;
-        host.sh(TEMPORARY_INSTALL)?.done()?;
+        self.install(host)?.done()?;
         self.wait_until_connected(host.name())
+    }
+
+    /// Makes the accounts that the roles open.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn prepare(&self, host: &Host) -> Result<(), FleetError> {
+        host.add_user("deploy")?;
+        host.add_user("app")
+    }
+
+    /// `curfew-agent install`.
+    ///
+    /// # Errors
+    /// When it fails; the error carries what it said.
+    pub fn install(&self, host: &Host) -> Result<Output, FleetError> {
+        host.run(["curfew-agent", "install"])?.ok()
+    }
+
+    /// An error of the site's own, for a promise that was not kept.
+    #[must_use]
+    pub fn broken(&self, why: &str) -> FleetError {
+        FleetError::Authority { why: why.to_owned() }
     }
 
     /// Makes a token for a host, with its address and the label `env=prod`.
@@ -245,6 +266,30 @@ impl Person {
         json(self.curfew(args.into_iter().chain(["--json"]))?.ok()?.text())
     }
 
+    /// `ssh` with the certificate that this person has from before, without asking Curfew.
+    pub fn held_certificate(&self, login: &str, host: &Host) -> Ssh<'_> {
+        let place = self.client.home_dir().join(".config/curfew/id");
+        let file = |suffix: &str| place.join(format!("{login}@{}{suffix}", host.address()));
+        let (key, certificate) = (file(""), file("-cert.pub"));
+        self.client.ssh(login, host).with([
+            "-F".to_owned(),
+            "/dev/null".to_owned(),
+            "-o".to_owned(),
+            format!(
+                "UserKnownHostsFile={}/.config/curfew/known_hosts",
+                self.client.home_dir().display()
+            ),
+            "-o".to_owned(),
+            "IdentitiesOnly=yes".to_owned(),
+            "-o".to_owned(),
+            "BatchMode=yes".to_owned(),
+            "-o".to_owned(),
+            format!("IdentityFile={}", key.display()),
+            "-o".to_owned(),
+            format!("CertificateFile={}", certificate.display()),
+        ])
+    }
+
     /// Plain `ssh`, which finds Curfew through its own configuration.
     pub fn ssh(&self, login: &str, host: &Host) -> Ssh<'_> {
         self.client.ssh(login, host)
@@ -279,17 +324,3 @@ default_duration = "1h"
 max_duration = "4h"
 abilities = ["pty", "port-forwarding"]
 "#;
-
-const TEMPORARY_INSTALL: &str = r"
-systemd-tmpfiles --create
-cat > /etc/ssh/sshd_config.d/00-curfew.conf <<E
-TrustedUserCAKeys /etc/curfew/user_ca.pub
-AuthorizedPrincipalsCommand /usr/lib/curfew/curfew-principals %u %t %k
-AuthorizedPrincipalsCommandUser curfew-gate
-HostCertificate /etc/ssh/ssh_host_ed25519_key-cert.pub
-E
-sed -i '0,/^[^#]/s//account required pam_curfew.so agent_down=outside\nsession required pam_curfew.so agent_down=outside\n&/' /etc/pam.d/sshd
-systemctl daemon-reload
-systemctl enable --now curfew-agent curfew-link
-systemctl reload ssh
-";

@@ -35,8 +35,10 @@ pub(super) fn try_login() -> Result<String, String> {
     let (ran_command, said) = log_in(work.path())?;
     let asked = gate.close();
     judge(&asked, &certificate, ran_command).map_err(|what| {
-        let tail: Vec<&str> = said.lines().rev().take(SAID).collect();
-        format!("{what}; sshd said: {}", tail.into_iter().rev().collect::<Vec<_>>().join(" | "))
+        let short = |line: &str| line.chars().take(SAID_CHARACTERS).collect::<String>();
+        let mut tail: Vec<String> = said.lines().rev().take(SAID).map(short).collect();
+        tail.reverse();
+        format!("{what}; sshd said: {}", tail.join(" | "))
     })?;
     ask_the_agent(&certificate)?;
     Ok("seen: principals command, PAM account, PAM session, sshd's certificate text, the agent's answer".to_owned())
@@ -225,6 +227,8 @@ const RAN: &str = "curfew-probe-ran";
 const PATIENCE: &str = "20";
 /// Lines of sshd's that an error repeats.
 const SAID: usize = 6;
+/// Characters of each: some of them hold whole certificates.
+const SAID_CHARACTERS: usize = 200;
 
 #[cfg(test)]
 mod tests {

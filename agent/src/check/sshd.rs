@@ -1,0 +1,197 @@
+//! What sshd's effective settings mean for the agent; pure.
+
+use super::{Finding, defeated, weakened};
+use crate::install::sshd::Effective;
+
+/// What is wrong with the settings that hold for `who`.
+pub(crate) fn findings(effective: &Effective, who: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (keyword, ours, holds) in effective.overridden() {
+        let what = format!("sshd: {keyword} is {holds}, not {ours} (seen for {who})");
+        let remedy = format!(
+            "look for {keyword} in sshd_config, in files before 00-curfew.conf and in Match blocks; then curfew-agent install"
+        );
+        findings.push(match consequence(keyword) {
+            Some(why) => defeated(what, why, remedy),
+            None => weakened(what, "It is not what `curfew-agent install` set.", remedy),
+        });
+    }
+    let force = effective.value("ForceCommand");
+    if force != "none" {
+        findings.push(weakened(
+            format!("sshd: ForceCommand is {force} (seen for {who})"),
+            "sshd runs it and ignores the certificate's own forced command without a word: a grant for one command gets another.",
+            "take it out, or keep it for accounts that no role names",
+        ));
+    }
+    let keys = effective.value("AuthorizedKeysCommand");
+    if keys != "none" {
+        findings.push(weakened(
+            format!("sshd: AuthorizedKeysCommand is {keys} (seen for {who})"),
+            "It can name keys and authorities that the agent knows nothing of; they are other logins.",
+            "see that it names no cert-authority",
+        ));
+    }
+    findings
+}
+
+/// What follows when a setting that the login path stands on does not hold.
+fn consequence(keyword: &str) -> Option<&'static str> {
+    match keyword {
+        "TrustedUserCAKeys" => Some("Another authority's certificates count, or none."),
+        "AuthorizedPrincipalsCommand" | "AuthorizedPrincipalsCommandUser" => {
+            Some("The agent is not asked which certificate opens what.")
+        }
+        "AuthorizedPrincipalsFile" => Some(
+            "The file is read before the agent is asked, and lets in whom the agent would refuse.",
+        ),
+        "UsePAM" => Some("The agent is not asked at login, and no session is tagged."),
+        "PubkeyAuthentication" => Some("No certificate opens anything."),
+        "PermitUserEnvironment" => Some("Users write the environment of their logins."),
+        _ => None,
+    }
+}
+
+/// What is wrong with a list of revoked keys; `bytes` is nothing when it cannot be read.
+pub(crate) fn revoked_keys(path: &str, bytes: Option<&[u8]>) -> Option<Finding> {
+    let Some(bytes) = bytes else {
+        return Some(defeated(
+            format!("RevokedKeys {path} cannot be read"),
+            "sshd then refuses every login by key or certificate.",
+            "put the file back, or take the setting out",
+        ));
+    };
+    let text = String::from_utf8_lossy(bytes);
+    let says_something =
+        text.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#'));
+    (!says_something).then(|| {
+        weakened(
+            format!("RevokedKeys {path} is empty"),
+            "sshd reads it as a list of nothing, without a word: what was revoked opens again.",
+            "put the list back; a list that revokes nothing is written by `ssh-keygen -k`",
+        )
+    })
+}
+
+/// Whether an `authorized_keys` file trusts an authority.
+pub(crate) fn trusts_an_authority(text: &str) -> bool {
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+    lines
+        .into_iter()
+        .any(|line| options(line).any(|option| option.eq_ignore_ascii_case("cert-authority")))
+}
+
+/// The options before the key: separated by commas, ended by a blank, with quotes that protect both.
+fn options(line: &str) -> impl Iterator<Item = String> {
+    let mut options = vec![String::new()];
+    let (mut quoted, mut escaped) = (false, false);
+    for character in line.chars() {
+        match character {
+            '"' if !escaped => quoted = !quoted,
+            ' ' | '\t' if !quoted => break,
+            ',' if !quoted => options.push(String::new()),
+            _ => options.last_mut().into_iter().for_each(|option| option.push(character)),
+        }
+        escaped = character == '\\';
+    }
+    options.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity;
+    use crate::install::sshd::drop_in;
+
+    /// `sshd -T` of a host that is installed.
+    fn installed() -> String {
+        let text = drop_in(&[]);
+        let rules = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        rules
+            .filter_map(|line| line.split_once(' '))
+            .map(|(key, value)| format!("{} {value}\n", key.to_lowercase()))
+            .collect()
+    }
+
+    fn found(text: &str) -> Vec<Finding> {
+        findings(&Effective::parse(text), "ana from 192.0.2.1")
+    }
+
+    #[test]
+    fn an_installed_host_is_well() {
+        assert_eq!(found(&installed()), []);
+    }
+
+    #[test]
+    fn each_override_is_found_and_weighed() {
+        let table = [
+            ("usepam yes", "usepam no", Severity::Defeated, "no session is tagged"),
+            (
+                "authorizedprincipalsfile none",
+                "authorizedprincipalsfile /etc/p",
+                Severity::Defeated,
+                "before the agent is asked",
+            ),
+            (
+                "trustedusercakeys /etc/curfew/user_ca.pub",
+                "trustedusercakeys /etc/x",
+                Severity::Defeated,
+                "Another authority",
+            ),
+            (
+                "permituserenvironment no",
+                "permituserenvironment yes",
+                Severity::Defeated,
+                "Users write",
+            ),
+            ("clientaliveinterval 30", "clientaliveinterval 0", Severity::Weakened, "not what"),
+            (
+                "usepam yes",
+                "usepam yes\nforcecommand /bin/menu",
+                Severity::Weakened,
+                "ignores the certificate's",
+            ),
+            (
+                "usepam yes",
+                "usepam yes\nauthorizedkeyscommand /bin/keys",
+                Severity::Weakened,
+                "other logins",
+            ),
+        ];
+        for (from, to, severity, why) in table {
+            let found = found(&installed().replace(from, to));
+            assert_eq!(found.len(), 1, "{to}: {found:?}");
+            assert_eq!(found[0].severity, severity, "{to}");
+            assert!(found[0].why.contains(why), "{to}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_revokes_nothing_by_mistake_is_found() {
+        assert!(revoked_keys("/k", None).unwrap().what.contains("cannot be read"));
+        for empty in [&b""[..], b"\n \n", b"# nothing\n"] {
+            assert!(
+                revoked_keys("/k", Some(empty)).unwrap().what.contains("is empty"),
+                "{empty:?}"
+            );
+        }
+        assert_eq!(revoked_keys("/k", Some(b"SSHKRL\n\0")), None);
+        assert_eq!(revoked_keys("/k", Some(b"ssh-ed25519 AAAA\n")), None);
+    }
+
+    #[test]
+    fn authorities_are_found_among_options_and_not_in_comments() {
+        let table = [
+            ("cert-authority ssh-ed25519 AAAA", true),
+            ("  no-pty,cert-authority,principals=\"a,b\" ssh-ed25519 AAAA", true),
+            ("command=\"x \\\" y\",Cert-Authority ssh-ed25519 AAAA", true),
+            ("# cert-authority ssh-ed25519 AAAA", false),
+            ("ssh-ed25519 AAAA cert-authority", false),
+            ("command=\"cert-authority,x\" ssh-ed25519 AAAA", false),
+            ("", false),
+        ];
+        for (line, expected) in table {
+            assert_eq!(trusts_an_authority(&format!("ssh-rsa AAAA\n{line}\n")), expected, "{line}");
+        }
+    }
+}
