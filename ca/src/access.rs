@@ -183,7 +183,8 @@ pub(crate) fn decide(
         now.after(ask.duration.unwrap_or(role.max_duration()).min(role.max_duration()));
     let plan = plan(&ask, facts, (role_name, role, reuse_until), now)?;
     refuse_locked(&ask, host, role_name, (facts, now))?;
-    let valid_before = now.after(rules.lifetime).min(plan.until());
+    // Certificates count whole seconds; what is said elsewhere is what the certificate says.
+    let valid_before = Timestamp::from_secs(now.after(rules.lifetime).min(plan.until()).secs());
     Ok(Permit {
         host: host.name.clone(),
         role: role_name.clone(),

@@ -69,6 +69,14 @@ pub(crate) struct MakeToken {
     pub(crate) valid_secs: u64,
 }
 
+/// "Remove this host."
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemoveHost {
+    /// Its name.
+    pub(crate) host: HostName,
+}
+
 /// A token with all that a host needs beside it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct TokenMade {
@@ -93,6 +101,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/identities/disable", post(disable_identity))
         .route("/admin/identities/enable", post(enable_identity))
         .route("/admin/tokens", post(make_token))
+        .route("/admin/hosts/remove", post(remove_host))
         .route("/admin/roles", get(roles))
         .with_state(authority)
 }
@@ -177,6 +186,17 @@ async fn make_token(
     let token = secret.reveal();
     let command = format!("curfew-agent enroll --authority {address} --fingerprint {fingerprint}");
     Ok(Json(TokenMade { host, authority: address, fingerprint, token, expires: until, command }))
+}
+
+async fn remove_host(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<RemoveHost>,
+) -> Result<Json<RemoveHost>, Refusal> {
+    authority.ledger.remove_host(caller.actor(), ask.host.clone(), clock::now()).await?;
+    authority.fleet.dismiss(&ask.host);
+    tracing::warn!(host = %ask.host, "a host was removed");
+    Ok(Json(ask))
 }
 
 async fn roles(

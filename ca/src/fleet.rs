@@ -62,6 +62,13 @@ impl Fleet {
         Seat { fleet: self, host, number, leave }
     }
 
+    /// Tells the host's connection to leave, if it has one.
+    pub(crate) fn dismiss(&self, host: &HostName) {
+        if let Some(place) = self.hosts().get(host) {
+            place.leave.notify_one();
+        }
+    }
+
     /// The host's presence, when it is connected.
     pub(crate) fn presence(&self, host: &HostName) -> Option<Presence> {
         self.hosts().get(host).map(|place| place.presence)
@@ -113,8 +120,8 @@ impl Seat<'_> {
         self.fleet.presence(&self.host).map_or(0, |presence| presence.last_order)
     }
 
-    /// Returns when another connection of the same host has taken its place.
-    pub(crate) async fn replaced(&self) {
+    /// Returns when another connection of the same host has taken its place, or when the host was removed.
+    pub(crate) async fn dismissed(&self) {
         self.leave.notified().await;
     }
 }
@@ -143,7 +150,7 @@ mod tests {
         let host: HostName = "db1".parse().unwrap();
         let first = fleet.seat(host.clone(), HERE);
         let second = fleet.seat(host.clone(), HERE);
-        first.replaced().await;
+        first.dismissed().await;
         drop(first);
         assert!(fleet.is_connected(&host));
         drop(second);

@@ -6,7 +6,7 @@ use wire::identifier::{Address, HostName, Label};
 
 use super::{list, say, say_json, say_table, shown};
 use crate::admin::client::Client;
-use crate::admin::{MakeToken, TokenMade};
+use crate::admin::{MakeToken, RemoveHost, TokenMade};
 use crate::config::duration;
 
 /// What to do with hosts.
@@ -28,6 +28,11 @@ pub(crate) enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Remove a host: no certificates for it any more, and it is not talked to until it enrols again
+    Remove {
+        /// Its name
+        name: HostName,
     },
     /// List hosts
     List {
@@ -59,6 +64,14 @@ impl Command {
                 say("and give it this token when it asks; it serves once and is shown only here:")?;
                 say("")?;
                 say(&format!("  {}", made.token))
+            }
+            Self::Remove { name } => {
+                let ask = RemoveHost { host: name };
+                let removed: RemoveHost = client.send("/admin/hosts/remove", &ask).await?;
+                say(&format!("{} is removed.", removed.host))?;
+                say(
+                    "Sessions that are under way there end when their grants do; lock the host first to end them at once.",
+                )
             }
             Self::List { json } => show(&client.read("/v1/hosts").await?, json),
         }

@@ -60,8 +60,8 @@ where
     let ended = tokio::select! {
         ended = link.take(&mut incoming, answers) => ended,
         ended = link.give(writer, waiting, last_order) => ended,
-        () = seat.replaced() => {
-            tracing::warn!(host = %whose.host, "another connection of the same host took over");
+        () = seat.dismissed() => {
+            tracing::warn!(host = %whose.host, "another connection of the same host took over, or it was removed");
             Ok(())
         }
     };

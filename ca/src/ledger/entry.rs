@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     HostTokenMade,
     /// A host joined.
     HostEnrolled,
+    /// A host was removed.
+    HostRemoved,
     /// A grant began.
     GrantBegun,
     /// A certificate was allowed.
@@ -96,7 +98,7 @@ pub(super) struct LoggedIn<'a> {
     pub(super) until: Timestamp,
 }
 
-/// [`Kind::HostTokenMade`] and [`Kind::HostEnrolled`].
+/// [`Kind::HostTokenMade`], [`Kind::HostEnrolled`] and [`Kind::HostRemoved`].
 #[derive(Serialize)]
 pub(super) struct Host<'a> {
     pub(super) by: &'a Actor,

@@ -178,6 +178,38 @@ impl Ledger {
         .await
     }
 
+    /// Removes a host: nothing is certified for it any more, and its own certificate opens nothing.
+    pub(crate) async fn remove_host(
+        &self,
+        by: Actor,
+        host: HostName,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            connection
+                .prepare_cached("DELETE FROM addresses WHERE host = ?")?
+                .execute([host.as_str()])?;
+            let removed = connection
+                .prepare_cached("DELETE FROM hosts WHERE name = ?")?
+                .execute([host.as_str()])?;
+            if removed == 0 {
+                return Err(LedgerError::NotFound(format!("there is no host {host}")));
+            }
+            grant::bump_epoch(connection)?;
+            let data = entry::Host {
+                by: &by,
+                host: &host,
+                addresses: &[],
+                labels: &[],
+                until: None,
+                host_keys: &[],
+            };
+            entry::append(connection, Kind::HostRemoved, now, &data)?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Every host, in order of name.
     pub(crate) async fn hosts(&self) -> Result<Vec<HostRow>, LedgerError> {
         self.read(|connection| {

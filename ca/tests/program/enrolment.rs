@@ -59,3 +59,17 @@ async fn a_name_or_address_of_another_host_is_refused() {
     assert_eq!(code, 1);
     assert!(complaint.contains("db1.example.com belongs to host db1 already"), "{complaint}");
 }
+
+#[tokio::test]
+async fn a_removed_host_is_dropped_and_not_let_back() {
+    let authority = Authority::start();
+    let host = authority.host("db1").await;
+    let (mut frames, _) = crate::link::greeted(&authority, &host, 0).await;
+    authority.run(&["host", "remove", "db1"]);
+    assert!(frames.next().await.is_none());
+    let mut frames = authority.link(Some(&host)).await;
+    frames.send(&crate::link::hello(0)).await;
+    let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };
+    assert_eq!(problem.code, Code::Unauthenticated);
+    assert_eq!(authority.run(&["host", "list", "--json"]).trim(), "[]");
+}

@@ -15,7 +15,7 @@ use crate::authority::{Authority, Frames, Host};
 
 const AT: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-fn hello(last_order: u64) -> ToAuthority {
+pub(crate) fn hello(last_order: u64) -> ToAuthority {
     ToAuthority::Hello(Hello {
         version: wire::VERSION,
         agent_version: "test".into(),
