@@ -154,7 +154,10 @@ impl Site {
     pub fn wait_until_connected(&self, name: &str) -> Result<(), FleetError> {
         eventually("the host is connected", || {
             self.listing(["host", "list"]).is_ok_and(|hosts| {
-                hosts.iter().any(|host| host["name"] == name && host["connected"] == true)
+                hosts.iter().any(|host| {
+                    host.get("name").is_some_and(|value| value == name)
+                        && host.get("connected").is_some_and(|value| value == true)
+                })
             })
         })
     }

@@ -96,13 +96,13 @@ fn act_one(story: &mut Story, site: &Site, db1: &Host, ops: &Person) -> Result<(
     story.output("db1's gate says why, to its operator", why.map_or("", str::trim));
 
     let ended = ended_session(site, "ana@example.com")?;
-    let id = ended["session"].as_str().unwrap_or_default().to_owned();
+    let id = at(&ended, "/session").as_str().unwrap_or_default().to_owned();
     story.output(
         "ops$ curfew sessions show …",
         &ops.curfew(["sessions", "show", &id])?.ok()?.stdout,
     );
-    let took = ended["ended"]["took_micros"].as_f64().unwrap_or(f64::NAN) / 1000.0;
-    let survivors = ended["ended"]["survivors"].to_string();
+    let took = at(&ended, "/ended/took_micros").as_f64().unwrap_or(f64::NAN) / 1000.0;
+    let survivors = at(&ended, "/ended/survivors").to_string();
     story.verdict(&format!("lock to last process dead: {took:.1} ms, survivors: {survivors}"));
     if survivors == "0" && left.is_empty() {
         Ok(())
@@ -127,14 +127,14 @@ fn act_two(story: &mut Story, site: &Site, db1: &Host, ops: &Person) -> Result<(
     story.done(&format!("{:.1} s after he asked for it", watch.elapsed().as_secs_f64()));
     story.output("Bob's terminal said", &last_words(&shell));
     let ended = ended_session(site, "bob@example.com")?;
-    let id = ended["session"].as_str().unwrap_or_default();
+    let id = at(&ended, "/session").as_str().unwrap_or_default();
     let shown = ops.curfew(["sessions", "show", id])?.ok()?.stdout;
     let about = ["began ", "ended ", " warned ", " ending "];
     let lines: Vec<&str> =
         shown.lines().filter(|line| about.iter().any(|word| line.contains(word))).collect();
     story.output("ops$ curfew sessions show … (warnings and end)", &lines.join("\n"));
     let left = db1.processes_like("sleep 3000")?.len();
-    let after = ended["ended"]["at"].as_i64().zip(ended["until"].as_i64());
+    let after = at(&ended, "/ended/at").as_i64().zip(at(&ended, "/until").as_i64());
     let late = after.map_or(0, |(at, until)| at.saturating_sub(until));
     story.verdict(&format!("grant's end to last process dead: {late} ms, survivors: {left}"));
     if left == 0 { Ok(()) } else { Err(site.broken("somebody survived the deadline")) }
@@ -160,10 +160,15 @@ fn hers(db1: &Host) -> Result<Vec<String>, FleetError> {
 fn ended_session(site: &Site, identity: &str) -> Result<Value, FleetError> {
     eventually_some("the end is recorded", || {
         let sessions = site.listing(["sessions"]).ok()?;
-        sessions
-            .into_iter()
-            .find(|session| session["identity"] == identity && session["ended"].is_object())
+        sessions.into_iter().find(|session| {
+            at(session, "/identity") == identity && at(session, "/ended").is_object()
+        })
     })
+}
+
+/// What stands there in a JSON value, or nothing.
+fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
+    value.pointer(path).unwrap_or(&Value::Null)
 }
 
 /// The last lines of a terminal that say something.
