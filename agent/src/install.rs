@@ -79,9 +79,6 @@ pub fn uninstall(
     Err(InstallError { step, why, left: rest.collect() })
 }
 
-/// A failed step: its name and why.
-type Failure = (&'static str, String);
-
 /// One installation while it happens.
 struct Work<'a> {
     root: &'a Path,
@@ -98,26 +95,36 @@ enum Undo {
 
 impl Work<'_> {
     /// Every step, whatever becomes of the one before; gives those that failed.
-    fn uninstall(&mut self, config: &Config, keep: Keep) -> Vec<Failure> {
-        let steps: [(&'static str, fn(&mut Self, &Config, Keep) -> Result<(), String>); 5] = [
-            ("take the lines out of PAM", Self::leave_pam),
-            ("take the settings out of sshd", Self::leave_sshd),
-            ("stop the units", Self::leave_systemd),
-            ("empty the kernel", Self::leave_kernel),
-            ("forget", Self::forget),
-        ];
+    fn uninstall(&mut self, config: &Config, keep: Keep) -> Vec<(&'static str, String)> {
         let mut failed = Vec::new();
-        let last = if keep == Keep::Nothing { 5 } else { 4 };
-        for (step, perform) in steps.into_iter().take(last) {
-            match perform(self, config, keep) {
-                Ok(()) => self.report.done.push(step.to_owned()),
-                Err(why) => failed.push((step, why)),
-            }
+        let done = self.leave_pam();
+        self.attempted("take the lines out of PAM", done, &mut failed);
+        let done = self.leave_sshd(keep);
+        self.attempted("take the settings out of sshd", done, &mut failed);
+        let done = self.leave_systemd();
+        self.attempted("stop the units", done, &mut failed);
+        let done = self.leave_kernel(config);
+        self.attempted("empty the kernel", done, &mut failed);
+        if keep == Keep::Nothing {
+            let done = self.forget(config);
+            self.attempted("forget the enrolment", done, &mut failed);
         }
         failed
     }
 
-    fn install(&mut self, config: &Config) -> Result<(), Failure> {
+    fn attempted(
+        &mut self,
+        step: &'static str,
+        done: Result<(), String>,
+        failed: &mut Vec<(&'static str, String)>,
+    ) {
+        match done {
+            Ok(()) => self.report.done.push(step.to_owned()),
+            Err(why) => failed.push((step, why)),
+        }
+    }
+
+    fn install(&mut self, config: &Config) -> Result<(), (&'static str, String)> {
         self.step("look at the host", Self::ready, config)?;
         self.step("make users and folders", Self::enter_users, config)?;
         self.step("start the units", Self::enter_systemd, config)?;
@@ -132,7 +139,7 @@ impl Work<'_> {
         name: &'static str,
         perform: fn(&mut Self, &Config) -> Result<(), String>,
         config: &Config,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), (&'static str, String)> {
         perform(self, config).map_err(|why| (name, why))?;
         self.report.done.push(name.to_owned());
         Ok(())
@@ -240,11 +247,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn leave_pam(&mut self, _config: &Config, _keep: Keep) -> Result<(), String> {
+    fn leave_pam(&mut self) -> Result<(), String> {
         self.change(Path::new(pam::PAM_PATH), |text| Some(pam::without_lines(text)))
     }
 
-    fn leave_sshd(&mut self, _config: &Config, keep: Keep) -> Result<(), String> {
+    fn leave_sshd(&mut self, keep: Keep) -> Result<(), String> {
         let path = self.at(Path::new(sshd::DROP_IN_PATH));
         let text = Saved::of(&path).and_then(|saved| saved.text());
         let certificates = sshd::host_certificates(&text.map_err(|error| error.to_string())?);
@@ -258,7 +265,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn leave_systemd(&mut self, _config: &Config, _keep: Keep) -> Result<(), String> {
+    fn leave_systemd(&mut self) -> Result<(), String> {
         for unit in UNITS {
             self.must("systemctl", &["disable", "--now", unit])?;
         }
@@ -269,12 +276,12 @@ impl Work<'_> {
     }
 
     /// Without its pins the kernel drops the programs and the tags; sessions that run go on without limits.
-    fn leave_kernel(&mut self, config: &Config, _keep: Keep) -> Result<(), String> {
+    fn leave_kernel(&self, config: &Config) -> Result<(), String> {
         self.clear(&config.bpf_dir)?;
         self.clear(&config.run_dir)
     }
 
-    fn forget(&mut self, config: &Config, _keep: Keep) -> Result<(), String> {
+    fn forget(&self, config: &Config) -> Result<(), String> {
         for folder in [config.state_dir.as_path(), Path::new("/var/lib/curfew-link")] {
             self.clear(folder)?;
         }

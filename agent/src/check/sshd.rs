@@ -7,7 +7,7 @@ use crate::install::sshd::Effective;
 pub(crate) fn findings(effective: &Effective, who: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (keyword, ours, holds) in effective.overridden() {
-        let what = format!("sshd: {keyword} is {holds}, not {ours} (seen for {who})");
+        let what = format!("sshd: {keyword} is {holds}, not {ours}{SEEN_FOR}{who})");
         let remedy = format!(
             "look for {keyword} in sshd_config, in files before 00-curfew.conf and in Match blocks; then curfew-agent install"
         );
@@ -19,7 +19,7 @@ pub(crate) fn findings(effective: &Effective, who: &str) -> Vec<Finding> {
     let force = effective.value("ForceCommand");
     if force != "none" {
         findings.push(weakened(
-            format!("sshd: ForceCommand is {force} (seen for {who})"),
+            format!("sshd: ForceCommand is {force}{SEEN_FOR}{who})"),
             "sshd runs it and ignores the certificate's own forced command without a word: a grant for one command gets another.",
             "take it out, or keep it for accounts that no role names",
         ));
@@ -27,7 +27,7 @@ pub(crate) fn findings(effective: &Effective, who: &str) -> Vec<Finding> {
     let keys = effective.value("AuthorizedKeysCommand");
     if keys != "none" {
         findings.push(weakened(
-            format!("sshd: AuthorizedKeysCommand is {keys} (seen for {who})"),
+            format!("sshd: AuthorizedKeysCommand is {keys}{SEEN_FOR}{who})"),
             "It can name keys and authorities that the agent knows nothing of; they are other logins.",
             "see that it names no cert-authority",
         ));
@@ -96,6 +96,9 @@ fn options(line: &str) -> impl Iterator<Item = String> {
     }
     options.into_iter()
 }
+
+/// What parts a finding from the connection it was seen for.
+pub(crate) const SEEN_FOR: &str = " (seen for ";
 
 #[cfg(test)]
 mod tests {

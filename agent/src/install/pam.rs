@@ -131,7 +131,7 @@ mod tests {
             match expected {
                 None => assert_eq!(found, None, "{text}"),
                 Some(part) => {
-                    assert!(found.clone().unwrap_or_default().contains(part), "{text}: {found:?}")
+                    assert!(found.clone().unwrap_or_default().contains(part), "{text}: {found:?}");
                 }
             }
         }

@@ -64,7 +64,8 @@ fn whatever_fails_all_is_taken_back() {
 
 #[test]
 fn what_is_not_ready_is_named_and_nothing_is_touched() {
-    let table: [(fn(&mut Fake), &str); 7] = [
+    type Spoil = fn(&mut Fake);
+    let table: [(Spoil, &str); 7] = [
         (|host| host.release = "OpenSSH_8.1p1", "8.1 is too old"),
         (|host| host.release = "no such thing", "does not say its release"),
         (|host| host.remove("/var/lib/curfew/trust.json"), "run `curfew-agent enroll` first"),
