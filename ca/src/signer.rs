@@ -111,3 +111,37 @@ fn sign_draft(draft: &Draft, key: &PrivateKey) -> Result<Certificate, SignerErro
     certificate.verify_signature().map_err(SignerError::Key)?;
     Ok(certificate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ssh_key::private::Ed25519Keypair;
+
+    fn key(seed: u8) -> PrivateKey {
+        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+    }
+
+    #[test]
+    fn every_certificate_has_a_nonce_of_its_own() {
+        let (host, now) = ("db1".parse().unwrap(), Timestamp::from_secs(100_000));
+        let draft = Draft::host(key(1).public_key(), &host, &[], (4, now)).unwrap();
+        let first = sign_draft(&draft, &key(2)).unwrap();
+        let second = sign_draft(&draft, &key(2)).unwrap();
+        assert_eq!(first.nonce().len(), 32);
+        assert_ne!(first.nonce(), second.nonce());
+    }
+
+    #[test]
+    fn nothing_signs_but_what_was_recorded() {
+        // The only public ways in take `Recorded` and `Enrolled`, which the ledger alone makes.
+        let code = include_str!("signer.rs").split("#[cfg(test)]").next().unwrap();
+        let doors: Vec<&str> = code
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with("pub(crate) fn sign"))
+            .collect();
+        assert_eq!(doors.len(), 2, "{doors:?}");
+        assert!(code.contains("fn sign(&self, recorded: Recorded,"));
+        assert!(code.contains("enrolled: &Enrolled,"));
+    }
+}
