@@ -4,7 +4,7 @@
 
 use std::{env, fs, io, process::ExitCode};
 
-use tests::{Authority, Base, Client, Fleet, FleetError, Host};
+use tests::{Authority, Base, Client, Fleet, FleetError, Host, Site};
 
 fn main() -> ExitCode {
     let done = match env::args().nth(1).as_deref() {
@@ -24,18 +24,16 @@ fn main() -> ExitCode {
 }
 
 fn shell() -> Result<(), FleetError> {
-    let fleet = Fleet::boot()?;
-    let authority = fleet.authority()?;
-    let hosts = fleet.hosts(["db1", "db2"])?;
-    let ana = fleet.client("ana")?;
-    let _agent = ana.agent()?;
-    ana.configure(&ssh_config(&hosts))?;
-    let rc_path = ana.home_dir().join(".bashrc");
-    fs::write(&rc_path, bashrc(&authority, &hosts, &ana))
+    let site = Site::open()?;
+    let hosts = site.hosts(["db1", "db2"])?;
+    let ana = site.operator("ana@example.com")?;
+    let _agent = ana.client.agent()?;
+    let rc_path = ana.client.home_dir().join(".bashrc");
+    fs::write(&rc_path, bashrc(&site.authority, &hosts, &ana.client))
         .map_err(|source| FleetError::Io { doing: "write .bashrc".to_owned(), source })?;
 
-    say(&welcome(&authority, &hosts));
-    let mut bash = ana.command("bash");
+    say(&welcome(&site.authority, &hosts));
+    let mut bash = ana.client.command("bash");
     bash.arg("--rcfile").arg(&rc_path).arg("-i");
     bash.status().map_err(|source| FleetError::Io { doing: "start bash".to_owned(), source })?;
     say("The fleet is being taken down.");
@@ -48,11 +46,6 @@ fn hold() -> Result<(), FleetError> {
     say(&host.cgroup_dir().display().to_string());
     let ended = io::copy(&mut io::stdin(), &mut io::sink());
     ended.map(drop).map_err(|source| FleetError::Io { doing: "read".to_owned(), source })
-}
-
-fn ssh_config(hosts: &[Host]) -> String {
-    let entry = |host: &Host| format!("Host {}\n  HostName {}\n", host.name(), host.address());
-    hosts.iter().map(entry).collect()
 }
 
 /// Everything in it is ours: paths, names and numbers of this fleet.
@@ -74,17 +67,20 @@ fn bashrc(authority: &Authority, hosts: &[Host], ana: &Client) -> String {
 }
 
 fn welcome(authority: &Authority, hosts: &[Host]) -> String {
-    let entry = |host: &Host| format!("  {:<12} {}\n", host.name(), host.address());
+    let entry = |host: &Host| format!("  {:<12} {}, under Curfew\n", host.name(), host.address());
     let hosts: String = hosts.iter().map(entry).collect();
     format!(
         "\n  authority    {url} (hosts: {hosts_address})\n\
          {hosts}\n\
-         You are ana, with a key in ~/.ssh and an ssh-agent.\n\
+         You are ana@example.com: logged in, an operator, and in the role deploy on both hosts.\n\
          \n\
-         \x20 ca identity list     the operator's commands of the authority\n\
-         \x20 db1 COMMAND          runs a command on db1 as root; db1 bash -l is a shell there\n\
-         \x20 ssh deploy@db1       stock ssh, as a person\n\
-         \x20 exit                 takes everything down\n",
+         \x20 curfew hosts           where you may go\n\
+         \x20 curfew ssh deploy@db1  a session; --for 1m for a short one\n\
+         \x20 curfew sessions        who is where; show ID tells one session\n\
+         \x20 curfew lock …          ends somebody's sessions, yours too\n\
+         \x20 ca identity list       the operator's commands of the authority\n\
+         \x20 db1 COMMAND            runs a command on db1 as root; db1 bash -l is a shell there\n\
+         \x20 exit                   takes everything down\n",
         url = authority.url(),
         hosts_address = authority.hosts_address(),
     )
