@@ -1,0 +1,104 @@
+//! The command line: which benchmark, how often, and for whom it reports.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+
+use crate::{kill, login, memory, report, report::Row};
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    bench: Bench,
+    json: bool,
+    count: Option<usize>,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bench {
+    Kill,
+    Login,
+    Memory,
+}
+
+/// The figures, and what must not be passed over in silence.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    /// A row a case.
+    pub(crate) rows: Vec<Row>,
+    /// Sentences about what was promised without exception and not kept.
+    pub(crate) broken: Vec<String>,
+}
+
+impl Command {
+    /// Reads the command line; `None` when it makes no sense.
+    pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Option<Self> {
+        let mut args = args.into_iter();
+        let bench = match args.next()?.as_str() {
+            "kill" => Bench::Kill,
+            "login" => Bench::Login,
+            "memory" => Bench::Memory,
+            _ => return None,
+        };
+        let mut command = Self { bench, json: false, count: None };
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--json" => command.json = true,
+                "--count" => {
+                    command.count = Some(args.next()?.parse().ok().filter(|&count| count > 0)?);
+                }
+                _ => return None,
+            }
+        }
+        Some(command)
+    }
+
+    /// Measures and reports. What was promised without exception and is broken is an error, after the report.
+    pub(crate) fn run(self) -> Result<()> {
+        let verdict = match self.bench {
+            Bench::Kill => kill::measure(self.count.unwrap_or(kill::COUNT))?,
+            Bench::Login => login::measure(self.count.unwrap_or(login::COUNT))?,
+            Bench::Memory => memory::measure(self.count.unwrap_or(memory::COUNT))?,
+        };
+        let text =
+            if self.json { report::json(&verdict.rows)? } else { report::table(&verdict.rows) };
+        std::io::stdout().write_all(text.as_bytes()).context("standard output is closed")?;
+        anyhow::ensure!(verdict.broken.is_empty(), "{}", verdict.broken.join("; "));
+        Ok(())
+    }
+}
+
+/// Told to whoever asks for something else.
+pub(crate) const USAGE: &str = "\
+Usage: curfew-bench NAME [--json] [--count N]
+
+  kill    from the order to the last dead process, on one host; N sessions a case, a seventh of that in the storm
+  login   what we add to a login with stock sshd; N pairs
+  memory  the host half with 0, a tenth of N, and N live sessions
+
+It boots real hosts, which needs root. --json writes one object a line.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Option<Command> {
+        Command::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_benchmark_is_named_and_sized() {
+        let kill = Command { bench: Bench::Kill, json: true, count: Some(7) };
+        assert_eq!(parse("kill --count 7 --json"), Some(kill));
+        assert!(parse("login").is_some() && parse("memory --json").is_some());
+    }
+
+    #[test]
+    fn anything_else_is_not_understood() {
+        for line in ["", "speed", "kill --count", "kill --count 0", "kill --fast"] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}
