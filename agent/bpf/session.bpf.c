@@ -70,12 +70,12 @@ struct {
 /* Small events never wait behind large arguments: two rings. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, 2 << 20);
 } events SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, 2 << 20);
 } payload SEC(".maps");
 
 extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,

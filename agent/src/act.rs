@@ -43,7 +43,7 @@ pub fn tell(kernel: &dyn Kernel, session: SessionId, message: &str) -> Result<u3
         match written {
             Ok(()) => told = told.saturating_add(1),
             Err(error) => {
-                tracing::debug!(%session, terminal = %terminal.display(), %error, "a terminal was not told")
+                tracing::debug!(%session, terminal = %terminal.display(), %error, "a terminal was not told");
             }
         }
     }

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 
+mod check;
 mod enroll;
 mod install;
 mod sessions;
@@ -113,10 +114,7 @@ impl Arguments {
             Command::Sessions { json } => sessions::perform(&Config::load(&config)?, json),
             Command::Install => install::perform(&Config::load(&config)?),
             Command::Uninstall { purge } => install::undo(&Config::load(&config)?, purge),
-            Command::Check { json } => {
-                drop(json);
-                todo!()
-            }
+            Command::Check { json } => check::perform(&config, json),
         }
     }
 }

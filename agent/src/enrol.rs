@@ -139,7 +139,7 @@ pub async fn enrol(invitation: &Invitation, places: &Places) -> Result<Enrolled,
         return Err(EnrolError::NotRoot);
     }
     let link = User::from_name("curfew-link").ok().flatten().ok_or(EnrolError::NoLinkUser)?;
-    let config = configuration(invitation, &places.config)?;
+    let (config, to_write) = configuration(invitation, &places.config)?;
     let trust_path = config.state_dir.join("trust.json");
     if let Ok(trust) = store::read::<wire::hostlink::Trust>(&trust_path) {
         return Err(EnrolError::Already(trust.host.to_string()));
@@ -155,6 +155,10 @@ pub async fn enrol(invitation: &Invitation, places: &Places) -> Result<Enrolled,
     let enrolled = converse(invitation, ask).await?;
     check(&enrolled, &invitation.fingerprint, keys.len())?;
 
+    if let Some(text) = to_write {
+        make_folder(places.config.parent().unwrap_or(Path::new("/")), 0o755)?;
+        store::write_bytes(&places.config, text.as_bytes(), 0o644)?;
+    }
     make_folder(&config.state_dir, 0o700)?;
     make_folder(&places.identity_dir, 0o700)?;
     let identity = [
@@ -178,21 +182,21 @@ pub async fn enrol(invitation: &Invitation, places: &Places) -> Result<Enrolled,
     Ok(enrolled)
 }
 
-/// The configuration, which names this authority: written if there is none yet.
-fn configuration(invitation: &Invitation, path: &Path) -> Result<Config, EnrolError> {
+/// The configuration, which names this authority; one that is yet to be written, with its text, if there is none.
+fn configuration(
+    invitation: &Invitation,
+    path: &Path,
+) -> Result<(Config, Option<String>), EnrolError> {
     if !path.exists() {
-        if let Some(folder) = path.parent() {
-            make_folder(folder, 0o755)?;
-        }
         let text = format!(
             "# Curfew's agent on this host; every setting is described in agent.toml(5).\nauthority = \"{}\"\n",
             checked_address(&invitation.authority)?
         );
-        store::write_bytes(path, text.as_bytes(), 0o644)?;
+        return Ok((Config::parse(path, &text)?, Some(text)));
     }
     let config = Config::load(path)?;
     if config.authority == invitation.authority {
-        return Ok(config);
+        return Ok((config, None));
     }
     Err(EnrolError::OtherAuthority {
         path: path.into(),

@@ -49,6 +49,8 @@ pub enum Verdict {
     Permit(Box<Facts>),
     /// It is none of ours, and host policy lets it pass.
     Outside,
+    /// It is none of ours, and host policy lets in only ours.
+    Shut,
     /// No: the line for the person.
     Refuse(String),
 }
@@ -79,7 +81,7 @@ impl Book {
         monitor: Monitor,
         shown: &Shown,
         now: Now,
-    ) -> Result<Vec<Principal>, Refused> {
+    ) -> Result<Vec<Principal>, Box<Refused>> {
         let facts = shown.judge(rules, now)?;
         self.tidy(now.up);
         let login = shown.login.as_bytes().to_vec();
@@ -128,7 +130,7 @@ impl Book {
         monitor: Monitor,
         attempt: &Attempt,
         now: Now,
-    ) -> Result<Verdict, Refused> {
+    ) -> Result<Verdict, Box<Refused>> {
         let Some(bytes) = used_certificate(attempt.auth_info.as_bytes()) else {
             return Ok(outside(rules));
         };
@@ -199,7 +201,7 @@ impl Shown {
         Self { login, remote, bytes, certificate }
     }
 
-    fn judge(&self, rules: &Rules<'_>, now: Now) -> Result<Facts, Refused> {
+    fn judge(&self, rules: &Rules<'_>, now: Now) -> Result<Facts, Box<Refused>> {
         let certificate = self
             .certificate
             .as_ref()
@@ -219,7 +221,7 @@ impl Shown {
         }
     }
 
-    fn refused(&self, reason: impl ToString) -> Refused {
+    fn refused(&self, reason: impl ToString) -> Box<Refused> {
         let certificate = self.certificate.as_ref().ok();
         let key_id =
             certificate.map_or(b"".as_slice(), |certificate| certificate.key_id().as_bytes());
@@ -227,7 +229,7 @@ impl Shown {
             || Fingerprint::of(&self.bytes),
             |certificate| wire::certificate::fingerprint(certificate.public_key()),
         );
-        Refused {
+        Box::new(Refused {
             login: self.login.clone(),
             remote: self.remote.clone(),
             key_id: Octets::new(key_id),
@@ -235,14 +237,14 @@ impl Shown {
             key,
             reason: reason.to_string(),
             count: 1,
-        }
+        })
     }
 }
 
 const fn outside(rules: &Rules<'_>) -> Verdict {
     match rules.others {
         Others::Allow => Verdict::Outside,
-        Others::Refuse => Verdict::Refuse(String::new()),
+        Others::Refuse => Verdict::Shut,
     }
 }
 
@@ -448,7 +450,7 @@ mod tests {
         assert_eq!(book.open(&host.rules(), MONITOR, &foreign, now()).unwrap(), Verdict::Outside);
         host.others = Others::Refuse;
         let verdict = book.open(&host.rules(), MONITOR, &password, now()).unwrap();
-        assert!(matches!(verdict, Verdict::Refuse(_)));
+        assert_eq!(verdict, Verdict::Shut);
     }
 
     #[test]
@@ -468,7 +470,7 @@ mod tests {
     #[test]
     fn repeated_refusals_are_counted_not_repeated() {
         let mut refusals = Refusals::default();
-        let refused = shown("app", &certificate(2)).refused("no");
+        let refused = *shown("app", &certificate(2)).refused("no");
         assert!(refusals.note(refused.clone(), Uptime::from_nanos(0)).is_some());
         for _ in 0..1_000 {
             assert!(refusals.note(refused.clone(), Uptime::from_nanos(1)).is_none());

@@ -151,7 +151,8 @@ impl Host {
         let mut actions = Vec::new();
         let mut adopted: u32 = 0;
         let kept = self.kept_sessions()?;
-        self.strays = &known - &kept.iter().map(|session| session.id).collect();
+        let ours: BTreeSet<SessionId> = kept.iter().map(|session| session.id).collect();
+        self.strays = known.difference(&ours).copied().collect();
         for session in kept {
             let id = session.id;
             let held = Held::find(session.monitor).ok();

@@ -208,8 +208,8 @@ fn jitter(pause: Duration) -> Duration {
         return pause;
     }
     let [part] = byte;
-    let half = pause / 2;
-    half.saturating_add(half.saturating_mul(u32::from(part)) / 255)
+    let percent = 50_u32.saturating_add(u32::from(part) % 51);
+    pause.saturating_mul(percent).checked_div(100).unwrap_or(pause)
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -167,7 +167,7 @@ async fn ready(kernel: Option<&AsyncFd<Readiness>>) {
         Ok(mut guard) => guard.clear_ready(),
         Err(error) => {
             tracing::error!(%error, "cannot wait for the kernel's events");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -385,7 +385,7 @@ mod tests {
     use wire::lock::Target;
 
     fn at(secs: u64) -> Uptime {
-        Uptime::from_nanos(secs * 1_000_000_000)
+        Uptime::from_nanos(0).after(Duration::from_secs(secs))
     }
 
     fn id(tag: u64) -> SessionId {
@@ -553,10 +553,7 @@ mod tests {
         fn a_locked_session_is_never_forgotten(events in proptest::collection::vec(0u8..5, 0..40)) {
             let mut sessions = sessions();
             let mut locked = BTreeSet::new();
-            let mut now = 0;
-            for (index, event) in events.iter().enumerate() {
-                now += 1;
-                let tag = u64::try_from(index % 3).unwrap() + 1;
+            for ((now, tag), event) in (1..).zip([1, 2, 3].into_iter().cycle()).zip(&events) {
                 let who = if tag == 2 { "bob" } else { "ana" };
                 match event {
                     0 if sessions.find(id(tag)).is_none() => {

@@ -35,7 +35,7 @@ pub async fn serve(listener: UnixListener, desk: mpsc::Sender<Asked>) {
                     match tokio::time::timeout(patience, attend(stream, desk)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => {
-                            tracing::warn!(%error, "a question at the gate was not answered")
+                            tracing::warn!(%error, "a question at the gate was not answered");
                         }
                         Err(_elapsed) => tracing::warn!("a question at the gate took too long"),
                     }

@@ -58,7 +58,7 @@ impl Host {
         self.book = book;
         match verdict {
             Ok(principals) => Answer::Principals(principals),
-            Err(refused) => self.refuse(refused, now),
+            Err(refused) => self.refuse(*refused, now),
         }
     }
 
@@ -66,9 +66,9 @@ impl Host {
         match self.book.account(&self.rules(), peer.process.name, &login.user, now) {
             Verdict::Permit(_) => Answer::Permit,
             Verdict::Outside => Answer::Outside,
-            Verdict::Refuse(reason) if reason.is_empty() => {
+            Verdict::Shut => {
                 self.note_outside(login, false, now);
-                Answer::Refuse("this host lets in only logins under Curfew".into())
+                Answer::Refuse(SHUT.into())
             }
             Verdict::Refuse(reason) => {
                 tracing::info!(login = %login.user.display(), reason, "refused a login");
@@ -86,11 +86,12 @@ impl Host {
                 self.note_outside(login, true, now);
                 Answer::Outside
             }
-            Ok(Verdict::Refuse(reason)) => {
+            Ok(Verdict::Shut) => {
                 self.note_outside(login, false, now);
-                Answer::Refuse(reason)
+                Answer::Refuse(SHUT.into())
             }
-            Err(refused) => self.refuse(refused, now),
+            Ok(Verdict::Refuse(reason)) => Answer::Refuse(reason),
+            Err(refused) => self.refuse(*refused, now),
         }
     }
 
@@ -175,5 +176,7 @@ fn draw_session() -> Result<SessionId, getrandom::Error> {
     }
 }
 
+/// What a login hears that is not under our authority where only ours are let in.
+const SHUT: &str = "curfew: this host lets in only logins under its authority";
 /// Longest client address that is kept; a host name has at most 253 characters.
 const MAX_REMOTE: usize = 256;

@@ -90,7 +90,7 @@ impl Host {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(session = %id, %error, "it is unknown whether the session lives")
+                tracing::error!(session = %id, %error, "it is unknown whether the session lives");
             }
         }
     }
