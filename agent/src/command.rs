@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
+use crate::enrol::EnrolError;
 
 mod check;
 mod enroll;
@@ -66,6 +67,8 @@ pub enum Exit {
     Ok = 0,
     /// It did not.
     Failure = 1,
+    /// The command line makes no sense.
+    Usage = 64,
     /// The agent does not answer.
     Unavailable = 69,
     /// The configuration cannot be used.
@@ -76,7 +79,8 @@ impl Exit {
     /// The code for an error that ended the program.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
-        if error.is::<ConfigError>() {
+        let enrolment = error.downcast_ref::<EnrolError>();
+        if error.is::<ConfigError>() || matches!(enrolment, Some(EnrolError::Config(_))) {
             Self::Config
         } else if error.is::<status::NoAnswer>() {
             Self::Unavailable
@@ -91,10 +95,23 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Ok => Self::SUCCESS,
             Exit::Failure => Self::FAILURE,
+            Exit::Usage => Self::from(64),
             Exit::Unavailable => Self::from(69),
             Exit::Config => Self::from(78),
         }
     }
+}
+
+/// Reads the command line of the program. What is printed instead, help or a complaint, decides its exit code.
+///
+/// # Errors
+/// When there is nothing to do any more.
+pub fn read<T: Parser>() -> Result<T, Exit> {
+    T::try_parse().map_err(|error| {
+        // Nobody is left to tell when the output is closed.
+        drop(error.print());
+        if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+    })
 }
 
 impl Arguments {

@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use agent::command::Arguments;
-use clap::Parser as _;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     agent::log::begin();
-    let arguments = Arguments::parse();
+    let arguments: Arguments = match agent::command::read() {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
     match tokio::task::LocalSet::new().run_until(arguments.perform()).await {
         Ok(code) => code.into(),
         Err(error) => {

@@ -31,7 +31,10 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     agent::log::begin();
-    let Arguments { command: Command::Run, config, identity_dir } = Arguments::parse();
+    let Arguments { command: Command::Run, config, identity_dir } = match agent::command::read() {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
     let config = match Config::load(&config) {
         Ok(config) => config,
         Err(error) => {
