@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ssh_key::PublicKey;
 use wire::hostlink::{ToAuthority, Trust};
-use wire::identifier::SessionId;
+use wire::identifier::{OrderNumber, SessionId};
 use wire::record::{AgentStarted, Event, Receipt, Tier};
 use wire::time::Uptime;
 
@@ -187,17 +187,21 @@ impl Host {
         Ok(())
     }
 
-    /// Locks that came into force while a session was not known here: matched again, so that none slips through.
+    /// Every lock in force is matched again, so that no session slips through a restart, and every order is said to be
+    /// done again when it is: the agent before may have died between the two. The authority knows repetitions.
     fn relock(&mut self, now: Now) {
-        let covered: Vec<_> = self
+        let held: Vec<_> = self
             .revocation
             .locks
             .iter()
             .filter(|held| held.lock.holds_at(now.at))
             .filter_map(|held| Some((held.order?, held.lock.clone())))
-            .filter(|(_, lock)| self.sessions.iter().any(|s| lock.covers(&s.subject, Some(s.id))))
             .collect();
-        for (order, lock) in covered {
+        let newest = OrderNumber::try_new(self.revocation.last_order).ok();
+        if let Some(newest) = newest.filter(|newest| held.iter().all(|(order, _)| order != newest)) {
+            self.receipt(authority::nothing_ended(newest));
+        }
+        for (order, lock) in held {
             let actions = self.sessions.step(Input::Locked { order, lock }, now.up);
             self.perform(actions, now);
         }
@@ -329,9 +333,19 @@ impl Host {
         }
     }
 
-    /// After each turn of the loop: frames go out, records follow as the authority takes them, the disk catches up.
+    /// After each turn of the loop: frames go out, and records follow as the authority takes them.
     pub fn settle(&mut self) {
         self.send();
+    }
+
+    /// Whether records wait to be brought to the disk.
+    #[must_use]
+    pub const fn is_dirty(&self) -> bool {
+        self.spool.is_dirty()
+    }
+
+    /// Brings records to the disk. They survive the agent's own death without it; this is for the host's.
+    pub fn sync(&mut self) {
         if let Err(error) = self.spool.sync() {
             tracing::error!(%error, "records could not be brought to the disk");
         }

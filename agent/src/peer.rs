@@ -37,7 +37,10 @@ impl Peer {
     /// When the kernel does not say, or the process is gone.
     pub fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
         let credentials = rustix::net::sockopt::socket_peercred(socket)?;
-        Ok(Self { uid: credentials.uid.as_raw(), process: Held::open(credentials.pid)? })
+        let peer = Self { uid: credentials.uid.as_raw(), process: Held::open(credentials.pid)? };
+        // Kernels before 6.5 have no SO_PEERPIDFD. The socket is still open at the other end after the process was
+        // held: so it is still the process that connected, and its number has not come to mean another.
+        if is_closed(socket)? { Err(io::ErrorKind::NotConnected.into()) } else { Ok(peer) }
     }
 
     /// The parent of the peer, held: sshd's monitor, when the peer is a command that sshd runs.
@@ -95,6 +98,15 @@ impl Held {
     }
 }
 
+/// Whether the other end has been closed.
+fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let [found] = fds;
+    Ok(found.revents().contains(PollFlags::HUP))
+}
+
 /// The two fields of `/proc/PID/stat` that are needed here (`proc_pid_stat(5)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
@@ -139,6 +151,13 @@ mod tests {
         assert_eq!(Held::find(peer.process.name).unwrap().name, peer.process.name);
         let parent = peer.parent().unwrap();
         assert_ne!(parent.name.pid, peer.process.name.pid);
+    }
+
+    #[test]
+    fn a_peer_that_has_gone_is_nobody() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(theirs);
+        assert!(Peer::of(ours.as_fd()).is_err());
     }
 
     #[test]

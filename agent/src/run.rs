@@ -81,6 +81,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         _ = stop.recv() => Ok(()),
     };
     host.settle();
+    host.sync();
     tracing::info!("stopping; sessions go on and are taken up again by the next start");
     end
 }
@@ -131,6 +132,9 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
     let mut beat = tokio::time::interval(Duration::from_secs(HEARTBEAT_SECS));
     let alive_every = supervisor::watchdog_interval().unwrap_or(Duration::from_secs(3600));
     let mut alive = tokio::time::interval(alive_every);
+    // Not in the turn that wrote: a login must not wait for a slow disk.
+    let mut disk = tokio::time::interval(SYNC_EVERY);
+    disk.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let up = now().up;
         let wait = host.next_tick(up).map_or(Duration::from_secs(3600), |at| at.since(up));
@@ -140,6 +144,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
             Some(asked) = doors.gate.recv() => answer(host, asked),
             () = ready(doors.kernel.as_ref()) => host.drain(now()),
             () = tokio::time::sleep(wait) => host.tick(now()),
+            _ = disk.tick(), if host.is_dirty() => host.sync(),
             Some(reply) = doors.status.recv() => drop(reply.send(host.status(now()))),
             _ = beat.tick() => host.beat(now()),
             _ = alive.tick() => {
@@ -193,5 +198,7 @@ async fn say_status(listener: UnixListener, desk: mpsc::Sender<oneshot::Sender<S
     }
 }
 
+/// Longest time that a record waits to be brought to the disk.
+const SYNC_EVERY: Duration = Duration::from_millis(20);
 const LINK_USER: &str = "curfew-link";
 const GATE_GROUP: &str = "curfew-gate";

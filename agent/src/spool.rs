@@ -157,6 +157,12 @@ impl Spool {
         Ok(number)
     }
 
+    /// Whether a record was written since the last [`Spool::sync`].
+    #[must_use]
+    pub const fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
     /// Brings every record to the disk.
     ///
     /// # Errors
