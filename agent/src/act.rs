@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use wire::identifier::SessionId;
 
 use crate::kernel::kill::{KillPass, Target, kill};
-use crate::kernel::{Kernel, KernelError, Tag};
+use crate::kernel::{Kernel, KernelError, Stat, Tag};
 use crate::peer::Held;
 
 /// The kernel's name for a session.
@@ -67,12 +67,9 @@ pub fn strike(
     kill(kernel, &target)
 }
 
-/// The pseudo-terminal that a process has, from its standard streams' device number in `/proc/PID/stat`.
+/// The pseudo-terminal that a process has, from the device number in `/proc/PID/stat`.
 fn terminal_of(pid: u32) -> Option<PathBuf> {
-    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let end = text.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(text.get(end.checked_add(1)?..)?).ok()?;
-    let device: u64 = rest.split_ascii_whitespace().nth(4)?.parse().ok()?;
+    let device = Stat::read(pid).ok()??.tty;
     let (major, minor) = (device >> 8 & 0xfff, (device & 0xff) | (device >> 12 & 0xf_ff00));
     if !PTS_MAJORS.contains(&major) {
         return None;

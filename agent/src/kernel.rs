@@ -17,6 +17,7 @@ use std::str::FromStr;
 
 pub use self::event::Event;
 pub use self::process::Process;
+pub(crate) use self::process::Stat;
 
 pub mod bpf;
 mod cgroup;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::kernel::Stat;
 use crate::session::Monitor;
 
 /// A peer: its user, and a process that is held, not only named.
@@ -48,11 +49,10 @@ impl Peer {
     /// # Errors
     /// When either process is gone.
     pub fn parent(&self) -> io::Result<Held> {
-        let parent = Stat::read(self.process.name.pid)?.parent;
+        let (parent, _) = lineage(self.process.name.pid)?;
         let held = Held::open(Pid::from_raw(parent).ok_or(io::ErrorKind::NotFound)?)?;
         // Still the peer's parent now that it is held: so it was its parent all along.
-        let again = Stat::read(self.process.name.pid)?;
-        if again.parent == parent && again.start_ticks == self.process.name.start_ticks {
+        if lineage(self.process.name.pid)? == (parent, self.process.name.start_ticks) {
             Ok(held)
         } else {
             Err(io::ErrorKind::NotFound.into())
@@ -68,7 +68,7 @@ impl Held {
     pub fn open(pid: Pid) -> io::Result<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         let pid = pid.as_raw_nonzero().get();
-        let start_ticks = Stat::read(pid)?.start_ticks;
+        let (_, start_ticks) = lineage(pid)?;
         let held = Self { name: Monitor { pid, start_ticks }, pidfd };
         if held.is_alive()? { Ok(held) } else { Err(io::ErrorKind::NotFound.into()) }
     }
@@ -107,41 +107,18 @@ fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(found.revents().contains(PollFlags::HUP))
 }
 
-/// The two fields of `/proc/PID/stat` that are needed here (`proc_pid_stat(5)`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat {
-    parent: i32,
-    start_ticks: u64,
-}
-
-impl Stat {
-    fn read(pid: i32) -> io::Result<Self> {
-        let text = std::fs::read(format!("/proc/{pid}/stat"))?;
-        Self::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
-    /// The command stands in parentheses and may hold anything, parentheses and newlines too: read from its last one.
-    fn parse(text: &[u8]) -> Option<Self> {
-        let end = text.iter().rposition(|byte| *byte == b')')?;
-        let rest = std::str::from_utf8(text.get(end.checked_add(1)?..)?).ok()?;
-        let mut fields = rest.split_ascii_whitespace();
-        let parent = fields.nth(1)?.parse().ok()?;
-        let start_ticks = fields.nth(17)?.parse().ok()?;
-        Some(Self { parent, start_ticks })
-    }
+/// The parent of a process, and when it started.
+fn lineage(pid: i32) -> io::Result<(i32, u64)> {
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let number = u32::try_from(pid).map_err(io::Error::other)?;
+    let stat = Stat::read(number).map_err(io::Error::other)?.ok_or_else(gone)?;
+    let parent = i32::try_from(stat.ppid).map_err(io::Error::other)?;
+    Ok((parent, stat.process.start_ticks()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_command_with_parentheses_does_not_shift_the_fields() {
-        let text = b"7 (a) S 9 (\n) S 3 7 7 0 -1 4 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
-        assert_eq!(Stat::parse(text), Some(Stat { parent: 3, start_ticks: 4242 }));
-        assert_eq!(Stat::parse(b"7 (a) S"), None);
-        assert_eq!(Stat::parse(b""), None);
-    }
 
     #[test]
     fn a_peer_is_who_the_kernel_says() {

@@ -108,6 +108,8 @@ pub(crate) fn kill(pidfd: BorrowedFd<'_>) -> Result<Signalled, KernelError> {
 pub(crate) struct Stat {
     pub(crate) process: Process,
     pub(crate) ppid: u32,
+    /// The controlling terminal as the kernel's `dev_t`; 0 for none.
+    pub(crate) tty: u64,
     pub(crate) threads: usize,
     pub(crate) state: u8,
 }
@@ -138,10 +140,11 @@ impl Stat {
         let mut fields = rest.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
         let ppid = fields.next()?.parse().ok()?;
-        let threads = fields.nth(15)?.parse().ok()?;
+        let tty = fields.nth(2)?.parse().ok()?;
+        let threads = fields.nth(12)?.parse().ok()?;
         let start_ticks = fields.nth(1)?.parse().ok()?;
         let process = Process { pid, start_ticks, comm: printable(comm) };
-        Some(Self { process, ppid, threads, state })
+        Some(Self { process, ppid, tty, threads, state })
     }
 }
 

@@ -257,7 +257,7 @@ mod tests {
 
     fn look(pid: u32, ppid: u32, sessionid: Option<u32>, cgroup: &str) -> (u32, Look) {
         let process = Process::new(pid, Duration::from_secs(u64::from(pid)), b"x");
-        let stat = Stat { process, ppid, threads: 1, state: b'S' };
+        let stat = Stat { process, ppid, tty: 0, threads: 1, state: b'S' };
         (pid, Look { stat, sessionid, cgroup: Some(cgroup.to_owned()) })
     }
 
