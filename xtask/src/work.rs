@@ -1,5 +1,10 @@
 //! `test`, `demo`, `fleet` and `bench`: set up, build, run.
 
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
 use crate::{
     setup,
     step::{Failure, cargo, hand_over, has_cargo, step},
@@ -29,10 +34,20 @@ pub(crate) fn fleet() -> Result<(), Failure> {
     hand_over("fleet", &mut curfew_fleet(&["shell"]))
 }
 
-/// One benchmark; its report is all that standard output gets.
+/// One benchmark, of optimised programs; its report is all that standard output gets.
 pub(crate) fn bench(args: &[String]) -> Result<(), Failure> {
+    setup::run()?;
+    step("optimised programs", &mut cargo(["build", "--release", "--workspace"]))?;
+    step("image of the hosts", &mut curfew_fleet(&["image"]))?;
     let bench = ["run", "--quiet", "--release", "--package", "curfew-bench", "--"];
-    hand_over("bench", cargo(bench).args(args))
+    hand_over("bench", cargo(bench).args(args).env("CURFEW_PROGRAMS", release_dir()))
+}
+
+/// Where `cargo build --release` puts programs.
+fn release_dir() -> PathBuf {
+    let tree_dir = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
+    let target_dir = env::var_os("CARGO_TARGET_DIR");
+    target_dir.map_or_else(|| tree_dir.join("target"), PathBuf::from).join("release")
 }
 
 fn prepare() -> Result<(), Failure> {
