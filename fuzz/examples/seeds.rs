@@ -1,0 +1,313 @@
+//! Writes the seeds: a few real values for each target. `cargo run --example seeds` in `fuzz/`.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use curfew_fuzz::{NOW, certificate, key};
+use serde::Serialize;
+use wire::frame::encode;
+use wire::gate::{Answer, Login, Question};
+use wire::hostlink::{Enrol, Heartbeat, Hello, ToAuthority, ToHost, Welcome};
+use wire::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
+use wire::lock::{Lock, Subject, Target};
+use wire::octets::Octets;
+use wire::order::{Instruction, Order};
+use wire::problem::{Code, Problem};
+use wire::record::{
+    AgentStarted, EndReason, Event, Exec, Receipt, Record, SessionBegan, SessionEnded, Tier,
+};
+use wire::time::Uptime;
+
+type Done = Result<(), Box<dyn Error>>;
+
+fn main() -> Done {
+    orders()?;
+    frames()?;
+    certificates()?;
+    names()?;
+    kernel()?;
+    files()?;
+    agent_replies()
+}
+
+fn put(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Done {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+    fs::create_dir_all(&dir)?;
+    Ok(fs::write(dir.join(name), bytes)?)
+}
+
+fn order(instruction: Instruction) -> Result<Order, Box<dyn Error>> {
+    let number = OrderNumber::try_new(3)?;
+    Ok(Order { version: wire::VERSION, number, at: NOW, by: "ops@example.com".into(), instruction })
+}
+
+fn orders() -> Done {
+    let target = Target::Identity("ana@example.com".parse()?);
+    let lock = Lock { target: target.clone(), reason: "stolen".into(), until: Some(NOW) };
+    for (name, instruction) in
+        [("lock", Instruction::Lock(lock)), ("unlock", Instruction::Unlock(target))]
+    {
+        let order = order(instruction)?;
+        put("order", name, serde_json::to_vec(&order)?)?;
+        let signed = order.sign(&key(2))?;
+        put("order", &format!("signed-{name}"), serde_json::to_vec(&signed)?)?;
+        put("frame", &format!("order-{name}"), framed(0, &ToHost::Order(signed))?)?;
+    }
+    Ok(())
+}
+
+fn framed<T: Serialize>(kind: u8, value: &T) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut bytes = vec![kind, 255];
+    bytes.extend(encode(value)?);
+    Ok(bytes)
+}
+
+fn frames() -> Done {
+    let host = "db1".to_owned();
+    let hello = Hello {
+        version: wire::VERSION,
+        agent_version: "0.1.0".into(),
+        tier: Tier::Full,
+        last_order: 2,
+        at: NOW,
+    };
+    let enrol = Enrol { version: 1, token: "t".into(), csr: "c".into(), host_keys: vec![host] };
+    let order = OrderNumber::try_new(3)?;
+    let receipt =
+        Receipt { order, sessions: 1, killed: 4, survivors: 0, took_micros: 9, done: true };
+    let beat = Heartbeat { at: NOW, sessions: 1, spooled: 2, last_order: Some(order) };
+    let said = [
+        ("enrol", ToAuthority::Enrol(enrol)),
+        ("hello", ToAuthority::Hello(hello)),
+        ("records", ToAuthority::Records(records()?)),
+        ("receipt", ToAuthority::Receipt(receipt)),
+        ("heartbeat", ToAuthority::Heartbeat(beat)),
+    ];
+    for (name, frame) in said {
+        put("frame", name, framed(1, &frame)?)?;
+    }
+    let welcome = Welcome { version: 1, last_record: 0, newest_order: 3, at: NOW };
+    let refused = Problem::new(Code::Denied, "no");
+    for (name, frame) in [
+        ("welcome", ToHost::Welcome(welcome)),
+        ("acknowledged", ToHost::Acknowledged(RecordNumber::try_new(1)?)),
+        ("refused", ToHost::Refused(refused)),
+    ] {
+        put("frame", name, framed(0, &frame)?)?;
+    }
+    gate()
+}
+
+fn gate() -> Done {
+    let login = Login {
+        user: Octets::new("app"),
+        remote: Octets::new("10.0.0.1"),
+        service: Octets::new("sshd"),
+    };
+    let principals = Question::Principals {
+        login: Octets::new("app"),
+        key_type: Octets::new("ssh-ed25519-cert-v01@openssh.com"),
+        certificate: Octets::new(b"\xff\xfe".to_vec()),
+    };
+    let open = Question::Open { login: login.clone(), auth_info: Octets::new("password") };
+    for (name, question) in [
+        ("principals", principals),
+        ("account", Question::Account(login)),
+        ("open", open),
+        ("close", Question::Close),
+    ] {
+        put("frame", name, framed(2, &question)?)?;
+    }
+    for (name, answer) in [
+        ("names", Answer::Principals(vec!["app@db1".parse()?])),
+        ("permit", Answer::Permit),
+        ("refuse", Answer::Refuse("no".into())),
+    ] {
+        put("frame", name, framed(3, &answer)?)?;
+    }
+    Ok(())
+}
+
+fn records() -> Result<Vec<Record>, Box<dyn Error>> {
+    let subject = Subject {
+        identity: "ana@example.com".parse()?,
+        grant: "g1".parse()?,
+        serial: "7".parse()?,
+        key: Fingerprint::of(b"key"),
+        role: "deploy".parse()?,
+        login: "app".parse()?,
+        host: "db1".parse()?,
+    };
+    let began = SessionBegan {
+        subject,
+        certificate_until: NOW,
+        grant_until: NOW,
+        remote: "10.0.0.1".into(),
+        monitor_pid: 100,
+    };
+    let exec = Exec {
+        sequence: 1,
+        pid: 101,
+        parent: 100,
+        uid: 1000,
+        euid: 1000,
+        path: Octets::new("/usr/bin/ls"),
+        arguments: vec![Octets::new("ls"), Octets::new(b"\xff".to_vec())],
+        cut: 0,
+        terminal: Some("pts0".into()),
+        nameless: false,
+    };
+    let ended =
+        SessionEnded { reason: EndReason::GrantEnded, killed: 2, survivors: 0, took_micros: 5 };
+    let started = AgentStarted { agent_version: "0.1.0".into(), tier: Tier::Full, adopted: 0 };
+    let session: SessionId = "00000000000000a7".parse()?;
+    let events = [
+        (None, Event::AgentStarted(started)),
+        (Some(session), Event::SessionBegan(began)),
+        (Some(session), Event::Exec(exec)),
+        (Some(session), Event::SessionEnded(ended)),
+    ];
+    let numbered = (1..).zip(events).map(|(number, (session, event))| {
+        let number = RecordNumber::try_new(number)?;
+        Ok(Record { number, at: NOW, uptime: Uptime::from_nanos(1), session, event })
+    });
+    numbered.collect()
+}
+
+fn certificates() -> Done {
+    let certificate = certificate();
+    let text = certificate.to_openssh()?;
+    put("certificate", "binary", certificate.to_bytes()?)?;
+    put("certificate", "text", &text)?;
+    put("auth_info", "publickey", format!("publickey {text}\napp\0\x03"))?;
+    put("auth_info", "password", "password\nkeyboard-interactive/pam\n\x04")?;
+    // All good ones: bits of zero are what the derive takes for the first variant.
+    put("signed_certificate", "zeros", [0; 64])?;
+    put("signed_certificate", "counting", (0..=255).collect::<Vec<u8>>())
+}
+
+fn names() -> Done {
+    let fingerprint = Fingerprint::of(b"key").to_string();
+    let names = [
+        ("identity", "ana@example.com"),
+        ("workload", "ci:deploy"),
+        ("host", "db1.example.com"),
+        ("address", "2001:db8::1"),
+        ("label", "env=prod"),
+        ("grant", "g17"),
+        ("serial", "7"),
+        ("session", "00000000000000a7"),
+        ("key-id", "ana@example.com/g1/7"),
+        ("principal", "app@db1"),
+        ("fingerprint", &fingerprint),
+    ];
+    for (name, text) in names {
+        put("identifiers", name, text)?;
+    }
+    put("octets", "text", "ls -l /tmp")?;
+    put("octets", "escape", "\x1b[2J\u{202e}\"")?;
+    put("octets", "binary", b"\xff\x00\xfe")?;
+    put("octets", "json", r#"{"base64":"//4="}"#)
+}
+
+/// As `agent/bpf/session.h` has them.
+fn kernel() -> Done {
+    let head = |kind: u32| {
+        let mut record = Vec::new();
+        record.extend(kind.to_ne_bytes());
+        record.extend(0_u32.to_ne_bytes());
+        for field in [7_u64, 1, 1_500_000_000, 1_230_000_000] {
+            record.extend(field.to_ne_bytes());
+        }
+        for id in [42_u32, 41, 1000, 0] {
+            record.extend(id.to_ne_bytes());
+        }
+        record.extend(padded("bash", 16));
+        record
+    };
+    put("kernel_event", "fork", head(1))?;
+    let mut exec = head(2);
+    exec.extend(99_u64.to_ne_bytes());
+    exec.extend(1234_u64.to_ne_bytes());
+    for field in [(8 << 20) | 3, 100, 101, 1000, u32::MAX, 2, 6, 6] {
+        exec.extend(field.to_ne_bytes());
+    }
+    for (text, width) in [("pts0", 64), ("/bin/ls", 256), ("/bin/ls", 256), ("ls\0-l\0", 512)] {
+        exec.extend(padded(text, width));
+    }
+    put("kernel_event", "exec", exec)?;
+    let mut exit = head(3);
+    exit.extend([0, 3, 0, 0, 0, 0, 0, 0]);
+    put("kernel_event", "exit", exit)
+}
+
+fn padded(text: &str, width: usize) -> Vec<u8> {
+    let mut field = text.as_bytes().to_vec();
+    field.resize(width, 0);
+    field
+}
+
+fn files() -> Done {
+    let sample = agent::config::sample("ca.example.com:7443");
+    put("agent_config", "sample", &sample)?;
+    let settings = agent::config::SETTINGS.iter();
+    let lines = settings.map(|setting| {
+        format!(
+            "{} = {}
+",
+            setting.key,
+            setting.default.unwrap_or("\"ca.example.com:7443\"")
+        )
+    });
+    put("agent_config", "all", lines.collect::<String>())?;
+    put("agent_config", "short", "authority = \"ca:7443\"\nwarn_before = [\"5m\", \"10s\"]\n")?;
+    put("ca_config", "short", "names = [\"ca.example.com\"]\ncertificate_lifetime = \"15m\"\n")?;
+    put(
+        "ca_config",
+        "listen",
+        "listen = \"[::]:7442\"\nbackdate = \"30s\"\nlogin_lifetime = \"1h 30m\"\n",
+    )?;
+    let role = "[role.deploy]\nmembers = [\"ana@example.com\"]\nlogins = [\"deploy\"]\nhosts = [\"env=prod\"]\nhost_names = [\"db1\"]\ndefault_duration = \"1h\"\nmax_duration = \"4h\"\nabilities = [\"pty\", \"port-forwarding\"]\n";
+    put("roles", "deploy", role)?;
+    put(
+        "login_path",
+        "pam",
+        "# PAM for sshd\n@include common-auth\naccount required pam_nologin.so\nsession required pam_loginuid.so\n@include common-session\n",
+    )?;
+    put(
+        "login_path",
+        "sshd",
+        "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\nMatch User x\n  PermitTTY no\n",
+    )?;
+    put(
+        "login_path",
+        "effective",
+        "trustedusercakeys /etc/ssh/ca.pub\nusepam yes\nOpenSSH_9.2p1\n",
+    )?;
+    let mut segment = Vec::new();
+    for record in records()? {
+        serde_json::to_writer(&mut segment, &record)?;
+        segment.push(b'\n');
+    }
+    put("spool", "one", [&[255, 0], segment.as_slice()].concat())?;
+    put("spool", "two", [&[200, 3], segment.as_slice()].concat())?;
+    let (_, torn) = segment.split_last().ok_or("records are not empty")?;
+    put("spool", "torn", [&[255, 2], torn].concat())
+}
+
+fn agent_replies() -> Done {
+    let blob = key(1).public_key().to_bytes()?;
+    let sized = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).unwrap_or(0);
+        [&length.to_be_bytes(), bytes].concat()
+    };
+    let list = [&[0, 12, 0, 0, 0, 1][..], &sized(&blob), &sized(b"comment")].concat();
+    put("ssh_agent", "list", list)?;
+    let signature = [sized(b"ssh-ed25519"), sized(&[7; 64])].concat();
+    put("ssh_agent", "signed", [&[2, 14][..], &sized(&signature)].concat())?;
+    put("ssh_agent", "refused", [0, 5])?;
+    put("ssh_agent", "text", STANDARD.encode(&blob))
+}

@@ -1,0 +1,57 @@
+//! What the targets share: the keys that sign, a certificate that holds, and the check that a value survives its text.
+
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ssh_key::certificate::Builder;
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::{Certificate, PrivateKey};
+use wire::certificate::{GRANT_UNTIL, ROLE};
+use wire::time::Timestamp;
+
+/// When every target runs, in seconds.
+pub const NOW_SECS: u64 = 1_000;
+/// When every target runs.
+pub const NOW: Timestamp = Timestamp::from_secs(NOW_SECS);
+
+/// The same key for the same seed.
+#[must_use]
+pub fn key(seed: u8) -> PrivateKey {
+    PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+}
+
+/// A certificate that opens `app` on `db1` at [`NOW`], by the authority `key(1)`.
+#[must_use]
+pub fn certificate() -> Certificate {
+    let mut builder =
+        Builder::new([1; 16], key(9).public_key().clone(), 900, 1_900).expect("window");
+    builder.serial(7).expect("serial").key_id("ana@example.com/g1/7").expect("key id");
+    builder.valid_principal("app@db1").expect("principal");
+    builder.extension(GRANT_UNTIL, "5000").expect("extension");
+    builder.extension(ROLE, "deploy").expect("extension");
+    builder.sign(&key(1)).expect("signature")
+}
+
+/// Whatever is read as JSON is written so that it reads back as the same.
+pub fn survives_json<T: DeserializeOwned + Serialize + PartialEq + Debug>(json: &[u8]) {
+    if let Ok(value) = serde_json::from_slice::<T>(json) {
+        let written = serde_json::to_vec(&value).expect("what was read can be written");
+        let again: T = serde_json::from_slice(&written).expect("what was written can be read");
+        assert_eq!(again, value);
+    }
+}
+
+/// A name that is taken is safe in logs, files and terminals, and reads back as the same.
+pub fn survives_text<T: FromStr + Display + PartialEq + Debug>(text: &str)
+where
+    T::Err: Debug,
+{
+    if let Ok(name) = text.parse::<T>() {
+        let shown = name.to_string();
+        assert!(shown.bytes().all(|byte| byte.is_ascii_graphic()), "{shown:?}");
+        assert!(!shown.starts_with('-') && !shown.contains(['"', '\'', '\\', '`', '$', '*', ',']));
+        assert_eq!(shown.parse::<T>().expect("it reads back"), name);
+    }
+}
