@@ -14,6 +14,14 @@ pub struct Now {
     pub up: Uptime,
 }
 
+impl Now {
+    /// Both clocks at the moment `up`, at or before this one: what the kernel saw is told later than it happened.
+    #[must_use]
+    pub fn when(self, up: Uptime) -> Self {
+        Self { at: self.at.before(self.up.since(up)), up }
+    }
+}
+
 /// Reads both clocks.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the room that reads the clock")]
@@ -24,4 +32,16 @@ pub fn now() -> Now {
     let secs = u64::try_from(boot.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(boot.tv_nsec).unwrap_or(0);
     Now { at, up: Uptime::from_nanos(secs.saturating_mul(1_000_000_000).saturating_add(nanos)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_before_is_as_long_ago_on_both_clocks() {
+        let now = Now { at: Timestamp::from_secs(100), up: Uptime::from_nanos(9_000_000_000) };
+        let then = now.when(Uptime::from_nanos(6_000_000_000));
+        assert_eq!((then.at, then.up.nanos()), (Timestamp::from_secs(97), 6_000_000_000));
+    }
 }

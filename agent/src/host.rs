@@ -77,6 +77,8 @@ pub struct Host {
     monitors: BTreeMap<SessionId, Held>,
     /// Tags that the kernel knows and we do not: a login that was under way when an agent died. They are ended.
     strays: BTreeSet<SessionId>,
+    /// Processes killed in each session that is ending, each once: one that is slow to die is struck again.
+    struck: BTreeMap<SessionId, BTreeSet<(u32, u64)>>,
     /// The kernel's event numbers of each session.
     sequences: BTreeMap<SessionId, watch::Sequence>,
     /// When every session is looked at next, whatever the events said; soon, when absent.
@@ -132,6 +134,7 @@ impl Host {
             revocation,
             monitors: BTreeMap::new(),
             strays: BTreeSet::new(),
+            struck: BTreeMap::new(),
             sequences: BTreeMap::new(),
             next_look: None,
             book: Book::default(),
@@ -198,7 +201,8 @@ impl Host {
             .filter_map(|held| Some((held.order?, held.lock.clone())))
             .collect();
         let newest = OrderNumber::try_new(self.revocation.last_order).ok();
-        if let Some(newest) = newest.filter(|newest| held.iter().all(|(order, _)| order != newest)) {
+        if let Some(newest) = newest.filter(|newest| held.iter().all(|(order, _)| order != newest))
+        {
             self.receipt(authority::nothing_ended(newest));
         }
         for (order, lock) in held {
@@ -262,7 +266,9 @@ impl Host {
         for fault in &pass.faults {
             tracing::error!(session = %id, %fault, "a step of ending the session failed; it will be taken again");
         }
-        let killed = u32::try_from(pass.signalled).unwrap_or(u32::MAX);
+        let struck = self.struck.entry(id).or_default();
+        let new = pass.struck.iter().filter(|dead| struck.insert((dead.pid(), dead.start_ticks())));
+        let killed = u32::try_from(new.count()).unwrap_or(u32::MAX);
         let left = u32::try_from(pass.survivors.len()).unwrap_or(u32::MAX);
         let actions = self.sessions.step(Input::Struck { session: id, killed, left }, now.up);
         self.perform(actions, now);
@@ -292,6 +298,7 @@ impl Host {
     fn forget(&mut self, id: SessionId) {
         self.monitors.remove(&id);
         self.sequences.remove(&id);
+        self.struck.remove(&id);
         if let Err(error) = self.kernel.forget(act::tag(id)) {
             tracing::warn!(session = %id, %error, "the kernel's memory of a session that is over stays");
         }
@@ -327,7 +334,9 @@ impl Host {
         let strays = std::mem::take(&mut self.strays);
         for id in strays {
             let pass = act::strike(self.kernel.as_mut(), id, None, false);
-            if !pass.is_over() || self.kernel.forget(act::tag(id)).is_err() {
+            if pass.is_over() && self.kernel.forget(act::tag(id)).is_ok() {
+                self.sequences.remove(&id);
+            } else {
                 self.strays.insert(id);
             }
         }

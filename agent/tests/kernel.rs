@@ -194,7 +194,7 @@ fn fork_storm_dies_and_a_bystander_lives() {
     let took = monotonic() - start;
     println!("storm: {took:?}, {} passes", passes.len());
     for pass in &passes {
-        println!("  signalled {}, left {}", pass.signalled, pass.survivors.len());
+        println!("  signalled {}, left {}", pass.struck.len(), pass.survivors.len());
         assert!(pass.faults.is_empty(), "{:?}", pass.faults);
     }
     assert!(took < Duration::from_secs(1), "{took:?}");

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use wire::identifier::SessionId;
 use wire::octets::Octets;
 use wire::record::{Event, Exec, Exit, ExitStatus, Loss};
+use wire::time::Uptime;
 
 use super::{Host, session_of};
 use crate::act;
@@ -67,8 +68,9 @@ impl Host {
                     left.insert(session);
                 }
                 self.sequences.entry(session).or_default().note(event.seq);
+                let up = Uptime::from_nanos(u64::try_from(event.at.as_nanos()).unwrap_or(u64::MAX));
                 if let Some(event) = described(event) {
-                    self.record(Some(session), event, now);
+                    self.record(Some(session), event, now.when(up));
                 }
             }
         }
@@ -106,6 +108,9 @@ impl Host {
     }
 
     fn note_losses(&mut self, id: SessionId, now: Now) {
+        if self.sessions.find(id).is_none() {
+            return;
+        }
         let Ok(losses) = self.kernel.losses(act::tag(id)) else { return };
         let loss = self.sequences.entry(id).or_default().loss(losses.events);
         if let Some(loss) = loss {

@@ -41,8 +41,9 @@ pub struct KillPass {
     pub cgroups_killed: usize,
     /// Cgroups that hold members but others too, and were left to the sweep.
     pub cgroups_shared: usize,
-    /// Members that got SIGKILL through a pidfd.
-    pub signalled: usize,
+    /// Members that this pass killed: through a pidfd, or with their cgroup or their monitor. One that is slow to die
+    /// is struck again in the next pass, and named there again.
+    pub struck: Vec<Process>,
     /// Live tasks by the kernel's count, after the pass. `None`: the count could not be read.
     pub live: Option<u32>,
     /// Members that had not died yet when the pass ended, by number and name.
@@ -83,10 +84,12 @@ pub fn kill(kernel: &mut dyn Kernel, target: &Target<'_>) -> KillPass {
         }
         kill_cgroups(kernel, target, &members, &mut pass);
     }
-    for member in &members {
-        let signalled = pass.keep(signal(kernel, target.tag, member));
-        if signalled == Some(Signalled::Sent) {
-            pass.signalled = pass.signalled.saturating_add(1);
+    let all_at_once = target.spare_sshd.is_none();
+    for member in members {
+        let signalled = pass.keep(signal(kernel, target.tag, &member));
+        // Gone in a pass that killed whole cgroups: it went with its cgroup.
+        if signalled == Some(Signalled::Sent) || (all_at_once && signalled.is_some()) {
+            pass.struck.push(member);
         }
     }
     pass.live = pass.keep(kernel.live(target.tag));
