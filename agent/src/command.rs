@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::enrol::EnrolError;
 
 mod check;
+mod completions;
 mod enroll;
 mod install;
+mod man;
 mod sessions;
 mod status;
 mod table;
@@ -58,6 +60,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print completions for a shell.
+    Completions(completions::Completions),
+    /// Print the manual page, or write all pages into a folder.
+    Man(man::Man),
 }
 
 /// How the program ends (sysexits.h where it has a number).
@@ -132,6 +138,33 @@ impl Arguments {
             Command::Install => install::perform(&Config::load(&config)?),
             Command::Uninstall { purge } => install::undo(&Config::load(&config)?, purge),
             Command::Check { json } => check::perform(&config, json),
+            Command::Completions(completions) => completions.perform(Self::command()),
+            Command::Man(man) => man.perform(Self::command()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subcommand_and_every_argument_is_explained() {
+        let mut command = Arguments::command();
+        command.build();
+        command.clone().debug_assert();
+        assert_eq!(unexplained(&command), Vec::<String>::new());
+    }
+
+    fn unexplained(command: &clap::Command) -> Vec<String> {
+        let name = command.get_name();
+        let mut found = Vec::new();
+        if command.get_about().is_none() {
+            found.push(name.to_owned());
+        }
+        let silent = command.get_arguments().filter(|argument| argument.get_help().is_none());
+        found.extend(silent.map(|argument| format!("{name} {}", argument.get_id())));
+        found.extend(command.get_subcommands().flat_map(unexplained));
+        found
     }
 }

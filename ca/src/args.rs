@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::authority::exit_for;
 use crate::command::{self, host, identity, lock, role};
@@ -49,6 +49,10 @@ enum Command {
     Sessions(command::session::Arguments),
     /// What is there and what is wrong
     Status(command::status::Arguments),
+    /// Print completions for a shell
+    Completions(command::completions::Arguments),
+    /// Print the manual page, or write all pages into a folder
+    Man(command::man::Arguments),
 }
 
 /// Reads the command line, does what it says, and says how that went.
@@ -76,12 +80,17 @@ fn not_understood(error: &clap::Error) -> Exit {
 }
 
 fn command(arguments: Arguments) -> anyhow::Result<()> {
-    if let Command::Check(check) = &arguments.command {
-        return command::check::run(&arguments.config, check);
+    match &arguments.command {
+        Command::Check(check) => return command::check::run(&arguments.config, check),
+        Command::Completions(shell) => {
+            return command::completions::run(Arguments::command(), shell);
+        }
+        Command::Man(man) => return command::man::run(Arguments::command(), man),
+        _ => {}
     }
     let config = Config::read(&arguments.config)?;
     match arguments.command {
-        Command::Check(_) => Ok(()),
+        Command::Check(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
         Command::Init => command::init::run(&config),
         Command::Serve => command::serve(config),
         Command::Identity(command) => {
@@ -107,7 +116,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
-        <Arguments as clap::CommandFactory>::command().debug_assert();
+    fn every_subcommand_and_every_argument_is_explained() {
+        let mut command = Arguments::command();
+        command.build();
+        command.clone().debug_assert();
+        assert_eq!(unexplained(&command), Vec::<String>::new());
+    }
+
+    fn unexplained(command: &clap::Command) -> Vec<String> {
+        let name = command.get_name();
+        let mut found = Vec::new();
+        if command.get_about().is_none() {
+            found.push(name.to_owned());
+        }
+        let silent = command.get_arguments().filter(|argument| argument.get_help().is_none());
+        found.extend(silent.map(|argument| format!("{name} {}", argument.get_id())));
+        found.extend(command.get_subcommands().flat_map(unexplained));
+        found
     }
 }

@@ -11,10 +11,12 @@ use crate::admin::client::Client;
 use crate::config::Config;
 
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod host;
 pub(crate) mod identity;
 pub(crate) mod init;
 pub(crate) mod lock;
+pub(crate) mod man;
 pub(crate) mod role;
 pub(crate) mod session;
 pub(crate) mod status;
@@ -59,6 +61,12 @@ pub(crate) fn talk(
 /// Writes a line to standard output.
 pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{line}").context("standard output is closed")
+}
+
+/// Writes bytes to standard output as they are.
+pub(crate) fn say_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).context("standard output is closed")
 }
 
 /// Writes a value as JSON, on one line.

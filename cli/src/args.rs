@@ -38,8 +38,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn every_subcommand_and_every_argument_is_explained() {
         use clap::CommandFactory as _;
-        Args::command().debug_assert();
+        let mut command = Args::command();
+        command.build();
+        command.clone().debug_assert();
+        assert_eq!(unexplained(&command), Vec::<String>::new());
+    }
+
+    fn unexplained(command: &clap::Command) -> Vec<String> {
+        let name = command.get_name();
+        let mut found = Vec::new();
+        if command.get_about().is_none() {
+            found.push(name.to_owned());
+        }
+        let silent = command.get_arguments().filter(|argument| argument.get_help().is_none());
+        found.extend(silent.map(|argument| format!("{name} {}", argument.get_id())));
+        found.extend(command.get_subcommands().flat_map(unexplained));
+        found
     }
 }

@@ -11,6 +11,16 @@ pub(crate) fn say(text: &str) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{text}")
 }
 
+/// Writes bytes to standard output as they are.
+///
+/// # Errors
+/// When nobody reads it.
+pub(crate) fn say_bytes(bytes: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
 /// Rows with their columns aligned, without blanks at the ends of lines.
 pub(crate) fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
