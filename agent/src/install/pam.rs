@@ -12,26 +12,26 @@ pub fn with_lines(text: &str, other_logins: OtherLogins) -> String {
         OtherLogins::Allow | OtherLogins::Alarm => "outside",
         OtherLogins::Refuse => "refuse",
     };
-    let text = without_lines(text);
-    let mut lines: Vec<&str> = text.lines().collect();
+    let mut text = without_lines(text);
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
     let first = lines.iter().position(|line| is_rule(line)).unwrap_or(lines.len());
     let ours = [
-        NOTE.to_owned(),
-        format!("account    required     {MODULE} agent_down={agent_down}"),
-        format!("session    required     {MODULE} agent_down={agent_down}"),
+        format!("{NOTE}\n"),
+        format!("account    required     {MODULE} agent_down={agent_down}\n"),
+        format!("session    required     {MODULE} agent_down={agent_down}\n"),
     ];
     lines.splice(first..first, ours.iter().map(String::as_str));
-    joined(&lines)
+    lines.concat()
 }
 
 /// `text` without any line of ours; whatever else was edited since stays as it is.
 #[must_use]
 pub fn without_lines(text: &str) -> String {
-    let ours = |line: &&str| *line == NOTE || (is_rule(line) && line.contains(MODULE));
-    if !text.lines().any(|line| ours(&line)) {
-        return text.to_owned();
-    }
-    joined(&text.lines().filter(|line| !ours(line)).collect::<Vec<_>>())
+    let ours = |line: &&str| line.trim_end() == NOTE || (is_rule(line) && line.contains(MODULE));
+    text.split_inclusive('\n').filter(|line| !ours(line)).collect()
 }
 
 /// What stands in the way of our module being asked first; nothing when all is well.
@@ -65,10 +65,6 @@ fn is_of(kind: &str, line: &str) -> bool {
 fn is_rule(line: &str) -> bool {
     let line = line.trim_start();
     !line.is_empty() && !line.starts_with('#')
-}
-
-fn joined(lines: &[&str]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// The module's file.
@@ -107,7 +103,11 @@ mod tests {
         let edited = with_lines(DEBIAN, OtherLogins::Allow) + "session required pam_mine.so\n";
         assert_eq!(without_lines(&edited), format!("{DEBIAN}session required pam_mine.so\n"));
         assert_eq!(without_lines(DEBIAN), DEBIAN);
-        assert_eq!(without_lines("# no newline"), "# no newline");
+        for odd in ["# no newline", "account required pam_unix.so\r\n", "\u{b}\n\n"] {
+            assert_eq!(without_lines(odd), odd);
+            let changed = with_lines(odd, OtherLogins::Allow);
+            assert_eq!(without_lines(&changed).trim_end_matches('\n'), odd.trim_end_matches('\n'));
+        }
     }
 
     #[test]
