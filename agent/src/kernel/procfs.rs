@@ -5,7 +5,7 @@
 //! last two appear only after the session began, so they are learned when they are first looked for.
 //!
 //! What it cannot do: see events, stop a fork, hold against root in the session (who can rewrite
-//! login uid and cgroup), or remember sessions over a restart of the agent.
+//! login uid and cgroup), or find again, after a restart of the agent, a session whose monitor is gone.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +54,10 @@ impl Kernel for Procfs {
             let (pid, threads) = (monitor.pid(), look.stat.threads);
             return Err(KernelError::Threads { pid, threads });
         }
-        self.sessions.insert(tag, RefCell::new(Session::new(monitor, look)));
+        // The listening sshd has the marks that the monitor had when it began: true also of a session that is
+        // taken up after a restart of the agent, when the monitor's own marks are the session's.
+        let before = Look::at(look.stat.ppid)?.unwrap_or(look);
+        self.sessions.insert(tag, RefCell::new(Session::new(monitor, before)));
         Ok(())
     }
 
@@ -126,7 +129,7 @@ impl Kernel for Procfs {
 #[derive(Debug)]
 struct Session {
     monitor: Process,
-    /// As it began: the audit session and cgroup of sshd, which others share.
+    /// The audit session and cgroup of sshd, which others share.
     before: (Option<u32>, Option<String>),
     /// Its own, once `pam_loginuid` and logind have acted.
     sessionid: Option<u32>,
@@ -135,9 +138,9 @@ struct Session {
 }
 
 impl Session {
-    fn new(monitor: Process, look: Look) -> Self {
+    fn new(monitor: Process, sshd: Look) -> Self {
         let members = BTreeSet::from([monitor.clone()]);
-        let before = (look.sessionid, look.cgroup);
+        let before = (sshd.sessionid, sshd.cgroup);
         Self { monitor, before, sessionid: None, scope: None, members }
     }
 
@@ -308,6 +311,19 @@ mod tests {
             look(300, 1, Some(2), "/user.slice/session-2.scope"),
         ]));
         assert_eq!(pids(&session), [100]);
+    }
+
+    #[test]
+    fn the_marks_of_a_session_from_before_are_its_own() {
+        let (_, sshd) = look(50, 1, None, SERVICE);
+        let (_, monitor) = look(100, 50, Some(4), SCOPE);
+        let mut session = Session::new(monitor.stat.process, sshd);
+        session.look(&BTreeMap::from([
+            look(100, 50, Some(4), SCOPE),
+            look(103, 1, Some(4), "/elsewhere"),
+            look(104, 1, Some(9), SCOPE),
+        ]));
+        assert_eq!(pids(&session), [100, 103, 104]);
     }
 
     #[test]
