@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use wire::api::HostView;
 use wire::identifier::{Address, HostName, Label};
+use wire::record::Tier;
 
 use super::{list, say, say_json, say_table, shown};
 use crate::admin::client::Client;
@@ -92,8 +93,18 @@ fn show(hosts: &Vec<HostView>, json: bool) -> anyhow::Result<()> {
                 host.last_order.to_string(),
                 list(&host.addresses),
                 list(&host.labels),
+                sight(host.tier.as_ref()),
             ]
         })
         .collect();
-    say_table(&["HOST", "STATE", "SEEN", "ORDER", "ADDRESSES", "LABELS"], &cells)
+    say_table(&["HOST", "STATE", "SEEN", "ORDER", "ADDRESSES", "LABELS", "SEES"], &cells)
+}
+
+/// How much the host's agent sees.
+fn sight(tier: Option<&Tier>) -> String {
+    match tier {
+        Some(Tier::Full) => "all".into(),
+        Some(Tier::Degraded { reason }) => format!("degraded: {reason}"),
+        None => "-".into(),
+    }
 }
