@@ -1,7 +1,7 @@
 //! Who gets in, by stock `ssh` through stock sshd, and what is known of it afterwards.
 
 use serde_json::Value;
-use tests::{FleetError, Host, Person, Site, eventually};
+use tests::{FleetError, Host, Site, eventually};
 
 #[test]
 fn a_person_gets_in_on_two_hosts_and_is_listed() -> Result<(), FleetError> {
@@ -13,8 +13,7 @@ fn a_person_gets_in_on_two_hosts_and_is_listed() -> Result<(), FleetError> {
     for host in [&db1, &db2] {
         let session = site.session(&ana, host)?;
         assert_eq!((&session["login"], &session["role"]), (&"deploy".into(), &"deploy".into()));
-        let (grant, serial) = (&session["grant"], &session["serial"]);
-        let key_id = format!("\"ana@example.com/{}/{serial}\"", grant.as_str().unwrap_or_default());
+        let key_id = format!("\"ana@example.com/g{}/{}\"", session["grant"], session["serial"]);
         let certificate = ana.certificate("deploy", host)?.text()?;
         assert!(certificate.contains(&key_id), "{session} is not of {certificate}");
         assert!(certificate.contains(&format!("deploy@{}", host.name())), "{certificate}");
@@ -63,9 +62,10 @@ fn a_certificate_that_is_not_right_opens_nothing() -> Result<(), FleetError> {
     let site = Site::open()?;
     let db1 = site.host("db1")?;
     let ana = site.person("ana@example.com")?;
-    let until = "-Oextension:grant-until@curfew=4000000000";
-    let role = "-Oextension:role@curfew=deploy";
-    let (mine, now) = (["-I", "ana@example.com/g1/1", "-z", "1"], ["-n", "deploy@db1", "-V", "-1m:+1h"]);
+    let until = "-Oextension:grant-until@curfew.internal=4000000000";
+    let role = "-Oextension:role@curfew.internal=deploy";
+    let (mine, now) =
+        (["-I", "ana@example.com/g1/1", "-z", "1"], ["-n", "deploy@db1", "-V", "-1m:+1h"]);
     let with = |rest: &[&'static str]| [&mine, rest].concat();
     let table: [(&str, Vec<&str>); 7] = [
         ("it has expired", with(&["-n", "deploy@db1", "-V", "-2h:-1h", until, role])),
@@ -91,9 +91,10 @@ fn a_certificate_of_another_authority_opens_nothing() -> Result<(), FleetError> 
     let db1 = site.host("db1")?;
     let ana = site.person("ana@example.com")?;
     let foreign = ana.client.make_key("foreign", "ed25519")?;
-    let forged = ana.sign(&foreign, &["-I", "ana@example.com/g1/1", "-z", "1", "-n", "deploy@db1"])?;
+    let forged =
+        ana.sign(&foreign, &["-I", "ana@example.com/g1/1", "-z", "1", "-n", "deploy@db1"])?;
     assert_eq!(ana.offering(&forged, "deploy", &db1)?.run(["true"])?.status.code(), Some(255));
-    assert!(db1.journal("ssh")?.contains("Certificate invalid") || site.listing(["sessions"])?.is_empty());
+    assert!(site.listing(["sessions"])?.is_empty());
     Ok(())
 }
 
@@ -119,11 +120,9 @@ fn a_host_is_believed_by_its_certificate_and_not_without() -> Result<(), FleetEr
     let ssh = ana.ssh("deploy", &db1).with(["-o", "BatchMode=yes"]);
     assert!(!ssh.run(["true"])?.ok()?.stderr.contains("authenticity"));
     assert!(!ana.client.ssh_dir().join("known_hosts").exists(), "no key had to be believed");
-    db1.sh(
-        "cd /etc/ssh; rm ssh_host_*; ssh-keygen -qA; \
-         sed -i /HostCertificate/d sshd_config sshd_config.d/*; systemctl restart ssh",
-    )?
-    .done()?;
+    db1.sh("cd /etc/ssh; rm ssh_host_*; ssh-keygen -qA; \
+         sed -i /HostCertificate/d sshd_config sshd_config.d/*; systemctl restart ssh")?
+        .done()?;
     let said = ssh.run(["true"])?;
     assert!(said.stderr.contains("Host key verification failed"), "{said:?}");
     Ok(())

@@ -1,1 +1,252 @@
-//! x
+//! What is recorded of a session is what happened in it: every program, argument by argument, and how it ended.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+use tests::{FleetError, Host, Person, Site};
+
+#[test]
+fn two_hundred_odd_commands_are_recorded_as_they_were_run() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    let commands: Vec<Command> = (0..200).map(odd_command).collect();
+    let records = run_all(&site, &ana, &db1, &commands)?;
+    let recorded = programs(&records);
+    let recorded = &recorded[recorded.len().saturating_sub(commands.len())..];
+    for (one, other) in commands.iter().zip(recorded) {
+        assert!(one == other, "ran {}, recorded {}", shown(one), shown(other));
+    }
+    assert_eq!(recorded.len(), commands.len());
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_counted() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    let mut arguments = vec![b"/bin/true".to_vec()];
+    arguments.extend((0..6).map(|_| vec![b'y'; 100_000]));
+    let whole: usize = arguments.iter().map(|argument| argument.len() + 1).sum();
+    let records = run_all(&site, &ana, &db1, &[Command { arguments, status: code(0) }])?;
+    let exec = records.iter().map(|record| &record["event"]["exec"]).rfind(|exec| exec.is_object());
+    let exec = exec.expect("an exec");
+    let kept: usize = octets(&exec["arguments"]).iter().map(|argument| argument.len() + 1).sum();
+    let cut = usize::try_from(exec["cut"].as_u64().expect("a number")).expect("it is small");
+    assert!(kept > 200_000 && cut > 0, "kept {kept}, cut {cut}");
+    assert!((kept + cut).abs_diff(whole) <= 1, "kept {kept}, cut {cut}, of {whole}");
+    Ok(())
+}
+
+#[test]
+fn programs_that_run_at_once_are_all_recorded() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    db1.put("/usr/local/bin/crowd", CROWD, 0o755)?;
+    ana.ssh("deploy", &db1).run(["crowd"])?.done()?;
+    let session = site.last_of(1)?;
+    assert_eq!(session["lost"], 0);
+    let mut seen: Vec<String> = programs(&ana.records(&session)?)
+        .iter()
+        .filter(|command| command.status == code(0) && command.arguments[0] == b"/bin/true")
+        .map(|command| String::from_utf8_lossy(&command.arguments[1]).into_owned())
+        .collect();
+    seen.sort();
+    let mut ran: Vec<String> =
+        (1..=8).flat_map(|row| (1..=100).map(move |seat| format!("{row}-{seat}"))).collect();
+    ran.sort();
+    assert_eq!(seen, ran);
+    Ok(())
+}
+
+#[test]
+fn who_becomes_another_user_is_seen_to() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    ana.ssh("deploy", &db1).run(["passwd", "-S"])?.done()?;
+    let exec = exec_of(&ana.records(&site.last_of(1)?)?, "passwd");
+    let deploy: u64 = db1.run(["id", "-u", "deploy"])?.text().parse().expect("a number");
+    assert_eq!((&exec["uid"], &exec["euid"]), (&deploy.into(), &0.into()), "{exec}");
+    Ok(())
+}
+
+#[test]
+fn a_program_without_a_name_is_seen_to_have_none() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    let hide = "cp /bin/sleep hidden; exec 9<hidden; rm hidden; /proc/self/fd/9 0; /bin/sleep 0";
+    ana.ssh("deploy", &db1).run([hide])?.done()?;
+    let records = ana.records(&site.last_of(1)?)?;
+    assert_eq!(exec_of(&records, "/proc/self/fd/9")["nameless"], true);
+    assert_eq!(exec_of(&records, "/bin/sleep")["nameless"], false);
+    Ok(())
+}
+
+#[test]
+fn a_terminal_is_named_and_where_there_is_none_none_is() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    for (count, is_terminal, flag) in [(1, true, "-tt"), (2, false, "-T")] {
+        ana.ssh("deploy", &db1).with([flag]).run(["/bin/sleep 0"])?.done()?;
+        let exec = exec_of(&ana.records(&site.last_of(count)?)?, "/bin/sleep");
+        assert_eq!(exec["terminal"].is_string(), is_terminal, "{exec}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_happened_while_the_agent_was_down_has_its_own_time() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    let mut shell = ana.shell("deploy", &db1)?;
+    let session = site.session(&ana, &db1)?;
+    db1.stop("curfew-agent")?;
+    shell.enter("/bin/sleep 1.5; echo sl''ept")?;
+    shell.wait_for("slept")?;
+    db1.start("curfew-agent")?;
+    let records = ana.records_when(&session, |records| {
+        programs(records)
+            .iter()
+            .any(|one| one.arguments[0] == b"/bin/sleep" && one.status != Value::Null)
+    })?;
+    let began =
+        records.iter().find(|record| record["event"]["exec"]["arguments"][0] == "/bin/sleep");
+    let began = began.expect("the sleep");
+    let pid = &began["event"]["exec"]["pid"];
+    let ended =
+        records.iter().find(|record| record["event"]["exit"]["pid"] == *pid).expect("its end");
+    let millis =
+        |key: &str, unit| (ended[key].as_u64().unwrap() - began[key].as_u64().unwrap()) / unit;
+    assert!((1_490..3_000).contains(&millis("uptime", 1_000_000)), "{began} {ended}");
+    assert!((1_490..3_000).contains(&millis("at", 1)), "{began} {ended}");
+    Ok(())
+}
+
+/// A program as it was run, or as it was recorded: its arguments, its own name first, and how it ended.
+#[derive(Debug, PartialEq)]
+struct Command {
+    arguments: Vec<Vec<u8>>,
+    status: Value,
+}
+
+/// The `number`th of a series without end that leaves out nothing odd.
+fn odd_command(number: usize) -> Command {
+    let mut arguments: Vec<Vec<u8>> = match number % 5 {
+        0 => vec![b"/bin/false".to_vec()],
+        1 => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), b"exit 7".to_vec()],
+        2 => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), b"kill -9 $$".to_vec()],
+        _ => vec![b"/bin/true".to_vec()],
+    };
+    let odd: [&[u8]; 12] = [
+        b"",
+        b" ",
+        b"a b",
+        b"'",
+        b"\"",
+        b"\n",
+        b"\t\r\x1b[2J",
+        b"\xff\xfe",
+        b"\xc3\x28",
+        "ü🦀".as_bytes(),
+        b"$HOME `id` \\",
+        b"-",
+    ];
+    arguments.push(number.to_string().into_bytes());
+    arguments.extend((0..number % 7).map(|turn| odd[(number * 5 + turn * 3) % odd.len()].to_vec()));
+    match number % 50 {
+        7 => arguments.push(vec![b'x'; 100_000]),
+        8 => arguments.push((1..=255).cycle().take(5_000).collect()),
+        9 => arguments.extend((0..900).map(|turn| vec![b'z'; turn % 5])),
+        _ => {}
+    }
+    let status = match number % 5 {
+        0 => code(1),
+        1 => code(7),
+        2 => serde_json::json!({ "signal": 9 }),
+        _ => code(0),
+    };
+    Command { arguments, status }
+}
+
+/// Runs them one after the other in a session without a terminal, and returns what was recorded of it.
+fn run_all(
+    site: &Site,
+    who: &Person,
+    host: &Host,
+    commands: &[Command],
+) -> Result<Vec<Value>, FleetError> {
+    let lines = commands.iter().map(|command| {
+        let words: Vec<String> = command.arguments.iter().map(|word| quoted(word)).collect();
+        words.join(" ") + "\n"
+    });
+    let script = format!("#!/bin/bash\n{}exit 0\n", lines.collect::<String>());
+    host.put("/usr/local/bin/odd", script, 0o755)?;
+    who.ssh("deploy", host).run(["odd"])?.done()?;
+    let session = site.last_of(1)?;
+    assert_eq!(session["lost"], 0);
+    who.records(&session)
+}
+
+/// A word of bash that stands for exactly these bytes.
+fn quoted(word: &[u8]) -> String {
+    let bytes: String = word.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    format!("$'{bytes}'")
+}
+
+/// Every program of a session in the order of its start, with the end of its process.
+fn programs(records: &[Value]) -> Vec<Command> {
+    let mut programs: Vec<(Value, Command)> = Vec::new();
+    for record in records {
+        let (exec, exit) = (&record["event"]["exec"], &record["event"]["exit"]);
+        if exec.is_object() {
+            let command = Command { arguments: octets(&exec["arguments"]), status: Value::Null };
+            programs.push((exec["pid"].clone(), command));
+        } else if exit.is_object() {
+            let of_pid = programs.iter_mut().rfind(|(pid, _)| *pid == exit["pid"]);
+            of_pid.into_iter().for_each(|(_, command)| command.status = exit["status"].clone());
+        }
+    }
+    programs.into_iter().map(|(_, command)| command).collect()
+}
+
+/// The one exec whose first argument is `name`.
+fn exec_of(records: &[Value], name: &str) -> Value {
+    let mut found = records.iter().map(|record| &record["event"]["exec"]);
+    found.find(|exec| exec["arguments"][0] == name).cloned().unwrap_or_default()
+}
+
+fn octets(arguments: &Value) -> Vec<Vec<u8>> {
+    let arguments = arguments.as_array().map(Vec::as_slice).unwrap_or_default();
+    arguments
+        .iter()
+        .map(|argument| match argument.as_str() {
+            Some(text) => text.as_bytes().to_vec(),
+            None => {
+                STANDARD.decode(argument["base64"].as_str().unwrap_or_default()).expect("base64")
+            }
+        })
+        .collect()
+}
+
+fn shown(command: &Command) -> String {
+    let words = command
+        .arguments
+        .iter()
+        .map(|word| String::from_utf8_lossy(word).chars().take(40).collect());
+    format!("{:?} → {}", words.collect::<Vec<String>>(), command.status)
+}
+
+fn code(code: u8) -> Value {
+    serde_json::json!({ "code": code })
+}
+
+/// Eight rows of a hundred programs, the rows side by side.
+const CROWD: &str = r"#!/bin/bash
+for row in {1..8}; do (for seat in {1..100}; do /bin/true $row-$seat; done) & done
+wait
+";

@@ -23,6 +23,18 @@ impl Site {
         })
     }
 
+    /// Waits until the authority knows that `count` sessions have been begun and all have ended, and returns the newest.
+    ///
+    /// # Errors
+    /// When it does not within the patience.
+    pub fn last_of(&self, count: usize) -> Result<Value, FleetError> {
+        eventually_some(&format!("{count} sessions have ended"), || {
+            let sessions = self.listing(["sessions"]).ok()?;
+            let is_over = sessions.iter().all(|session| session["ended"].is_object());
+            (is_over && sessions.len() == count).then(|| sessions.into_iter().next())?
+        })
+    }
+
     /// Waits until the authority knows that a session has ended, and returns it as it is listed.
     ///
     /// # Errors
@@ -30,9 +42,9 @@ impl Site {
     pub fn ended(&self, session: &Value) -> Result<Value, FleetError> {
         eventually_some(&format!("the session {} has ended", session["session"]), || {
             let sessions = self.listing(["sessions"]).ok()?;
-            sessions.into_iter().find(|other| {
-                other["session"] == session["session"] && other["ended"].is_object()
-            })
+            sessions
+                .into_iter()
+                .find(|other| other["session"] == session["session"] && other["ended"].is_object())
         })
     }
 
@@ -78,10 +90,19 @@ impl Person {
     ///
     /// # Errors
     /// When `ssh-keygen` refuses.
-    pub fn sign(&self, authority_path: &std::path::Path, args: &[&str]) -> Result<Certified, FleetError> {
+    pub fn sign(
+        &self,
+        authority_path: &std::path::Path,
+        args: &[&str],
+    ) -> Result<Certified, FleetError> {
         let key_path = self.client.key_path();
         let mut keygen = command("ssh-keygen");
-        keygen.arg("-q").arg("-s").arg(authority_path).args(args).arg(with_suffix(&key_path, ".pub"));
+        keygen
+            .arg("-q")
+            .arg("-s")
+            .arg(authority_path)
+            .args(args)
+            .arg(with_suffix(&key_path, ".pub"));
         run(keygen, b"")?.done()?;
         Ok(Certified { certificate_path: with_suffix(&key_path, "-cert.pub"), key_path })
     }
