@@ -7,6 +7,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 /// Why a name was refused.
@@ -263,8 +265,8 @@ name!(
         first: |c| c == 'S',
         rest: |c| c.is_ascii_alphanumeric() || ":+/".contains(c),
     },
-    |text| match text.strip_prefix("SHA256:") {
-        Some(digest) if digest.len() == 43 => Ok(()),
+    |text| match text.strip_prefix("SHA256:").map(|digest| STANDARD_NO_PAD.decode(digest)) {
+        Some(Ok(digest)) if digest.len() == 32 => Ok(()),
         _ => Err(NameError::Shape {
             kind: "fingerprint",
             reason: "is not SHA256: followed by 43 base64 characters",
@@ -276,10 +278,9 @@ impl Fingerprint {
     /// The fingerprint of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        use base64::Engine as _;
         use sha2::Digest as _;
         let digest = sha2::Sha256::digest(bytes);
-        Self(format!("SHA256:{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(digest)))
+        Self(format!("SHA256:{}", STANDARD_NO_PAD.encode(digest)))
     }
 }
 
@@ -467,6 +468,19 @@ mod tests {
             ["ana/7/19", "ana/g0/19", "ana/g7/0", "ana/g7/19/1", "ana/g7", "a b/g7/1", "ana/g+7/1"]
         {
             assert!(wrong.parse::<KeyId>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_a_digest() {
+        let text = Fingerprint::of(b"key").to_string();
+        assert!(Fingerprint::try_new(&text).is_ok());
+        for wrong in [text.replace("SHA", "sha"), format!("{text}="), text[..49].to_owned()] {
+            assert!(Fingerprint::try_new(wrong).is_err());
+        }
+        for wrong in [":", "x"] {
+            let last = format!("SHA256:{}{wrong}", "A".repeat(42));
+            assert!(Fingerprint::try_new(&last).is_err(), "{last} has bits beyond 32 bytes");
         }
     }
 
