@@ -138,6 +138,25 @@ fn a_host_that_cannot_be_reached_is_named_and_locks_when_it_is_back() -> Result<
 }
 
 #[test]
+fn nobody_slips_in_beside_a_lock() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let (ana, ops) = (site.person("ana@example.com")?, site.operator("ops@example.com")?);
+    let mine = ana.certificate("deploy", &db1)?;
+    let rush = || ana.offering(&mine, "deploy", &db1)?.start(["setsid", "sleep", "4301"]);
+    let before: Vec<Running> = (0..8).map(|_| rush()).collect::<Result<_, _>>()?;
+    eventually("some are in", || db1.processes_like("sleep 4301").is_ok_and(|all| all.len() > 2))?;
+    let lock = ops.client.start("curfew", ["lock", "ana@example.com", "--reason", REASON])?;
+    let beside: Vec<Running> = (0..8).map(|_| rush()).collect::<Result<_, _>>()?;
+    lock.wait()?.done()?;
+    for one in before.into_iter().chain(beside) {
+        assert!(!one.wait()?.succeeded());
+    }
+    assert!(db1.processes_like("sleep 4301")?.is_empty());
+    eventually("no session is alive", || live(&site) == Some(0))
+}
+
+#[test]
 fn a_lock_with_an_end_lets_in_again_by_itself() -> Result<(), FleetError> {
     let site = Site::open()?;
     let db1 = site.host("db1")?;
@@ -211,11 +230,11 @@ fn live(site: &Site) -> Option<usize> {
     site.listing(["sessions", "--live"]).ok().map(|sessions| sessions.len())
 }
 
-const HABITS: usize = 10;
+const HABITS: usize = 11;
 const EVERY_HABIT: &str = "sleep N01 & setsid sleep N02 & nohup sleep N03 >/dev/null 2>&1 & \
     ( ( sleep N04 & ) & ); tmux -L N new -d 'exec sleep N05'; \
     ( trap '' TERM HUP INT QUIT; exec sleep N06 ) & setsid -f setsid -f sleep N07; \
-    ( trap '' HUP; setsid bash -c 'sleep N08; :' & ); rootly sleep N10 &";
+    ( trap '' HUP; setsid bash -c 'sleep N08; :' & ); rootly sleep N10 & sleep N11 & kill -STOP $!";
 
 /// Each kind of lock by the field of a session, and whether it ends ana as deploy on db1, bob as app on db1, and ana as
 /// deploy on db2.

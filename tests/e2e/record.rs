@@ -157,7 +157,9 @@ fn odd_command(number: usize) -> Command {
         b"-",
     ];
     arguments.push(number.to_string().into_bytes());
-    arguments.extend((0..number % 7).map(|turn| odd[(number * 5 + turn * 3) % odd.len()].to_vec()));
+    arguments.extend(
+        odd.iter().cycle().skip(number % 12).step_by(5).take(number % 7).map(|word| word.to_vec()),
+    );
     match number % 50 {
         7 => arguments.push(vec![b'x'; 100_000]),
         8 => arguments.push((1..=255).cycle().take(5_000).collect()),
@@ -188,7 +190,7 @@ fn run_all(
     host.put("/usr/local/bin/odd", script, 0o755)?;
     who.ssh("deploy", host).run(["odd"])?.done()?;
     let session = site.last_of(1)?;
-    assert_eq!(session["lost"], 0);
+    assert_eq!(session.get("lost"), Some(&0.into()), "{session}");
     who.records(&session)
 }
 
@@ -202,13 +204,13 @@ fn quoted(word: &[u8]) -> String {
 fn programs(records: &[Value]) -> Vec<Command> {
     let mut programs: Vec<(Value, Command)> = Vec::new();
     for record in records {
-        let (exec, exit) = (&record["event"]["exec"], &record["event"]["exit"]);
-        if exec.is_object() {
-            let command = Command { arguments: octets(&exec["arguments"]), status: Value::Null };
-            programs.push((exec["pid"].clone(), command));
-        } else if exit.is_object() {
-            let of_pid = programs.iter_mut().rfind(|(pid, _)| *pid == exit["pid"]);
-            of_pid.into_iter().for_each(|(_, command)| command.status = exit["status"].clone());
+        let at = |place: &str| record.pointer(place).cloned().unwrap_or_default();
+        if let Some(arguments) = record.pointer("/event/exec/arguments") {
+            let command = Command { arguments: octets(arguments), status: Value::Null };
+            programs.push((at("/event/exec/pid"), command));
+        } else if let Some(status) = record.pointer("/event/exit/status") {
+            let of_pid = programs.iter_mut().rfind(|(pid, _)| *pid == at("/event/exit/pid"));
+            of_pid.into_iter().for_each(|(_, command)| command.status = status.clone());
         }
     }
     programs.into_iter().map(|(_, command)| command).collect()
@@ -216,21 +218,21 @@ fn programs(records: &[Value]) -> Vec<Command> {
 
 /// The one exec whose first argument is `name`.
 fn exec_of(records: &[Value], name: &str) -> Value {
-    let mut found = records.iter().map(|record| &record["event"]["exec"]);
-    found.find(|exec| exec["arguments"][0] == name).cloned().unwrap_or_default()
+    let mut found = records.iter().filter_map(|record| record.pointer("/event/exec"));
+    let exec = found.find(|exec| exec.pointer("/arguments/0") == Some(&name.into()));
+    exec.cloned().unwrap_or_default()
 }
 
+/// Arguments as bytes: text stands for itself, what is no text is in base64.
 fn octets(arguments: &Value) -> Vec<Vec<u8>> {
-    let arguments = arguments.as_array().map(Vec::as_slice).unwrap_or_default();
-    arguments
-        .iter()
-        .map(|argument| match argument.as_str() {
-            Some(text) => text.as_bytes().to_vec(),
-            None => {
-                STANDARD.decode(argument["base64"].as_str().unwrap_or_default()).expect("base64")
-            }
-        })
-        .collect()
+    let bytes = |argument: &Value| match argument.as_str() {
+        Some(text) => text.as_bytes().to_vec(),
+        None => {
+            let binary = argument.pointer("/base64").and_then(Value::as_str).unwrap_or_default();
+            STANDARD.decode(binary).unwrap_or_else(|error| error.to_string().into_bytes())
+        }
+    };
+    arguments.as_array().into_iter().flatten().map(bytes).collect()
 }
 
 fn shown(command: &Command) -> String {

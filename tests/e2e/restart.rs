@@ -195,26 +195,32 @@ fn mark(shell: &mut Terminal, from: u32, to: u32) -> Result<(), FleetError> {
 
 /// The numbers of [`mark`] in a session's records.
 fn marks(records: &[Value]) -> Vec<u32> {
-    let arguments = records.iter().map(|record| &record["event"]["exec"]["arguments"]);
-    let echoed = arguments.filter(|arguments| arguments[0] == "/bin/echo");
-    echoed
-        .filter_map(|arguments| arguments[1].as_str()?.strip_prefix("mark-")?.parse().ok())
-        .collect()
+    let arguments = records.iter().filter_map(|record| {
+        record.pointer("/event/exec/arguments")?.as_array().map(Vec::as_slice)
+    });
+    let marks = arguments.filter_map(|arguments| match arguments {
+        [program, mark] if program == "/bin/echo" => {
+            mark.as_str()?.strip_prefix("mark-")?.parse().ok()
+        }
+        _ => None,
+    });
+    marks.collect()
 }
 
 /// Whether every record comes once, and events stand in the kernel's order (which counts more than is recorded).
 fn in_order(records: &[Value]) -> bool {
-    let numbers = records.iter().filter_map(|record| record["number"].as_u64());
-    let events = records.iter().filter_map(|record| {
-        let event = &record["event"];
-        event["exec"]["sequence"].as_u64().or(event["exit"]["sequence"].as_u64())
-    });
-    let (numbers, events): (Vec<_>, Vec<_>) = (numbers.collect(), events.collect());
-    numbers.is_sorted_by(|one, next| one < next) && events.is_sorted_by(|one, next| one < next)
+    let rises = |places: &[&str]| {
+        let numbers = records.iter().filter_map(|record| {
+            places.iter().find_map(|place| record.pointer(place)).and_then(Value::as_u64)
+        });
+        numbers.is_sorted_by(|one, next| one < next)
+    };
+    rises(&["/number"]) && rises(&["/event/exec/sequence", "/event/exit/sequence"])
 }
 
+/// The sessions that the agent itself has, by name.
 fn on_the_host(host: &Host) -> Result<Vec<Value>, FleetError> {
     let said = host.run(["curfew-agent", "sessions", "--json"])?.ok()?;
-    let sessions: Vec<Value> = serde_json::from_str(said.text()).expect("a JSON array");
-    Ok(sessions.into_iter().map(|session| session["id"].clone()).collect())
+    let sessions: Vec<Value> = serde_json::from_str(said.text()).unwrap_or_default();
+    Ok(sessions.iter().filter_map(|session| session.get("id").cloned()).collect())
 }

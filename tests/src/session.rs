@@ -169,7 +169,8 @@ impl Person {
     pub fn records(&self, session: &Value) -> Result<Vec<Value>, FleetError> {
         let id = session["session"].as_str().unwrap_or_default();
         let mut detail = self.listing(["sessions", "show", id])?;
-        Ok(detail["records"].as_array_mut().map(std::mem::take).unwrap_or_default())
+        let records = detail.get_mut("records").and_then(Value::as_array_mut);
+        Ok(records.map(std::mem::take).unwrap_or_default())
     }
 
     /// Waits until what the authority has of a session is as `is_whole` wants it, and returns it.
