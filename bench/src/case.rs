@@ -1,7 +1,7 @@
 //! What runs in a session when it is killed.
 
+use ::tests::{Host, Running, Ssh, Terminal, eventually_some};
 use anyhow::{Context as _, Result};
-use tests::{Host, Running, Ssh, Terminal, eventually_some};
 
 /// A kind of session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,12 +32,12 @@ struct Death {
 
 /// Measures all cases.
 pub(crate) fn measure(count: usize) -> Result<Verdict> {
-    let stage = Stage::set()?;
+    let mut stage = Stage::set()?;
     let mut rows = Vec::new();
     let mut broken = Vec::new();
     for case in Case::ALL {
         case.install(&stage.host)?;
-        let deaths = deaths(&stage, case, count)?;
+        let deaths = deaths(&mut stage, case, count)?;
         let survivors = total(&deaths, |death| death.survivors);
         if survivors > 0 {
             broken.push(format!("{survivors} processes survived: {}", case.name()));
@@ -49,7 +49,7 @@ pub(crate) fn measure(count: usize) -> Result<Verdict> {
     Ok(Verdict { rows, broken })
 }
 
-fn deaths(stage: &Stage, case: Case, count: usize) -> Result<Vec<Death>> {
+fn deaths(stage: &mut Stage, case: Case, count: usize) -> Result<Vec<Death>> {
     let (count, at_once) = match case {
         Case::Storm => (count.div_ceil(STORM_SHARE), 1),
         Case::Shell | Case::Tree | Case::Hidden => (count, AT_ONCE),
@@ -72,7 +72,7 @@ fn sessions(stage: &Stage, case: Case, count: usize) -> Result<Vec<(Open, String
     while open.len() < count {
         // No more at once than sshd takes without dropping some (MaxStartups).
         let few = count.saturating_sub(open.len()).min(LOGINS_AT_ONCE);
-        let ssh = stage.ssh(&stage.host);
+        let ssh = stage.ssh(&stage.host)?;
         let clients: Vec<Client> = (0..few).map(|_| case.start(&ssh)).collect::<Result<_>>()?;
         for client in clients {
             open.push(client.opened()?);

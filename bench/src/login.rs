@@ -28,7 +28,7 @@ struct Round {
 
 /// Measures both.
 pub(crate) fn measure(count: usize) -> Result<Verdict> {
-    let stage = Stage::set()?;
+    let mut stage = Stage::set()?;
     let stock = stock_host(&stage)?;
     for host in [&stock, &stage.host, &stock, &stage.host] {
         enter(&stage, host)?;
@@ -57,7 +57,7 @@ fn round(stage: &Stage, stock: &Host, stock_first: bool) -> Result<Round> {
 
 /// One login, in milliseconds.
 fn enter(stage: &Stage, host: &Host) -> Result<f64> {
-    let ssh = stage.ssh(host);
+    let ssh = stage.ssh(host)?;
     let stopwatch = Stopwatch::start();
     let said = ssh.run(["true"])?;
     let passed = stopwatch.passed();

@@ -42,7 +42,7 @@ fn open(stage: &Stage, sessions: &mut Vec<Running>, wanted: usize) -> Result<()>
     while sessions.len() < wanted {
         let few = wanted.saturating_sub(sessions.len()).min(LOGINS_AT_ONCE);
         for _ in 0..few {
-            sessions.push(stage.ssh(&stage.host).start(["sleep", "86400"])?);
+            sessions.push(stage.ssh(&stage.host)?.start(["sleep", "86400"])?);
         }
         let open = sessions.len();
         eventually("the sessions are open", || {
