@@ -57,7 +57,7 @@ fn an_unknown_token_and_one_of_another_authority_open_nothing() -> Result<(), Fl
     let before = state(&db1)?;
     let fingerprint = site.fingerprint()?;
     let foreign = Token { fingerprint: fingerprint.clone(), ..other.token(&db1)? };
-    let cut = Token { secret: site.token(&db1)?.secret[1..].to_owned(), fingerprint };
+    let cut = Token { secret: site.token(&db1)?.secret.split_off(1), fingerprint };
     for token in [foreign, cut] {
         let said = site.enrol(&db1, &token)?;
         refused(&said, &["has made no such token", "`curfew-ca host token NAME`"]);

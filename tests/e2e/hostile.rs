@@ -138,9 +138,9 @@ fn an_operator_without_a_running_authority_is_told_how_to_start_it() -> Result<(
     let mut site = Site::open()?;
     for kill in [false, true] {
         if kill {
-            site.authority.kill()?
+            site.authority.kill()?;
         } else {
-            site.authority.stop()?
+            site.authority.stop()?;
         }
         let commands: [&[&str]; 8] = [
             &["status"],
