@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 OR MIT
 /*
  * What tags, sees and holds the processes of a session.
  *
@@ -23,7 +23,7 @@
 #define SIGKILL 9
 #define SIGNAL_GROUP_EXIT 4
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 /* Set by the agent before loading. */
 const volatile struct settings settings = {};

@@ -35,10 +35,8 @@ pub struct Config {
 /// What becomes of logins that are not under our authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherLogins {
-    /// They pass.
-    Allow,
     /// They pass, and the authority is told.
-    Alarm,
+    Allow,
     /// They are refused; so are all logins while the agent is down.
     Refuse,
 }
@@ -67,7 +65,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "other_logins",
         default: Some("\"allow\""),
-        range: "\"allow\", \"alarm\" or \"refuse\"",
+        range: "\"allow\" or \"refuse\"",
         sentence: "What becomes of logins without a certificate of the authority. With \"refuse\", nobody gets in while the agent is down. Run `curfew-agent install` after a change.",
     },
     Setting {
@@ -195,7 +193,7 @@ impl Config {
     #[must_use]
     pub const fn others(&self) -> Others {
         match self.other_logins {
-            OtherLogins::Allow | OtherLogins::Alarm => Others::Allow,
+            OtherLogins::Allow => Others::Allow,
             OtherLogins::Refuse => Others::Refuse,
         }
     }
@@ -311,9 +309,8 @@ fn folder(value: &DeValue<'_>) -> Result<PathBuf, String> {
 fn other_logins(value: &DeValue<'_>) -> Result<OtherLogins, String> {
     match text(value)? {
         "allow" => Ok(OtherLogins::Allow),
-        "alarm" => Ok(OtherLogins::Alarm),
         "refuse" => Ok(OtherLogins::Refuse),
-        other => Err(format!("{other:?} is none of them")),
+        other => Err(format!("{other:?} is neither")),
     }
 }
 
@@ -459,7 +456,7 @@ mod tests {
             ("zzz = 1\nauthority = \"a:1\"\naaa = 1", "agent.toml:1: there is no setting `zzz`"),
             (
                 "other_logins = \"no\"\nauthority = \"a:1\"",
-                "agent.toml:1: `other_logins` is \"allow\", \"alarm\" or \"refuse\": \"no\" is none of them",
+                "agent.toml:1: `other_logins` is \"allow\" or \"refuse\": \"no\" is neither",
             ),
             ("authority = \"a:1\"\nattribution = \"ebpf\"", "\"ebpf\" is neither"),
             ("authority = \"a:1\"\nstate_dir = \"lib\"", "lib is not a plain absolute path"),

@@ -51,8 +51,6 @@ pub enum Verdict {
     Outside,
     /// It is none of ours, and host policy lets in only ours.
     Shut,
-    /// No: the line for the person.
-    Refuse(String),
 }
 
 /// A certificate as sshd showed it, before any proof that its holder has the key.
@@ -99,24 +97,25 @@ impl Book {
 
     /// Answers PAM's account phase. It cannot know yet which method the login used; a certificate that was seen and
     /// opens nothing any more refuses it all the same.
+    ///
+    /// # Errors
+    /// The record of a certificate that opens nothing any more.
     pub fn account(
         &self,
         rules: &Rules<'_>,
         monitor: Monitor,
-        login: &Octets,
+        (login, remote): (&Octets, &str),
         now: Now,
-    ) -> Verdict {
-        let seen: Vec<&Seen> =
-            self.of(monitor).iter().filter(|seen| seen.login == login.as_bytes()).collect();
+    ) -> Result<Verdict, Box<Refused>> {
         let mut refusal = None;
-        for seen in seen {
-            let shown = Shown::new(login.clone(), seen.bytes.clone(), String::new());
+        for seen in self.of(monitor).iter().filter(|seen| seen.login == login.as_bytes()) {
+            let shown = Shown::new(login.clone(), seen.bytes.clone(), remote.to_owned());
             match shown.judge(rules, now) {
-                Ok(facts) => return Verdict::Permit(Box::new(facts)),
-                Err(refused) => refusal = Some(refused.reason),
+                Ok(facts) => return Ok(Verdict::Permit(Box::new(facts))),
+                Err(refused) => refusal = Some(refused),
             }
         }
-        refusal.map_or_else(|| outside(rules), Verdict::Refuse)
+        refusal.map_or_else(|| Ok(outside(rules)), Err)
     }
 
     /// Answers PAM's session phase, from the certificate that sshd says was used. It must be the very one that this
@@ -395,8 +394,8 @@ mod tests {
         let names = book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).unwrap();
         assert_eq!(names[0].as_str(), "app@db1");
         assert!(matches!(
-            book.account(&host.rules(), MONITOR, &Octets::new("app"), now()),
-            Verdict::Permit(_)
+            book.account(&host.rules(), MONITOR, (&Octets::new("app"), "10.0.0.1"), now()),
+            Ok(Verdict::Permit(_))
         ));
         let verdict = book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).unwrap();
         assert!(matches!(verdict, Verdict::Permit(facts) if facts.subject.serial.number() == 7));
@@ -419,8 +418,10 @@ mod tests {
         let bytes = certificate(1);
         book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).unwrap();
         host.lock();
-        let verdict = book.account(&host.rules(), MONITOR, &Octets::new("app"), now());
-        assert!(matches!(verdict, Verdict::Refuse(reason) if reason.contains("locked: gone")));
+        let app = Octets::new("app");
+        let refused = book.account(&host.rules(), MONITOR, (&app, "10.0.0.1"), now()).unwrap_err();
+        assert!(refused.reason.contains("locked: gone"));
+        assert_eq!(refused.remote, "10.0.0.1");
         assert!(book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).is_err());
         assert!(book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).is_err());
     }
@@ -458,9 +459,10 @@ mod tests {
         let (host, mut book) = (Host::new(), Book::default());
         let bytes = certificate(1);
         for pid in 0..5_000 {
-            let monitor = Monitor { pid, start_ticks: 1 };
-            book.show(&host.rules(), monitor, &shown("app", &bytes), now()).unwrap();
+            let seen = Seen { bytes: Vec::new(), login: Vec::new(), at: now().up };
+            book.seen.insert((pid, 1), vec![seen]);
         }
+        book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).unwrap();
         assert!(book.seen.len() <= MAX_MONITORS);
         let later = Now { up: Uptime::from_nanos(3_600_000_000_000), ..now() };
         book.show(&host.rules(), MONITOR, &shown("app", &bytes), later).unwrap();

@@ -1,7 +1,7 @@
 //! What the hooks in the login path say to `curfew-agent` on its gate socket, and what it answers.
 //!
 //! One frame each way, then the connection closes. Nothing here is believed for what it says of its sender: the agent
-//! learns that from the kernel (`SO_PEERCRED`, `SO_PEERPIDFD`). Identity is proved by the certificate, not by the message.
+//! learns that from the kernel (`SO_PEERCRED`, then a pidfd of that process). Identity is proved by the certificate, not by the message.
 
 use serde::{Deserialize, Serialize};
 

@@ -152,6 +152,7 @@ impl Host {
             // In force in memory, yet unknown by number: the authority sends it again, and is told nothing until then.
             self.revocation.last_order = before.last_order;
             self.outbox.retain(|frame| !matches!(frame, ToAuthority::Receipt(_)));
+            self.receipts.retain(|receipt| receipt.order != order.number);
             self.link = None;
         }
     }

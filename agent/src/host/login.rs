@@ -63,17 +63,15 @@ impl Host {
     }
 
     fn account(&mut self, peer: &Peer, login: &Login, now: Now) -> Answer {
-        match self.book.account(&self.rules(), peer.process.name, &login.user, now) {
-            Verdict::Permit(_) => Answer::Permit,
-            Verdict::Outside => Answer::Outside,
-            Verdict::Shut => {
+        let remote = printable(&login.remote);
+        match self.book.account(&self.rules(), peer.process.name, (&login.user, &remote), now) {
+            Ok(Verdict::Permit(_)) => Answer::Permit,
+            Ok(Verdict::Outside) => Answer::Outside,
+            Ok(Verdict::Shut) => {
                 self.note_outside(login, false, now);
                 Answer::Refuse(SHUT.into())
             }
-            Verdict::Refuse(reason) => {
-                tracing::info!(login = %login.user.display(), reason, "refused a login");
-                Answer::Refuse(format!("curfew: {reason}"))
-            }
+            Err(refused) => self.refuse(*refused, now),
         }
     }
 
@@ -90,7 +88,6 @@ impl Host {
                 self.note_outside(login, false, now);
                 Answer::Refuse(SHUT.into())
             }
-            Ok(Verdict::Refuse(reason)) => Answer::Refuse(reason),
             Err(refused) => self.refuse(*refused, now),
         }
     }

@@ -9,7 +9,7 @@ use crate::config::OtherLogins;
 #[must_use]
 pub fn with_lines(text: &str, other_logins: OtherLogins) -> String {
     let agent_down = match other_logins {
-        OtherLogins::Allow | OtherLogins::Alarm => "outside",
+        OtherLogins::Allow => "outside",
         OtherLogins::Refuse => "refuse",
     };
     let mut text = without_lines(text);

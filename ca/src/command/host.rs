@@ -5,7 +5,7 @@ use wire::api::HostView;
 use wire::identifier::{Address, HostName, Label};
 use wire::record::Tier;
 
-use super::{list, say, say_json, say_table, shown};
+use super::{complain, list, say, say_json, say_table, shown};
 use crate::admin::client::Client;
 use crate::admin::{MakeToken, RemoveHost, TokenMade};
 use crate::config::duration;
@@ -57,6 +57,12 @@ impl Command {
                 let made: TokenMade = client.send("/admin/tokens", &ask).await?;
                 if json {
                     return say_json(&made);
+                }
+                if made.authority.starts_with("localhost:") || made.authority.starts_with("127.") {
+                    complain(&anyhow::anyhow!(
+                        "only this machine can reach {}; set `names` in ca.toml to what hosts call the authority",
+                        made.authority
+                    ));
                 }
                 say(&format!("Run this on {}, once, before {}:", made.host, shown(made.expires)))?;
                 say("")?;
