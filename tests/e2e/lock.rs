@@ -143,7 +143,7 @@ fn nobody_slips_in_beside_a_lock() -> Result<(), FleetError> {
     let db1 = site.host("db1")?;
     let (ana, ops) = (site.person("ana@example.com")?, site.operator("ops@example.com")?);
     let mine = ana.certificate("deploy", &db1)?;
-    let rush = || ana.offering(&mine, "deploy", &db1)?.start(["setsid", "sleep", "4301"]);
+    let rush = || ana.offering(&mine, "deploy", &db1)?.start(["sleep", "4301"]);
     let before: Vec<Running> = (0..8).map(|_| rush()).collect::<Result<_, _>>()?;
     eventually("some are in", || db1.processes_like("sleep 4301").is_ok_and(|all| all.len() > 2))?;
     let lock = ops.client.start("curfew", ["lock", "ana@example.com", "--reason", REASON])?;
@@ -234,7 +234,8 @@ const HABITS: usize = 11;
 const EVERY_HABIT: &str = "sleep N01 & setsid sleep N02 & nohup sleep N03 >/dev/null 2>&1 & \
     ( ( sleep N04 & ) & ); tmux -L N new -d 'exec sleep N05'; \
     ( trap '' TERM HUP INT QUIT; exec sleep N06 ) & setsid -f setsid -f sleep N07; \
-    ( trap '' HUP; setsid bash -c 'sleep N08; :' & ); rootly sleep N10 & sleep N11 & kill -STOP $!";
+    ( trap '' HUP; setsid bash -c 'sleep N08; :' & ); rootly sleep N10 & sleep N11 & \
+    until grep -q sleep /proc/$!/comm; do :; done; kill -STOP $!";
 
 /// Each kind of lock by the field of a session, and whether it ends ana as deploy on db1, bob as app on db1, and ana as
 /// deploy on db2.
