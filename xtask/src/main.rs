@@ -1,7 +1,8 @@
-//! The developers' commands: `cargo xtask setup | test | demo | fleet | bench NAME [--json] | ci`.
+//! The developers' commands: `cargo xtask setup | test | demo | fleet | bench NAME [--json] | fuzz [SECONDS] | ci`.
 
 mod checks;
 mod clock;
+mod fuzz;
 mod setup;
 mod step;
 mod task;

@@ -1,6 +1,6 @@
 //! What a developer can ask for.
 
-use crate::{checks, setup, step::Failure, work};
+use crate::{checks, fuzz, setup, step::Failure, work};
 
 /// One command.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) enum Task {
     Fleet,
     /// One benchmark, with its arguments.
     Bench(Vec<String>),
+    /// Every fuzz target, for so many seconds each.
+    Fuzz(u32),
     /// All that must hold before a change is taken.
     Ci,
 }
@@ -32,6 +34,8 @@ impl Task {
             ("fleet", []) => Some(Self::Fleet),
             ("ci", []) => Some(Self::Ci),
             ("bench", [_, ..]) => Some(Self::Bench(rest)),
+            ("fuzz", []) => Some(Self::Fuzz(fuzz::SECONDS)),
+            ("fuzz", [seconds]) => seconds.parse().ok().filter(|&secs| secs > 0).map(Self::Fuzz),
             _ => None,
         }
     }
@@ -44,6 +48,7 @@ impl Task {
             Self::Demo => work::demo(),
             Self::Fleet => work::fleet(),
             Self::Bench(args) => work::bench(&args),
+            Self::Fuzz(seconds) => fuzz::run(seconds),
             Self::Ci => checks::run(),
         }
     }
@@ -58,6 +63,7 @@ Usage: cargo xtask COMMAND
   demo                 a session from its certificate to its end, on a real host
   fleet                an authority, two hosts and a shell to play with
   bench NAME [--json]  one benchmark: certificate krl issue decide kill login memory record terminal
+  fuzz [SECONDS]       every fuzz target, a minute each or so long; not part of `ci`
   ci                   all that must hold before a change is taken, `test` included
 ";
 
@@ -74,6 +80,8 @@ mod tests {
         assert_eq!(parse("ci"), Some(Task::Ci));
         let bench = Task::Bench(vec!["kill".to_owned(), "--json".to_owned()]);
         assert_eq!(parse("bench kill --json"), Some(bench));
+        assert_eq!(parse("fuzz"), Some(Task::Fuzz(60)));
+        assert_eq!(parse("fuzz 5"), Some(Task::Fuzz(5)));
         let commands = USAGE.lines().filter_map(|line| line.strip_prefix("  "));
         for command in commands.filter_map(|line| line.split(' ').next()) {
             let line = if command == "bench" { "bench kill" } else { command };
@@ -83,7 +91,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_not() {
-        for line in ["", "tests", "ci --fast", "bench"] {
+        for line in ["", "tests", "ci --fast", "bench", "fuzz 0", "fuzz frame", "fuzz 1 2"] {
             assert_eq!(parse(line), None, "{line}");
         }
     }
