@@ -71,8 +71,11 @@ fn a_certificate_that_is_not_right_opens_nothing() -> Result<(), FleetError> {
         ("it has expired", with(&["-n", "deploy@db1", "-V", "-2h:-1h", until, role])),
         ("it is not valid yet", with(&["-n", "deploy@db1", "-V", "+1h:+2h", until, role])),
         ("it names no principal", with(&["-V", "-1m:+1h", until, role])),
-        ("role", [&mine[..], &now, &[until]].concat()),
-        ("grant", [&mine[..], &now, &[role]].concat()),
+        ("its role@curfew.internal extension is missing", [&mine[..], &now, &[until]].concat()),
+        (
+            "its grant-until@curfew.internal extension is missing",
+            [&mine[..], &now, &[role]].concat(),
+        ),
         ("its key id is not", [&["-I", "ana", "-z", "1"][..], &now, &[until, role]].concat()),
         ("disagree", [&["-I", mine[1], "-z", "2"][..], &now, &[until, role]].concat()),
     ];
