@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use wire::identifier::{RecordNumber, SessionId};
 use wire::record::{Event, Record};
+use wire::time::{Timestamp, Uptime};
 
 use crate::clock::Now;
 
@@ -27,16 +28,9 @@ pub enum SpoolError {
         /// Why.
         source: io::Error,
     },
-    /// A record in the middle cannot be read.
-    #[error("spool {path}: the record at byte {offset} cannot be read: {source}")]
-    Damaged {
-        /// The segment.
-        path: PathBuf,
-        /// Where in it.
-        offset: u64,
-        /// Why.
-        source: serde_json::Error,
-    },
+    /// A record has no JSON form.
+    #[error("spool: a record cannot be written: {0}")]
+    Form(#[source] serde_json::Error),
     /// Numbers have come to their end.
     #[error("spool: there are no more record numbers")]
     Exhausted,
@@ -134,11 +128,7 @@ impl Spool {
         let number = self.newest.checked_add(1).and_then(|next| RecordNumber::try_new(next).ok());
         let number = number.ok_or(SpoolError::Exhausted)?;
         let record = Record { number, at: now.at, uptime: now.up, session, event };
-        let mut line = serde_json::to_vec(&record).map_err(|source| SpoolError::Damaged {
-            path: self.segment.clone(),
-            offset: self.length,
-            source,
-        })?;
+        let mut line = serde_json::to_vec(&record).map_err(SpoolError::Form)?;
         line.push(b'\n');
         if let Err(source) = self.file.write_all(&line) {
             let path = self.segment.clone();
@@ -225,6 +215,20 @@ impl Spool {
         Ok(records)
     }
 
+    /// Goes on after `number`: the authority has records up to it that are not here, so that their numbers must not be
+    /// given again (a host that came back from an older image).
+    ///
+    /// # Errors
+    /// When a new segment cannot be made.
+    pub fn go_on_after(&mut self, number: u64) -> Result<(), SpoolError> {
+        if number > self.newest {
+            self.newest = number;
+            self.place = None;
+            self.rotate()?;
+        }
+        Ok(())
+    }
+
     fn rotate(&mut self) -> Result<(), SpoolError> {
         self.sync()?;
         let path = segment_path(&self.folder, self.newest.saturating_add(1));
@@ -242,17 +246,15 @@ impl Spool {
     }
 }
 
-/// How many whole records a segment has, and the bytes that they take.
+/// How many records a segment has, and the bytes that they take: every line that ends counts, readable or not, so that
+/// damage in the middle costs nothing behind it. What follows the last line's end is torn.
 fn measure(file: &mut File) -> io::Result<(u64, u64)> {
     let mut reader = BufReader::new(file);
     let (mut records, mut length, mut line) = (0u64, 0u64, Vec::new());
     loop {
         line.clear();
         let read = reader.read_until(b'\n', &mut line)?;
-        if read == 0
-            || line.last() != Some(&b'\n')
-            || serde_json::from_slice::<Record>(&line).is_err()
-        {
+        if line.last() != Some(&b'\n') {
             return Ok((records, length));
         }
         records = records.saturating_add(1);
@@ -292,19 +294,33 @@ fn read_from(
         }
         let read = u64::try_from(read).unwrap_or(u64::MAX);
         if place.number >= wanted {
-            let (path, offset) = (place.segment.clone(), place.offset);
-            let record = serde_json::from_slice(&line).map_err(|source| SpoolError::Damaged {
-                path,
-                offset,
-                source,
-            })?;
-            records.push(record);
+            let record = readable(&line, place.number).or_else(|| unreadable(&line, place.number));
+            records.extend(record);
             *taken = taken.saturating_add(read);
         }
         place.number = place.number.saturating_add(1);
         place.offset = place.offset.saturating_add(read);
     }
     Ok(())
+}
+
+/// The record on a line, if it is the one that belongs there.
+fn readable(line: &[u8], number: u64) -> Option<Record> {
+    let record: Record = serde_json::from_slice(line).ok()?;
+    (record.number.number() == number).then_some(record)
+}
+
+/// What stands for a record that cannot be read, so that those behind it can go on.
+fn unreadable(line: &[u8], number: u64) -> Option<Record> {
+    tracing::error!(number, "a record cannot be read any more");
+    let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
+    Some(Record {
+        number: RecordNumber::try_new(number).ok()?,
+        at: Timestamp::from_millis(0),
+        uptime: Uptime::from_nanos(0),
+        session: None,
+        event: Event::Unreadable { bytes },
+    })
 }
 
 /// Every segment with the number of its first record, in order.
@@ -332,14 +348,13 @@ fn segment_path(folder: &Path, first: u64) -> PathBuf {
 
 /// A segment is closed when it has grown past this many bytes.
 const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
-/// Longest record, in bytes: arguments of 256 KiB in base64 with room.
-const MAX_LINE: u64 = 1024 * 1024;
+/// Longest record, in bytes: 256 KiB of arguments, each byte a control character that JSON writes with six.
+const MAX_LINE: u64 = 2 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use wire::record::Loss;
-    use wire::time::{Timestamp, Uptime};
 
     const NOW: Now = Now { at: Timestamp::from_secs(1), up: Uptime::from_nanos(1) };
 
@@ -379,6 +394,37 @@ mod tests {
             assert_eq!(spool.append(None, event(7), NOW).unwrap().number(), 3);
             assert_eq!(numbers(&spool.after(0, u64::MAX).unwrap()), [1, 2, 3]);
         }
+    }
+
+    #[test]
+    fn damage_in_the_middle_costs_nothing_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fill(&mut Spool::open(folder.path()).unwrap(), 3);
+        let path = segment_path(folder.path(), 1);
+        let mut bytes = fs::read(&path).unwrap();
+        let second = bytes.iter().position(|byte| *byte == b'\n').unwrap().saturating_add(5);
+        bytes[second] = 0xff;
+        fs::write(&path, &bytes).unwrap();
+        let mut spool = Spool::open(folder.path()).unwrap();
+        assert_eq!(spool.append(None, event(7), NOW).unwrap().number(), 4);
+        let records = spool.after(0, u64::MAX).unwrap();
+        assert_eq!(numbers(&records), [1, 2, 3, 4]);
+        assert!(matches!(records[1].event, Event::Unreadable { bytes } if bytes > 10));
+        assert_eq!(records[2].event, event(2));
+    }
+
+    #[test]
+    fn numbers_that_the_authority_knows_are_not_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path()).unwrap();
+        fill(&mut spool, 2);
+        spool.go_on_after(1).unwrap();
+        assert_eq!(spool.newest(), 2);
+        spool.go_on_after(40).unwrap();
+        assert_eq!(spool.append(None, event(7), NOW).unwrap().number(), 41);
+        assert_eq!(numbers(&spool.after(40, u64::MAX).unwrap()), [41]);
+        drop(spool);
+        assert_eq!(Spool::open(folder.path()).unwrap().newest(), 41);
     }
 
     #[test]

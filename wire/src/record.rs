@@ -55,6 +55,11 @@ pub enum Event {
     Outside(Outside),
     /// Events that were lost, and where: between the sequence numbers named.
     Loss(Loss),
+    /// A record that was written and can no longer be read on the host; its number is kept.
+    Unreadable {
+        /// How many bytes stand in its place.
+        bytes: u64,
+    },
 }
 
 /// The agent's state when it came up.

@@ -94,12 +94,14 @@ impl Host {
         }
         let last = welcome.last_record;
         if last > self.spool.newest() {
-            // Our numbering went back: a host restored from an old image. Going on would repeat numbers.
-            tracing::error!(
-                theirs = last,
-                ours = self.spool.newest(),
-                "the authority knows records that this host never wrote"
-            );
+            // Our numbering went back: a host restored from an old image. Numbers are never given twice.
+            let ours = self.spool.newest();
+            tracing::error!(theirs = last, ours, "the authority knows records that are not here any more");
+            if let Err(error) = self.spool.go_on_after(last) {
+                tracing::error!(%error, "records cannot be numbered on");
+                self.link = None;
+                return;
+            }
         }
         if let Some(link) = &mut self.link {
             link.upload = Some(Upload { sent: last, acknowledged: last });

@@ -133,15 +133,18 @@ fn described(event: event::Event) -> Option<Event> {
             Some(Event::Exit(Exit { sequence: event.seq, pid, status }))
         }
         Detail::Exec(exec) => {
-            let captured = u64::try_from(exec.argv.bytes.len()).unwrap_or(u64::MAX);
+            let arguments: Vec<Octets> =
+                exec.argv.args().take(MAX_ARGUMENTS).map(Octets::new).collect();
+            let kept = arguments.iter().map(|argument| argument.as_bytes().len().saturating_add(1));
+            let kept: usize = kept.sum::<usize>().min(exec.argv.bytes.len());
             Some(Event::Exec(Exec {
                 sequence: event.seq,
                 pid,
                 parent: i32::try_from(event.ppid).unwrap_or(0),
                 uid: event.uid,
                 euid: event.euid,
-                arguments: exec.argv.args().map(Octets::new).collect(),
-                cut: u64::from(exec.argv.total).saturating_sub(captured),
+                cut: u64::from(exec.argv.total).saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)),
+                arguments,
                 terminal: terminal(&exec.tty),
                 nameless: event.flags.has(Flags::UNLINKED),
                 path: Octets::new(exec.filename),
@@ -154,6 +157,9 @@ fn terminal(name: &[u8]) -> Option<String> {
     (!name.is_empty()).then(|| Octets::new(name).display())
 }
 
+/// Arguments kept of one program; each costs up to 17 bytes more in a record than it is long, and a record must fit a
+/// frame. What is left out is counted in `cut`.
+const MAX_ARGUMENTS: usize = 20_000;
 /// How often every session is looked at, whatever the events said.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
 
