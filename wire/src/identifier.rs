@@ -475,7 +475,9 @@ mod tests {
     fn a_fingerprint_is_a_digest() {
         let text = Fingerprint::of(b"key").to_string();
         assert!(Fingerprint::try_new(&text).is_ok());
-        for wrong in [text.replace("SHA", "sha"), format!("{text}="), text.chars().take(49).collect()] {
+        for wrong in
+            [text.replace("SHA", "sha"), format!("{text}="), text.chars().take(49).collect()]
+        {
             assert!(Fingerprint::try_new(wrong).is_err());
         }
         for wrong in [":", "x"] {

@@ -96,7 +96,11 @@ impl Host {
         if last > self.spool.newest() {
             // Our numbering went back: a host restored from an old image. Numbers are never given twice.
             let ours = self.spool.newest();
-            tracing::error!(theirs = last, ours, "the authority knows records that are not here any more");
+            tracing::error!(
+                theirs = last,
+                ours,
+                "the authority knows records that are not here any more"
+            );
             if let Err(error) = self.spool.go_on_after(last) {
                 tracing::error!(%error, "records cannot be numbered on");
                 self.link = None;

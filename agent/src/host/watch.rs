@@ -143,7 +143,8 @@ fn described(event: event::Event) -> Option<Event> {
                 parent: i32::try_from(event.ppid).unwrap_or(0),
                 uid: event.uid,
                 euid: event.euid,
-                cut: u64::from(exec.argv.total).saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)),
+                cut: u64::from(exec.argv.total)
+                    .saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)),
                 arguments,
                 terminal: terminal(&exec.tty),
                 nameless: event.flags.has(Flags::UNLINKED),
