@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use nix::unistd::{User, chown};
 use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -76,7 +77,7 @@ pub enum EnrolError {
     },
     /// The root that was presented is not the one that was named.
     #[error(
-        "the authority at {address} is not the one with the fingerprint {expected}: it presented {presented}.\n\
+        "the authority at {address} is not the one you named\n  expected root {expected}\n  offered root  {offered}\n\
          Either the fingerprint was mistyped (compare with `curfew-ca status`), or somebody stands in between. Nothing was sent."
     )]
     Fingerprint {
@@ -84,8 +85,8 @@ pub enum EnrolError {
         address: String,
         /// What was given.
         expected: Fingerprint,
-        /// What its last certificate has.
-        presented: String,
+        /// What the last certificate it offered has.
+        offered: Fingerprint,
     },
     /// The authority said no.
     #[error("the authority refused: {0}")]
@@ -262,10 +263,12 @@ async fn converse(invitation: &Invitation, ask: Enrol) -> Result<Enrolled, Enrol
         .await
         .map_err(|_elapsed| failed(io::ErrorKind::TimedOut.into()))?
         .map_err(failed)?;
-    let connector = TlsConnector::from(Arc::new(client_config(invitation)?));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let pinned = PinnedRoot::new(invitation.fingerprint.clone(), Arc::clone(&provider));
+    let connector = TlsConnector::from(Arc::new(client_config(provider, Arc::clone(&pinned))?));
     let mut stream = match connector.connect(server, stream).await {
         Ok(stream) => stream,
-        Err(source) => return Err(explain(invitation, source)),
+        Err(source) => return Err(explain(invitation, &pinned, source)),
     };
     let frame =
         encode(&ToAuthority::Enrol(ask)).map_err(|error| EnrolError::Answer(error.to_string()))?;
@@ -290,32 +293,25 @@ async fn converse(invitation: &Invitation, ask: Enrol) -> Result<Enrolled, Enrol
     }
 }
 
-fn client_config(invitation: &Invitation) -> Result<ClientConfig, EnrolError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = PinnedRoot::new(invitation.fingerprint.clone(), Arc::clone(&provider));
+fn client_config(
+    provider: Arc<CryptoProvider>,
+    pinned: Arc<PinnedRoot>,
+) -> Result<ClientConfig, EnrolError> {
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| EnrolError::Answer(error.to_string()))?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    Ok(builder.dangerous().with_custom_certificate_verifier(pinned).with_no_client_auth())
 }
 
-/// A handshake that failed on the root says so in the operator's words.
-fn explain(invitation: &Invitation, source: io::Error) -> EnrolError {
+/// A handshake that failed on the root names both roots.
+fn explain(invitation: &Invitation, pinned: &PinnedRoot, source: io::Error) -> EnrolError {
     let address = invitation.authority.clone();
-    let unknown = source
-        .get_ref()
-        .and_then(|error| error.downcast_ref::<rustls::Error>())
-        .is_some_and(|error| {
-            matches!(
-                error,
-                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)
-            )
-        });
-    if !unknown {
-        return EnrolError::Connect { address, source };
+    match pinned.offered_instead() {
+        None => EnrolError::Connect { address, source },
+        Some(offered) => {
+            EnrolError::Fingerprint { address, expected: invitation.fingerprint.clone(), offered }
+        }
     }
-    let expected = invitation.fingerprint.clone();
-    EnrolError::Fingerprint { address, expected, presented: "another root".into() }
 }
 
 /// What came back hangs together: the root is the pinned one, and each host key has its certificate.

@@ -75,7 +75,7 @@ fn an_authority_with_another_fingerprint_is_told_nothing() -> Result<(), FleetEr
     let wrong = Token { fingerprint: other.fingerprint()?, ..token.clone() };
     let said = site.enrol(&db1, &wrong)?;
     let expected = wrong.fingerprint.as_str();
-    refused(&said, &["is not the one with the fingerprint", expected, "Nothing was sent."]);
+    refused(&said, &["is not the one you named", expected, "offered root", "Nothing was sent."]);
     assert_eq!(state(&db1)?, before);
     assert!(!site.authority.log().contains("enrolment"), "{}", site.authority.log());
 

@@ -1,6 +1,6 @@
 //! First contact: an authority's root is believed because its fingerprint was given, not because it was offered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,13 +15,21 @@ use crate::identifier::Fingerprint;
 pub struct PinnedRoot {
     pin: Fingerprint,
     provider: Arc<CryptoProvider>,
+    offered: Mutex<Vec<Fingerprint>>,
 }
 
 impl PinnedRoot {
     /// Believes only the root with the fingerprint `pin` ([`Fingerprint::of`] its DER form).
     #[must_use]
     pub fn new(pin: Fingerprint, provider: Arc<CryptoProvider>) -> Arc<Self> {
-        Arc::new(Self { pin, provider })
+        Arc::new(Self { pin, provider, offered: Mutex::default() })
+    }
+
+    /// The last certificate of the chain that was offered, when nothing in it is the pinned root: for a refusal to name.
+    #[must_use]
+    pub fn offered_instead(&self) -> Option<Fingerprint> {
+        let offered = self.offered.lock().ok()?;
+        if offered.contains(&self.pin) { None } else { offered.last().cloned() }
     }
 
     /// The pinned root among the certificates a server presented, if it is there.
@@ -40,6 +48,10 @@ impl ServerCertVerifier for PinnedRoot {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if let Ok(mut offered) = self.offered.lock() {
+            let chain = std::iter::once(end_entity).chain(intermediates);
+            *offered = chain.map(|certificate| Fingerprint::of(certificate)).collect();
+        }
         let root = self
             .find(intermediates)
             .ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
