@@ -159,12 +159,8 @@ impl Host {
         for session in kept {
             let id = session.id;
             let held = Held::find(session.monitor).ok();
-            if let (false, Some(held)) = (known.contains(&id), &held) {
-                // The degraded tier keeps nothing in the kernel: it begins again with the monitor.
-                if let Err(error) = self.kernel.begin(act::tag(id), std::os::fd::AsFd::as_fd(held))
-                {
-                    tracing::warn!(session = %id, %error, "a session from before could not be taken up");
-                }
+            if !known.contains(&id) {
+                self.take_up(&session, held.as_ref());
             }
             self.monitors.extend(held.map(|held| (id, held)));
             adopted = adopted.saturating_add(1);
@@ -188,6 +184,26 @@ impl Host {
         self.look_for_ended(now);
         self.settle();
         Ok(())
+    }
+
+    /// Makes a session from before known to the kernel again: the degraded tier keeps nothing there. With the monitor, if
+    /// it is alive, or by the marks that were kept.
+    fn take_up(&mut self, session: &Session, held: Option<&Held>) {
+        let (id, tag) = (session.id, act::tag(session.id));
+        if let Some(held) = held {
+            match self.kernel.begin(tag, std::os::fd::AsFd::as_fd(held)) {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(session = %id, %error, "a session from before does not go on with its monitor");
+                }
+            }
+        }
+        // Without either, the first look at it says that it is unknown.
+        let Some(marks) = &session.marks else { return };
+        if let Err(error) = self.kernel.resume(tag, session.monitor, marks) {
+            tracing::error!(session = %id, %error, "a session from before cannot be found by its marks: it is unknown \
+                whether processes of it are left");
+        }
     }
 
     /// Every lock in force is matched again, so that no session slips through a restart, and every order is said to be

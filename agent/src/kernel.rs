@@ -15,6 +15,8 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::session::{Marks, Monitor};
+
 pub use self::event::Event;
 pub use self::process::Process;
 pub(crate) use self::process::Stat;
@@ -44,6 +46,23 @@ pub trait Kernel: Send + fmt::Debug {
     /// The process is gone, has threads, or belongs to another session; or the kernel refused.
     /// The login must then be refused.
     fn begin(&mut self, tag: Tag, monitor: BorrowedFd<'_>) -> Result<(), KernelError>;
+
+    /// What the session's processes can be known by after a restart: keep it, for [`Kernel::resume`]. `None`: nothing
+    /// is known yet, or it is the kernel that remembers.
+    fn marks(&self, tag: Tag) -> Option<Marks> {
+        let _ = tag;
+        None
+    }
+
+    /// Takes up a session from before a restart by its marks, its monitor alive or not. A second call with the same tag
+    /// and monitor changes nothing.
+    ///
+    /// # Errors
+    /// The marks name nobody, or the tier does not know sessions by marks; or tag or monitor are another's.
+    fn resume(&mut self, tag: Tag, monitor: Monitor, marks: &Marks) -> Result<(), KernelError> {
+        let _ = (monitor, marks);
+        Err(KernelError::Unknown(tag))
+    }
 
     /// From now on the session can only shrink: every fork and exec in it is killed by the kernel.
     /// There is no way back. The degraded tier cannot do this and only remembers it.
@@ -85,7 +104,7 @@ pub trait Kernel: Send + fmt::Debug {
     fn forget(&mut self, tag: Tag) -> Result<(), KernelError>;
 
     /// The sessions that the kernel knows, with their live tasks: what a restarted agent adopts.
-    /// The degraded tier knows none after a restart; call [`Kernel::begin`] again.
+    /// The degraded tier knows none after a restart; call [`Kernel::begin`] again, or [`Kernel::resume`].
     ///
     /// # Errors
     /// The kernel refused.

@@ -38,6 +38,31 @@ pub struct Session {
     pub deadline: Uptime,
     /// How it stands.
     pub state: State,
+    /// What its processes carry that others do not, where it must be kept for a restart: in the degraded tier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Marks>,
+}
+
+/// What the processes of a session carry that others do not, as `/proc` shows it.
+///
+/// They name a session only while the host is up. Audit session ids count up and come again after 2^32 logins, which
+/// does not happen within a boot; a reboot begins anew, and clears `/run`, where these are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    /// The audit session id that `pam_loginuid` gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessionid: Option<u32>,
+    /// The cgroup that logind made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+}
+
+impl Marks {
+    /// Whether there is no mark, so that nobody can be known by them.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.sessionid.is_none() && self.scope.is_none()
+    }
 }
 
 /// sshd's monitor: a process by number and start, so that a reused number is not mistaken for it.
@@ -164,6 +189,14 @@ impl Sessions {
     /// All that are not over.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
         self.sessions.values()
+    }
+
+    /// Takes the marks of a session, and says whether they are news, which must be kept.
+    pub fn mark(&mut self, id: SessionId, marks: Marks) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let is_news = session.marks.as_ref() != Some(&marks);
+        session.marks = Some(marks);
+        is_news
     }
 
     /// How many are not over.
@@ -412,6 +445,7 @@ mod tests {
             grant_until: Timestamp::from_secs(deadline),
             deadline: at(deadline),
             state: State::Live { warned: 0 },
+            marks: None,
         })
     }
 
@@ -545,6 +579,25 @@ mod tests {
         let left =
             SessionEnded { reason: EndReason::Left, killed: 0, survivors: 0, took_micros: 0 };
         assert_eq!(actions[0], Action::Record { session: id(1), event: Event::SessionEnded(left) });
+    }
+
+    #[test]
+    fn marks_are_news_once_and_outlive_a_restart() {
+        let mut sessions = sessions();
+        sessions.step(Input::Began(session(1, "ana", 1_000)), at(0));
+        let marks = Marks { sessionid: Some(4), scope: None };
+        assert!(sessions.mark(id(1), marks.clone()));
+        assert!(!sessions.mark(id(1), marks.clone()));
+        assert!(!sessions.mark(id(2), marks.clone()));
+        let kept = serde_json::to_string(sessions.find(id(1)).unwrap()).unwrap();
+        assert_eq!(serde_json::from_str::<Session>(&kept).unwrap().marks, Some(marks));
+    }
+
+    #[test]
+    fn a_session_kept_without_marks_is_read() {
+        let kept = serde_json::to_string(&session(1, "ana", 1_000)).unwrap();
+        assert!(!kept.contains("marks"));
+        assert_eq!(serde_json::from_str::<Session>(&kept).unwrap(), *session(1, "ana", 1_000));
     }
 
     proptest::proptest! {

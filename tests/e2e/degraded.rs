@@ -70,7 +70,6 @@ fn a_session_from_before_a_restart_of_the_agent_ends_too() -> Result<(), FleetEr
 }
 
 #[test]
-#[ignore = "the degraded tier keeps the marks of a session in memory alone, and calls it over after a restart"]
 fn what_outlived_its_connection_is_found_after_a_restart_too() -> Result<(), FleetError> {
     let site = Site::open()?;
     let db1 = by_audit(&site)?;
@@ -86,6 +85,28 @@ fn what_outlived_its_connection_is_found_after_a_restart_too() -> Result<(), Fle
     let said = site.authority.run(["lock", "session", id, "--reason", "gone"])?.ok()?;
     assert!(said.stdout.contains("1 sessions ended, 0 survivors"), "{said:?}");
     assert!(db1.processes_like("sleep 4001")?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_session_that_a_restart_cannot_find_is_named() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = by_audit(&site)?;
+    let ana = site.person("ana@example.com")?;
+    ana.ssh("deploy", &db1).run(["setsid --fork sleep 4001 </dev/null >/dev/null 2>&1"])?.done()?;
+    let session = site.session(&ana, &db1)?;
+    eventually("the connection is over", || {
+        db1.processes_like("sshd: deploy").is_ok_and(|sshds| sshds.is_empty())
+    })?;
+    let id = session.get("session").and_then(Value::as_str).unwrap_or_default();
+    let kept = format!("/run/curfew/sessions/{id}.json");
+    let unmark = format!("grep -q '\"marks\"' {kept} && sed -i 's/\"marks\"/\"lost\"/' {kept}");
+    db1.sh(&unmark)?.done()?;
+    db1.restart("curfew-agent")?;
+    site.ended(&session)?;
+    let journal = db1.journal("curfew-agent")?;
+    let said = journal.lines().find(|line| line.contains("it is unknown whether processes"));
+    assert!(said.is_some_and(|line| line.contains(id)), "{journal}");
     Ok(())
 }
 

@@ -35,6 +35,7 @@ impl Host {
             Question::Open { login, auth_info } => self.open_session(peer, &login, auth_info, now),
             Question::Close => {
                 self.book.forget(peer.process.name);
+                self.look_at_last(&peer, now);
                 Answer::Permit
             }
         }
@@ -113,6 +114,7 @@ impl Host {
             grant_until: facts.grant_until,
             deadline: now.up.after(left),
             state: State::Live { warned: 0 },
+            marks: None,
         };
         let kept =
             store::write(&self.session_path(id), &session).map_err(|error| error.to_string());
@@ -140,6 +142,16 @@ impl Host {
         let actions = self.sessions.step(Input::Began(Box::new(session)), now.up);
         self.perform(actions, now);
         Answer::Permit
+    }
+
+    /// Looks at the session of a connection that closes, while its monitor is there to learn from: what outlives a
+    /// connection that was short is found by that alone.
+    fn look_at_last(&mut self, peer: &Peer, now: Now) {
+        let monitor = peer.process.name;
+        let session = self.sessions.iter().find(|session| session.monitor == monitor);
+        if let Some(id) = session.map(|session| session.id) {
+            self.look(id, now);
+        }
     }
 
     fn refuse(&mut self, refused: Refused, now: Now) -> Answer {

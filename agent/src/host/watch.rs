@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use wire::identifier::SessionId;
 use wire::octets::Octets;
-use wire::record::{Event, Exec, Exit, ExitStatus, Loss};
+use wire::record::{Event, Exec, Exit, ExitStatus, Loss, Tier};
 use wire::time::Uptime;
 
 use super::{Host, session_of};
@@ -79,21 +79,38 @@ impl Host {
         }
     }
 
-    /// Asks the kernel whether a session is over.
-    fn look(&mut self, id: SessionId, now: Now) {
+    /// Asks the kernel whether a session is over, and keeps what a restart must know of it if it is not.
+    pub(super) fn look(&mut self, id: SessionId, now: Now) {
         self.note_losses(id, now);
         if self.sessions.find(id).is_none() {
             return;
         }
         match self.kernel.live(act::tag(id)) {
-            Ok(0) | Err(KernelError::Unknown(_)) => {
-                let actions = self.sessions.step(Input::Gone(id), now.up);
-                self.perform(actions, now);
+            Ok(0) => self.gone(id, now),
+            Ok(_) => self.keep_marks(id),
+            Err(KernelError::Unknown(_)) => {
+                // Where the kernel remembers, whom it does not know is over. Elsewhere it was forgotten.
+                if self.tier != Tier::Full {
+                    tracing::error!(session = %id, "the session is taken for over, but it is unknown whether processes \
+                        of it are left: it was forgotten with the agent before");
+                }
+                self.gone(id, now);
             }
-            Ok(_) => {}
             Err(error) => {
                 tracing::error!(session = %id, %error, "it is unknown whether the session lives");
             }
+        }
+    }
+
+    fn gone(&mut self, id: SessionId, now: Now) {
+        let actions = self.sessions.step(Input::Gone(id), now.up);
+        self.perform(actions, now);
+    }
+
+    fn keep_marks(&mut self, id: SessionId) {
+        let Some(marks) = self.kernel.marks(act::tag(id)) else { return };
+        if self.sessions.mark(id, marks) {
+            self.keep(id);
         }
     }
 

@@ -30,6 +30,11 @@ impl Process {
         Self { pid, start_ticks, comm: printable(comm) }
     }
 
+    /// From what was kept of it: it may be gone, and its number another's.
+    pub(crate) fn kept(pid: u32, start_ticks: u64) -> Self {
+        Self { pid, start_ticks, comm: String::new() }
+    }
+
     /// The process behind a pidfd.
     ///
     /// # Errors

@@ -2,10 +2,12 @@
 //!
 //! A process is a member if it is the monitor, descends from a member, carries the audit session id
 //! that `pam_loginuid` gave the monitor, or sits in the scope that logind moved the monitor to. The
-//! last two appear only after the session began, so they are learned when they are first looked for.
+//! last two appear only after the session began, so they are learned when they are first looked for;
+//! kept as [`Marks`], they find the session again after a restart of the agent, its monitor alive or not.
 //!
 //! What it cannot do: see events, stop a fork, hold against root in the session (who can rewrite
-//! login uid and cgroup), or find again, after a restart of the agent, a session whose monitor is gone.
+//! login uid and cgroup), or find again, after a restart, a session whose monitor was gone before its
+//! marks were learned.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +15,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use super::process::{Stat, all_pids, pid_of, proc_path, read_if_there};
 use super::{Event, Kernel, KernelError, Losses, Process, Tag, Tier, cgroup};
+use crate::session::{Marks, Monitor};
 
 /// Sessions known by audit session id, cgroup and parentage.
 #[derive(Debug)]
@@ -31,6 +34,16 @@ impl Procfs {
     fn session(&self, tag: Tag) -> Result<&RefCell<Session>, KernelError> {
         self.sessions.get(&tag).ok_or(KernelError::Unknown(tag))
     }
+
+    /// Whether the session is known with that monitor; refused if either is another's.
+    fn has_begun(&self, tag: Tag, monitor: &Process) -> Result<bool, KernelError> {
+        if let Some(known) = self.sessions.get(&tag) {
+            let same = known.borrow().monitor.is(monitor);
+            return if same { Ok(true) } else { Err(KernelError::TagInUse(tag)) };
+        }
+        let other = self.sessions.iter().find(|(_, session)| session.borrow().monitor.is(monitor));
+        other.map_or(Ok(false), |(other, _)| Err(KernelError::AlreadyTagged(*other)))
+    }
 }
 
 impl Kernel for Procfs {
@@ -40,14 +53,8 @@ impl Kernel for Procfs {
 
     fn begin(&mut self, tag: Tag, monitor: BorrowedFd<'_>) -> Result<(), KernelError> {
         let monitor = Process::of(monitor)?;
-        if let Some(known) = self.sessions.get(&tag) {
-            let same = known.borrow().monitor.is(&monitor);
-            return if same { Ok(()) } else { Err(KernelError::TagInUse(tag)) };
-        }
-        for (other, session) in &self.sessions {
-            if session.borrow().monitor.is(&monitor) {
-                return Err(KernelError::AlreadyTagged(*other));
-            }
+        if self.has_begun(tag, &monitor)? {
+            return Ok(());
         }
         let look = Look::at(monitor.pid())?.ok_or(KernelError::Gone)?;
         if look.stat.threads != 1 {
@@ -56,8 +63,26 @@ impl Kernel for Procfs {
         }
         // The listening sshd has the marks that the monitor had when it began: true also of a session that is
         // taken up after a restart of the agent, when the monitor's own marks are the session's.
-        let before = Look::at(look.stat.ppid)?.unwrap_or(look);
-        self.sessions.insert(tag, RefCell::new(Session::new(monitor, before)));
+        let before = Look::at(look.stat.ppid)?.unwrap_or_else(|| look.clone());
+        let mut session = Session::new(monitor, before);
+        session.learn(&look);
+        self.sessions.insert(tag, RefCell::new(session));
+        Ok(())
+    }
+
+    fn marks(&self, tag: Tag) -> Option<Marks> {
+        let marks = self.sessions.get(&tag)?.borrow().marks.clone();
+        (!marks.is_empty()).then_some(marks)
+    }
+
+    fn resume(&mut self, tag: Tag, monitor: Monitor, marks: &Marks) -> Result<(), KernelError> {
+        let Ok(pid) = u32::try_from(monitor.pid) else { return Err(KernelError::Gone) };
+        let monitor = Process::kept(pid, monitor.start_ticks);
+        if self.has_begun(tag, &monitor)? {
+            return Ok(());
+        }
+        let session = Session::resumed(monitor, marks).ok_or(KernelError::Unknown(tag))?;
+        self.sessions.insert(tag, RefCell::new(session));
         Ok(())
     }
 
@@ -129,19 +154,27 @@ impl Kernel for Procfs {
 #[derive(Debug)]
 struct Session {
     monitor: Process,
-    /// The audit session and cgroup of sshd, which others share.
-    before: (Option<u32>, Option<String>),
+    /// The audit session and cgroup of sshd, which others share. `None`: they are not known any more, and nothing
+    /// further is learned, lest marks that others share be taken for the session's.
+    before: Option<(Option<u32>, Option<String>)>,
     /// Its own, once `pam_loginuid` and logind have acted.
-    sessionid: Option<u32>,
-    scope: Option<String>,
+    marks: Marks,
     members: BTreeSet<Process>,
 }
 
 impl Session {
     fn new(monitor: Process, sshd: Look) -> Self {
         let members = BTreeSet::from([monitor.clone()]);
-        let before = (sshd.sessionid, sshd.cgroup);
-        Self { monitor, before, sessionid: None, scope: None, members }
+        let before = Some((sshd.sessionid, sshd.cgroup));
+        Self { monitor, before, marks: Marks::default(), members }
+    }
+
+    /// From what was kept of it. `None`: nothing of that can tell the session from others.
+    fn resumed(monitor: Process, marks: &Marks) -> Option<Self> {
+        let scope = marks.scope.clone().filter(|path| is_session_scope(path));
+        let marks = Marks { sessionid: marks.sessionid.and_then(set), scope };
+        let members = BTreeSet::from([monitor.clone()]);
+        (!marks.is_empty()).then_some(Self { monitor, before: None, marks, members })
     }
 
     /// Learns the marks of the monitor, then finds who is a member now. Whoever was a member and
@@ -171,20 +204,22 @@ impl Session {
     }
 
     fn learn(&mut self, monitor: &Look) {
+        let Some((sessionid, cgroup)) = &self.before else { return };
         if !monitor.stat.process.is(&self.monitor) {
             return;
         }
-        if self.sessionid.is_none() && monitor.sessionid != self.before.0 {
-            self.sessionid = monitor.sessionid;
+        if self.marks.sessionid.is_none() && monitor.sessionid != *sessionid {
+            self.marks.sessionid = monitor.sessionid;
         }
-        if self.scope.is_none() && monitor.cgroup != self.before.1 {
-            self.scope = monitor.cgroup.clone().filter(|path| is_session_scope(path));
+        if self.marks.scope.is_none() && monitor.cgroup != *cgroup {
+            self.marks.scope = monitor.cgroup.clone().filter(|path| is_session_scope(path));
         }
     }
 
     fn claims(&self, look: &Look) -> bool {
-        let by_audit = self.sessionid.is_some() && look.sessionid == self.sessionid;
-        let by_scope = self.scope.is_some() && look.cgroup == self.scope;
+        let Marks { sessionid, scope } = &self.marks;
+        let by_audit = sessionid.is_some() && look.sessionid == *sessionid;
+        let by_scope = scope.is_some() && look.cgroup == *scope;
         let known = self.members.iter().any(|member| member.is(&look.stat.process));
         by_audit || by_scope || known
     }
@@ -324,6 +359,53 @@ mod tests {
             look(104, 1, Some(9), SCOPE),
         ]));
         assert_eq!(pids(&session), [100, 103, 104]);
+    }
+
+    #[test]
+    fn kept_marks_find_a_session_whose_monitor_is_gone() {
+        let marks = Marks { sessionid: Some(4), scope: Some(SCOPE.to_owned()) };
+        let mut session = Session::resumed(Process::kept(100, 10_000), &marks).unwrap();
+        let (pid, mut other) = look(100, 1, None, SERVICE);
+        other.stat.process = Process::kept(100, 500_000);
+        session.look(&BTreeMap::from([
+            (pid, other),
+            look(103, 1, Some(4), "/elsewhere"),
+            look(104, 1, Some(9), SCOPE),
+            look(105, 103, None, "/elsewhere"),
+            look(200, 1, Some(5), SERVICE),
+        ]));
+        assert_eq!(pids(&session), [103, 104, 105]);
+        assert_eq!(session.marks, marks);
+    }
+
+    #[test]
+    fn a_session_from_kept_marks_learns_no_others() {
+        let marks = Marks { sessionid: None, scope: Some(SCOPE.to_owned()) };
+        let mut session = Session::resumed(Process::kept(100, 10_000), &marks).unwrap();
+        session
+            .look(&BTreeMap::from([look(100, 1, Some(2), SERVICE), look(50, 1, Some(2), SERVICE)]));
+        assert_eq!(pids(&session), [100]);
+        assert_eq!(session.marks, marks);
+    }
+
+    #[test]
+    fn marks_that_tell_nobody_apart_are_refused() {
+        let mut kernel = Procfs::new(String::new());
+        let (tag, monitor) = (Tag::new(7).unwrap(), Monitor { pid: 100, start_ticks: 1 });
+        for marks in [
+            Marks::default(),
+            Marks { sessionid: Some(u32::MAX), scope: None },
+            Marks { sessionid: None, scope: Some(SERVICE.to_owned()) },
+        ] {
+            let refused = kernel.resume(tag, monitor, &marks);
+            assert!(matches!(refused, Err(KernelError::Unknown(_))), "{marks:?}");
+        }
+        let marks = Marks { sessionid: Some(4), scope: None };
+        kernel.resume(tag, monitor, &marks).unwrap();
+        kernel.resume(tag, monitor, &marks).unwrap();
+        assert_eq!(kernel.marks(tag), Some(marks.clone()));
+        let other = kernel.resume(Tag::new(8).unwrap(), monitor, &marks);
+        assert!(matches!(other, Err(KernelError::AlreadyTagged(known)) if known == tag));
     }
 
     #[test]
