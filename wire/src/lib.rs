@@ -9,6 +9,7 @@ pub mod frame;
 pub mod gate;
 pub mod hostlink;
 pub mod identifier;
+pub mod krl;
 pub mod lock;
 pub mod login;
 pub mod octets;
