@@ -9,7 +9,7 @@ use wire::identifier::Serial;
 use wire::krl::{Issuer, Krl};
 
 use super::incumbent::{Desk, sha1};
-use super::set::{NOW, certificate, issuer, key, serial, sha256};
+use super::set::{NOW, Way, certificate, issuer, key, serial, sha256};
 
 /// Trusts `key(1)` for certificates and knows `key(8)` as a plain key; runs until it is dropped.
 struct Sshd {
@@ -125,19 +125,19 @@ fn each_axis_alone_keeps_a_certificate_out_and_others_stay_in() {
     let sshd = Sshd::start();
     assert!(sshd.lets_in(9, Some((7, "ana/g1/7"))), "{}", sshd.log());
     assert!(sshd.lets_in(8, None), "{}", sshd.log());
-    let axes: [(&str, fn(&mut Krl)); 8] = [
-        ("serial", |krl| krl.revoke_serial(&issuer(1), serial(7))),
-        ("serial of any", |krl| krl.revoke_serial(&Issuer::ANY, serial(7))),
-        ("range", |krl| krl.revoke_serials(&issuer(1), serial(1), serial(60)).unwrap()),
-        ("bitmap", |krl| {
+    let ways: [Way<&str>; 8] = [
+        Way("serial", |krl| krl.revoke_serial(&issuer(1), serial(7))),
+        Way("serial of any", |krl| krl.revoke_serial(&Issuer::ANY, serial(7))),
+        Way("range", |krl| krl.revoke_serials(&issuer(1), serial(1), serial(60)).unwrap()),
+        Way("bitmap", |krl| {
             (1..=240).for_each(|n| krl.revoke_serial(&issuer(1), serial(n * 60 - 53)));
         }),
-        ("key id", |krl| krl.revoke_key_id(&issuer(1), "ana/g1/7").unwrap()),
-        ("key", |krl| krl.revoke_key(key(9).public_key().key_data()).unwrap()),
-        ("SHA-256", |krl| krl.revoke_fingerprint(&sha256(9)).unwrap()),
-        ("SHA-1", |krl| krl.revoke_sha1(sha1(9))),
+        Way("key id", |krl| krl.revoke_key_id(&issuer(1), "ana/g1/7").unwrap()),
+        Way("key", |krl| krl.revoke_key(key(9).public_key().key_data()).unwrap()),
+        Way("SHA-256", |krl| krl.revoke_fingerprint(&sha256(9)).unwrap()),
+        Way("SHA-1", |krl| krl.revoke_sha1(sha1(9))),
     ];
-    for (version, (axis, revoke)) in (2..).zip(axes) {
+    for (version, Way(axis, revoke)) in (2..).zip(ways) {
         let mut krl = Krl::new(version, NOW);
         revoke(&mut krl);
         sshd.revoke(&krl);

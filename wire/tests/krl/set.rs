@@ -55,6 +55,9 @@ pub(crate) fn issuer(seed: u8) -> Issuer {
     Issuer::of(key(seed).public_key().key_data()).unwrap()
 }
 
+/// A name, and one way to revoke.
+pub(crate) struct Way<T>(pub(crate) T, pub(crate) fn(&mut Krl));
+
 /// The fingerprint of the key of `seed`.
 pub(crate) fn sha256(seed: u8) -> Fingerprint {
     wire::certificate::fingerprint(key(seed).public_key().key_data())
@@ -155,16 +158,16 @@ fn nothing_revoked_is_a_header_and_never_no_bytes() {
 #[test]
 fn each_axis_alone_revokes_and_its_neighbour_does_not() {
     let subject = offered(1, 9, 7, "ana/g1/7");
-    let revoke: [(Axis, fn(&mut Krl)); 7] = [
-        (Axis::Serial, |krl| krl.revoke_serial(&issuer(1), serial(7))),
-        (Axis::Serial, |krl| krl.revoke_serials(&Issuer::ANY, serial(6), serial(8)).unwrap()),
-        (Axis::KeyId, |krl| krl.revoke_key_id(&issuer(1), "ana/g1/7").unwrap()),
-        (Axis::Key, |krl| krl.revoke_key(key(9).public_key().key_data()).unwrap()),
-        (Axis::Sha256, |krl| krl.revoke_fingerprint(&sha256(9)).unwrap()),
-        (Axis::Sha1, |krl| krl.revoke_sha1(sha1(9))),
-        (Axis::Authority, |krl| krl.revoke_key(key(1).public_key().key_data()).unwrap()),
+    let ways: [Way<Axis>; 7] = [
+        Way(Axis::Serial, |krl| krl.revoke_serial(&issuer(1), serial(7))),
+        Way(Axis::Serial, |krl| krl.revoke_serials(&Issuer::ANY, serial(6), serial(8)).unwrap()),
+        Way(Axis::KeyId, |krl| krl.revoke_key_id(&issuer(1), "ana/g1/7").unwrap()),
+        Way(Axis::Key, |krl| krl.revoke_key(key(9).public_key().key_data()).unwrap()),
+        Way(Axis::Sha256, |krl| krl.revoke_fingerprint(&sha256(9)).unwrap()),
+        Way(Axis::Sha1, |krl| krl.revoke_sha1(sha1(9))),
+        Way(Axis::Authority, |krl| krl.revoke_key(key(1).public_key().key_data()).unwrap()),
     ];
-    for (axis, revoke) in revoke {
+    for Way(axis, revoke) in ways {
         let mut krl = Krl::new(1, NOW);
         revoke(&mut krl);
         let krl = Krl::decode(&krl.encode().unwrap()).unwrap();
