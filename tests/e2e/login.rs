@@ -19,8 +19,9 @@ fn a_person_gets_in_on_two_hosts_and_is_listed() -> Result<(), FleetError> {
         assert!(certificate.contains(&format!("deploy@{}", host.name())), "{certificate}");
     }
     assert_eq!(ana.listing(["sessions"])?.as_array().map(Vec::len), Some(2));
+    let session = site.session(&ana, &db1)?;
     shell.enter("exit")?;
-    let ended = site.ended(&site.session(&ana, &db1)?)?;
+    let ended = site.ended(&session)?;
     assert_eq!(ended["ended"]["reason"], "left");
     drop(job);
     Ok(())
