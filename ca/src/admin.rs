@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use wire::api::OrderProgress;
 use wire::identifier::{Address, Fingerprint, HostName, Identity, Label, RoleName};
@@ -21,6 +22,7 @@ use crate::http::caller::Operator;
 use crate::http::refusal::Refusal;
 use crate::ledger::{IdentityRow, NewKey, NewToken};
 use crate::random::Secret;
+use crate::revocation::Revoked;
 use crate::role::Role;
 
 pub(crate) mod client;
@@ -94,6 +96,17 @@ pub(crate) struct TokenMade {
     pub(crate) command: String,
 }
 
+/// What is locked, as the list that stock sshd reads.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct KrlMade {
+    /// The list, in base64.
+    pub(crate) krl: String,
+    /// How many certificates it revokes, however many authorities they may be of.
+    pub(crate) certificates: u64,
+    /// How many locked sessions it cannot name.
+    pub(crate) sessions: u64,
+}
+
 /// The operator's routes.
 pub(crate) fn router(authority: Arc<Authority>) -> Router {
     Router::new()
@@ -103,6 +116,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/tokens", post(make_token))
         .route("/admin/hosts/remove", post(remove_host))
         .route("/admin/roles", get(roles))
+        .route("/admin/krl", get(krl))
         .with_state(authority)
 }
 
@@ -204,6 +218,25 @@ async fn roles(
     Operator(_caller): Operator,
 ) -> Json<BTreeMap<RoleName, Role>> {
     Json(authority.roles().as_map().clone())
+}
+
+async fn krl(
+    State(authority): State<Arc<Authority>>,
+    Operator(_caller): Operator,
+) -> Result<Json<KrlMade>, Refusal> {
+    let now = clock::now();
+    let facts = authority.ledger.revocations(now).await?;
+    let revoked = Revoked::of(&facts, now);
+    let krl = revoked
+        .list(facts.version, &[authority.signer.user_authority()], now)
+        .and_then(|krl| krl.encode())
+        .map_err(|error| Refusal::internal(&error))?;
+    let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+    Ok(Json(KrlMade {
+        krl: base64::engine::general_purpose::STANDARD.encode(krl),
+        certificates: count(revoked.serials.len()),
+        sessions: count(revoked.sessions.len()),
+    }))
 }
 
 /// A key that logins can be checked with: an RSA key can be certified, but its signatures are not checked here.

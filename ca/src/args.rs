@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::authority::exit_for;
-use crate::command::{self, host, identity, lock, role};
+use crate::command::{self, host, identity, krl, lock, role};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::exit::Exit;
 
@@ -45,6 +45,11 @@ enum Command {
     Lock(lock::Arguments),
     /// Lift a lock
     Unlock(lock::UnlockArguments),
+    /// What is locked, for machines without the agent
+    #[command(subcommand)]
+    Krl(krl::Command),
+    /// Print who may log in to an account of a machine without the agent
+    Principals(command::principals::Arguments),
     /// Sessions, live ones first
     Sessions(command::session::Arguments),
     /// What is there and what is wrong
@@ -86,11 +91,14 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
             return command::completions::run(Arguments::command(), shell);
         }
         Command::Man(man) => return command::man::run(Arguments::command(), man),
+        Command::Principals(principals) => return command::principals::run(principals),
         _ => {}
     }
     let config = Config::read(&arguments.config)?;
     match arguments.command {
-        Command::Check(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
+        Command::Check(_) | Command::Completions(_) | Command::Man(_) | Command::Principals(_) => {
+            Ok(())
+        }
         Command::Init => command::init::run(&config),
         Command::Serve => command::serve(config),
         Command::Identity(command) => {
@@ -98,6 +106,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Host(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Role(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Krl(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Unlock(command) => {
             command::talk(&config, async |client| command.run(client).await)

@@ -27,6 +27,7 @@ mod identity;
 mod login;
 mod order;
 mod reader;
+mod revocation;
 mod role;
 mod schema;
 mod session;

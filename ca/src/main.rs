@@ -17,6 +17,7 @@ mod http;
 mod key;
 mod ledger;
 mod random;
+mod revocation;
 mod role;
 mod serve;
 mod signer;

@@ -8,6 +8,7 @@
 mod authority;
 mod certificate;
 mod enrolment;
+mod krl;
 mod link;
 mod lock;
 mod login;
