@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ssh_key::{PrivateKey, PublicKey};
 use wire::api::{HostProgress, OrderProgress};
+use wire::hostlink::SILENCE_SECS;
 use wire::identifier::{HostName, OrderNumber};
 use wire::time::Timestamp;
 
@@ -126,20 +127,18 @@ impl Authority {
         let mut receipts: BTreeMap<HostName, ReceiptRow> =
             receipts.into_iter().map(|row| (row.host.clone(), row)).collect();
         let hosts = self.ledger.hosts().await?;
+        let now = clock::now();
+        let mut complete = true;
+        let mut told = Vec::new();
         // A host that joined later got the locks when it joined, and never gets this order.
-        let concerned = hosts.into_iter().filter(|host| host.orders_from < order.number());
-        let hosts: Vec<HostProgress> = concerned
-            .map(|host| HostProgress {
-                connected: self.fleet.is_connected(&host.name),
-                receipt: receipts.remove(&host.name).map(|row| row.receipt),
-                host: host.name,
-            })
-            .collect();
-        let complete = hosts
-            .iter()
-            .filter(|host| host.connected)
-            .all(|host| host.receipt.as_ref().is_some_and(|receipt| receipt.done));
-        Ok(Some(OrderProgress { order, at, hosts, took_micros, complete }))
+        for host in hosts.into_iter().filter(|host| host.orders_from < order.number()) {
+            let connected = self.fleet.is_connected(&host.name);
+            let receipt = receipts.remove(&host.name).map(|row| row.receipt);
+            let is_done = receipt.as_ref().is_some_and(|receipt| receipt.done);
+            complete &= is_done || !(connected || is_returning(host.seen, now));
+            told.push(HostProgress { host: host.name, connected, receipt });
+        }
+        Ok(Some(OrderProgress { order, at, hosts: told, took_micros, complete }))
     }
 
     /// The roles in force.
@@ -191,6 +190,11 @@ impl Authority {
         let name = self.config.names.first().map_or("localhost", String::as_str);
         if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") }
     }
+}
+
+/// Whether a host that is not connected was heard of so lately that its link may only be starting again.
+fn is_returning(seen: Option<Timestamp>, now: Timestamp) -> bool {
+    seen.is_some_and(|seen| now.since(seen).as_secs() < SILENCE_SECS)
 }
 
 /// What is wrong decides the exit code: a configuration file, or something else.

@@ -253,7 +253,7 @@ pub struct OrderProgress {
     pub hosts: Vec<HostProgress>,
     /// From the ledger to the last receipt so far, in microseconds.
     pub took_micros: u64,
-    /// Whether every connected host is done.
+    /// Whether every host is done that is connected or was heard of within [`crate::hostlink::SILENCE_SECS`].
     pub complete: bool,
 }
 

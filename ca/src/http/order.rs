@@ -51,11 +51,17 @@ async fn complete(
     let mut changed = authority.fleet.changes();
     loop {
         let progress = progress_of(authority, number).await?;
-        if progress.complete || changed.changed().await.is_err() {
+        if progress.complete {
+            return Ok(progress);
+        }
+        // That a host has been silent for too long is no change that anybody tells.
+        if let Ok(Err(_gone)) = tokio::time::timeout(GLANCE, changed.changed()).await {
             return Ok(progress);
         }
     }
 }
 
+/// How often to look when nothing is told.
+const GLANCE: Duration = Duration::from_secs(1);
 /// Longest wait; a caller who wants more asks again.
 const MAX_WAIT: Duration = Duration::from_secs(30);

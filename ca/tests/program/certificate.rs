@@ -209,7 +209,7 @@ async fn changed_roles_take_effect_and_a_bad_file_does_not() {
     assert_eq!(issue(&authority, &token, &ask("db1")).await.unwrap_err().code, Code::Denied);
 }
 
-async fn eventually(holds: impl Fn() -> bool) {
+pub(crate) async fn eventually(holds: impl Fn() -> bool) {
     for _ in 0..200 {
         if holds() {
             return;

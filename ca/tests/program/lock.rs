@@ -1,10 +1,14 @@
 //! Locks, as they bear on certificates and logins.
 
 use wire::api::{CertificateAsk, CertificateReply, LockView, OrderProgress, UnlockAsk};
+use wire::hostlink::ToAuthority;
 use wire::lock::{Lock, Target};
 use wire::problem::{Code, Problem};
+use wire::record::Receipt;
 
 use crate::authority::{Authority, key};
+use crate::certificate::eventually;
+use crate::link::greeted;
 
 #[tokio::test]
 async fn each_kind_of_lock_denies_certificates_until_it_is_lifted() {
@@ -77,4 +81,33 @@ async fn a_reason_that_drives_a_terminal_is_refused() {
     }
     let (_, complaint) = authority.refuse(&["unlock", "identity", "ana"]);
     assert!(complaint.contains("identity ana is not locked"), "{complaint}");
+}
+
+#[tokio::test]
+async fn a_host_that_was_there_a_moment_ago_is_waited_for() {
+    let authority = Authority::start();
+    authority.add("ops", 3, &["--operator"]);
+    let ops = authority.login("ops", 3).await.unwrap();
+    let host = authority.host("db1").await;
+    let (frames, _) = greeted(&authority, &host, 0).await;
+    drop(frames);
+    eventually(|| authority.run(&["status"]).contains("0 of 1 hosts connected")).await;
+    let lock = Lock {
+        target: Target::Identity("ana".parse().unwrap()),
+        reason: "gone".into(),
+        until: None,
+    };
+    let ordered: OrderProgress = authority.send("/v1/locks", Some(&ops), &lock).await.unwrap();
+    assert!(!ordered.complete && !ordered.hosts.first().unwrap().connected, "{ordered:?}");
+    let path = format!("/v1/orders/{}?wait_millis=20000", ordered.order);
+    let back = async {
+        let (mut frames, _) = greeted(&authority, &host, 0).await;
+        let order = ordered.order;
+        let receipt =
+            Receipt { order, sessions: 0, killed: 0, survivors: 0, took_micros: 9, done: true };
+        frames.send(&ToAuthority::Receipt(receipt)).await;
+        frames
+    };
+    let (progress, _frames) = tokio::join!(authority.read::<OrderProgress>(&path, &ops), back);
+    assert!(progress.unwrap().complete);
 }
