@@ -36,11 +36,11 @@ pub(crate) struct Local;
 pub(crate) struct Peer(pub(crate) IpAddr);
 
 impl Caller {
-    /// Whether they may operate.
+    /// Whether they may operate. Who is locked may not, or could lift the lock.
     pub(crate) const fn is_operator(&self) -> bool {
         match self {
             Self::Local => true,
-            Self::Person(login) => login.operator,
+            Self::Person(login) => login.operator && !login.locked,
         }
     }
 
@@ -100,9 +100,14 @@ impl FromRequestParts<Arc<Authority>> for Operator {
     ) -> Result<Self, Refusal> {
         let caller = Caller::from_request_parts(parts, authority).await?;
         if caller.is_operator() {
-            Ok(Self(caller))
-        } else {
-            Err(Refusal::new(Code::Denied, "this call is for operators"))
+            return Ok(Self(caller));
         }
+        let message = match &caller {
+            Caller::Person(login) if login.operator => {
+                "you are locked; another operator can lift that, or `curfew-ca unlock` on the authority's machine"
+            }
+            Caller::Person(_) | Caller::Local => "this call is for operators",
+        };
+        Err(Refusal::new(Code::Denied, message))
     }
 }

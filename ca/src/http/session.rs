@@ -40,7 +40,8 @@ pub(crate) async fn show(
 /// Whose sessions the caller sees; everybody's when this is nothing.
 fn owner(caller: Caller) -> Option<Identity> {
     match caller {
-        Caller::Person(login) if !login.operator => Some(login.identity),
-        Caller::Person(_) | Caller::Local => None,
+        caller if caller.is_operator() => None,
+        Caller::Person(login) => Some(login.identity),
+        Caller::Local => None,
     }
 }

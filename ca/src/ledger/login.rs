@@ -13,8 +13,10 @@ use super::{Ledger, LedgerError, column, order};
 pub(crate) struct Login {
     /// Who.
     pub(crate) identity: Identity,
-    /// Whether they may operate.
+    /// Whether they are an operator.
     pub(crate) operator: bool,
+    /// Whether a lock on them is in force: they may look on, and operate nothing.
+    pub(crate) locked: bool,
     /// When it ends.
     pub(crate) until: Timestamp,
 }
@@ -65,7 +67,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Option<Login>, LedgerError> {
         self.read(move |connection| {
-            let login = connection
+            let mut login = connection
                 .prepare_cached(
                     "SELECT identity, operator, until FROM logins JOIN identities ON name = identity \
                      WHERE hash = ? AND until > ? AND NOT disabled",
@@ -74,10 +76,19 @@ impl Ledger {
                     Ok(Login {
                         identity: column::name(row, 0)?,
                         operator: row.get(1)?,
+                        locked: false,
                         until: column::moment(row, 2)?,
                     })
                 })
                 .optional()?;
+            if let Some(login) = &mut login {
+                let target = Target::Identity(login.identity.clone());
+                login.locked = connection
+                    .prepare_cached(
+                        "SELECT 1 FROM locks WHERE target = ? AND (until IS NULL OR until > ?)",
+                    )?
+                    .exists(params![serde_json::to_string(&target)?, now.millis()])?;
+            }
             Ok(login)
         })
         .await

@@ -111,3 +111,26 @@ async fn a_host_that_was_there_a_moment_ago_is_waited_for() {
     let (progress, _frames) = tokio::join!(authority.read::<OrderProgress>(&path, &ops), back);
     assert!(progress.unwrap().complete);
 }
+
+#[tokio::test]
+async fn an_operator_who_is_locked_lifts_no_lock() {
+    let authority = Authority::start();
+    for (name, seed) in [("ops", 3), ("eve", 4)] {
+        authority.add(name, seed, &["--operator"]);
+    }
+    let (ops, eve) =
+        (authority.login("ops", 3).await.unwrap(), authority.login("eve", 4).await.unwrap());
+    let target = Target::Identity("eve".parse().unwrap());
+    let lock = Lock { target: target.clone(), reason: "stolen laptop".into(), until: None };
+    let _: OrderProgress = authority.send("/v1/locks", Some(&ops), &lock).await.unwrap();
+    let unlock = UnlockAsk { target, reason: "no, really".into() };
+    let refused: Result<OrderProgress, _> =
+        authority.send("/v1/unlocks", Some(&eve), &unlock).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.code == Code::Denied && refused.message.contains("locked"), "{refused}");
+    let locks: Result<Vec<LockView>, Problem> = authority.read("/v1/locks", &eve).await;
+    assert_eq!(locks.unwrap_err().code, Code::Denied);
+    let _: OrderProgress = authority.send("/v1/unlocks", Some(&ops), &unlock).await.unwrap();
+    let locks: Result<Vec<LockView>, Problem> = authority.read("/v1/locks", &eve).await;
+    assert!(locks.unwrap().is_empty());
+}
