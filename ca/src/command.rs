@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use anyhow::Context as _;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use wire::octets::plain;
 use wire::time::Timestamp;
 
 use crate::admin::client::Client;
@@ -76,10 +77,12 @@ pub(crate) fn say_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     say(&serde_json::to_string(value)?)
 }
 
-/// Writes rows in columns, with a head.
+/// Writes rows in columns, with a head. Hosts have a say in what stands there, and none in what the terminal does.
 pub(crate) fn say_table(head: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
-    let all = || std::iter::once(&head).chain(rows);
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+    let all = || std::iter::once(&head).chain(&rows);
     let widths: Vec<usize> = (0..head.len())
         .map(|column| {
             all()
@@ -107,6 +110,7 @@ pub(crate) fn complain(error: &anyhow::Error) {
             message.push_str(&source);
         }
     }
+    let message = message.lines().map(plain).collect::<Vec<_>>().join("\n");
     // Nobody is left to tell when standard error is closed.
     drop(writeln!(std::io::stderr(), "{message}"));
 }

@@ -4,12 +4,12 @@ pub(crate) mod moment;
 mod table;
 
 pub(crate) use table::{Cell, Table};
+pub(crate) use wire::octets::plain;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use wire::octets::Octets;
 
 /// Where output goes, and what it can show.
 #[derive(Debug, Clone, Copy)]
@@ -108,18 +108,6 @@ impl Screen {
         let name = paint(self.colour_of_errors, Tone::Bad, "curfew:");
         eprintln!("{name} {}", shown.join("\n"));
     }
-}
-
-/// Text from elsewhere made safe for one line of a terminal: control and deceptive characters are escaped, prose stays readable.
-pub(crate) fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\'' | '"' | '\\' => shown.push(character),
-            _ => shown.push_str(&Octets::new(character.to_string()).display()),
-        }
-    }
-    shown
 }
 
 /// "1 host", "2 hosts".

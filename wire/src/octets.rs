@@ -52,6 +52,21 @@ impl Octets {
     }
 }
 
+/// Text from elsewhere made safe for one line of a terminal: control and deceptive characters are escaped, prose stays
+/// readable.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_deceptive(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// Characters that change how the rest of a line looks: bidirectional controls, zero-width and line separators.
 const fn is_deceptive(character: char) -> bool {
     matches!(character,
@@ -96,6 +111,12 @@ mod tests {
     fn a_terminal_cannot_be_driven_by_what_is_shown() {
         let shown = Octets::new(b"a\x1b[2J\n\xff\"\xe2\x80\xae".to_vec()).display();
         assert_eq!(shown, "a\\u{1b}[2J\\n\\xff\\\"\\u{202e}");
+    }
+
+    #[test]
+    fn prose_stays_readable_and_drives_no_terminal() {
+        let shown = plain("it's \"C:\\x\"\x1b]0;t\x07\r\u{202e}");
+        assert_eq!(shown, "it's \"C:\\x\"\\u{1b}]0;t\\u{7}\\r\\u{202e}");
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use wire::api::Status;
+use wire::octets::plain;
 
 use super::{say, say_json};
 use crate::admin::client::Client;
@@ -27,7 +28,7 @@ impl Arguments {
         ))?;
         say(&format!("fingerprint {}", status.fingerprint))?;
         for concern in &status.concerns {
-            say(&format!("! {concern}"))?;
+            say(&format!("! {}", plain(concern)))?;
         }
         if status.concerns.is_empty() {
             say("nothing is wrong")?;
