@@ -140,7 +140,7 @@ pub(crate) enum Denial {
         /// Where.
         host: Address,
     },
-    /// The role that was named does not open it.
+    /// The role that was named does not open it; the same for a host that does not exist.
     #[error("role {role} does not let {identity} be {login} on {host}")]
     NotThisRole {
         /// The role.
@@ -250,23 +250,25 @@ fn choose<'a>(
     facts: &'a Facts,
     roles: &'a Roles,
 ) -> Result<(&'a Host, &'a RoleName, &'a Role), Denial> {
-    let none = || Denial::NoRole {
-        identity: ask.identity.clone(),
-        login: ask.login.clone(),
-        host: ask.host.clone(),
+    let none = || match &ask.role {
+        None => Denial::NoRole {
+            identity: ask.identity.clone(),
+            login: ask.login.clone(),
+            host: ask.host.clone(),
+        },
+        Some(role) => Denial::NotThisRole {
+            role: role.clone(),
+            identity: ask.identity.clone(),
+            login: ask.login.clone(),
+            host: ask.host.clone(),
+        },
     };
     let host = facts.host.as_ref().ok_or_else(none)?;
     let mut fitting = roles.iter().filter(|(_, role)| {
         role.opens(&ask.identity, &ask.login) && role.reaches(&host.name, &host.labels)
     });
     if let Some(wanted) = &ask.role {
-        let (name, role) =
-            fitting.find(|(name, _)| *name == wanted).ok_or_else(|| Denial::NotThisRole {
-                role: wanted.clone(),
-                identity: ask.identity.clone(),
-                login: ask.login.clone(),
-                host: ask.host.clone(),
-            })?;
+        let (name, role) = fitting.find(|(name, _)| *name == wanted).ok_or_else(none)?;
         return Ok((host, name, role));
     }
     let fitting: Vec<_> = fitting.collect();
@@ -406,7 +408,10 @@ pub(crate) mod tests {
         let other = Ask { role: Some("dba".parse().unwrap()), ..ask() };
         assert!(matches!(no(other, facts()), Denial::NotThisRole { .. }));
         let nowhere = Facts { host: None, ..facts() };
-        assert!(matches!(no(ask(), nowhere), Denial::NoRole { .. }));
+        assert!(matches!(no(ask(), nowhere.clone()), Denial::NoRole { .. }));
+        // Naming a role tells nothing of which hosts there are.
+        let named = Ask { role: Some("dba".parse().unwrap()), ..ask() };
+        assert_eq!(no(named.clone(), nowhere), no(named, facts()));
         for standing in [Standing::Unknown, Standing::Disabled] {
             assert!(matches!(no(ask(), Facts { standing, ..facts() }), Denial::Standing(_)));
         }
