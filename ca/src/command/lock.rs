@@ -161,9 +161,9 @@ async fn finish(client: &Client, mut progress: OrderProgress, json: bool) -> any
         progress = client.read(&path).await?;
     }
     if json {
-        return say_json(&progress);
+        say_json(&progress)?;
     }
-    for host in progress.hosts.iter().filter(|host| !host.connected) {
+    for host in progress.hosts.iter().filter(|host| !json && !host.connected) {
         say(&format!("  {} is not connected; it gets the order when it returns", host.host))?;
     }
     for host in &progress.hosts {

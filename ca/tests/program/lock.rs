@@ -1,7 +1,7 @@
 //! Locks, as they bear on certificates and logins.
 
 use wire::api::{CertificateAsk, CertificateReply, LockView, OrderProgress, UnlockAsk};
-use wire::hostlink::ToAuthority;
+use wire::hostlink::{ToAuthority, ToHost};
 use wire::lock::{Lock, Target};
 use wire::problem::{Code, Problem};
 use wire::record::Receipt;
@@ -133,4 +133,22 @@ async fn an_operator_who_is_locked_lifts_no_lock() {
     let _: OrderProgress = authority.send("/v1/unlocks", Some(&ops), &unlock).await.unwrap();
     let locks: Result<Vec<LockView>, Problem> = authority.read("/v1/locks", &eve).await;
     assert!(locks.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_lock_that_somebody_survives_fails_also_for_programs() {
+    let authority = std::sync::Arc::new(Authority::start());
+    let host = authority.host("db1").await;
+    let (mut frames, _) = greeted(&authority, &host, 0).await;
+    let operator = std::sync::Arc::clone(&authority);
+    let locking = tokio::task::spawn_blocking(move || {
+        operator.refuse(&["lock", "identity", "ana", "--reason", "gone", "--json"])
+    });
+    let Some(ToHost::Order(_)) = frames.next().await else { panic!("no order") };
+    let order = wire::identifier::OrderNumber::try_new(1).unwrap();
+    let receipt =
+        Receipt { order, sessions: 1, killed: 0, survivors: 2, took_micros: 9, done: true };
+    frames.send(&ToAuthority::Receipt(receipt)).await;
+    let (code, complaint) = locking.await.unwrap();
+    assert!(code == 1 && complaint.contains("2 processes are still alive on db1"), "{complaint}");
 }
