@@ -58,6 +58,8 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         .await
         .inspect_err(|error| tracing::warn!(%error, "an enrolment was refused"))
         .map_err(|error| Refusal::from(error).0)?;
+    // A connection of its former enrolment speaks for nobody now.
+    authority.fleet.dismiss(enrolled.host());
     let failed = |error: &dyn std::error::Error| Refusal::internal(error).0;
     let to = HostCertificate { host: enrolled.host().clone(), enrolment: enrolled.enrolment() };
     let certificate =

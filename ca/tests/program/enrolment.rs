@@ -73,3 +73,12 @@ async fn a_removed_host_is_dropped_and_not_let_back() {
     assert_eq!(problem.code, Code::Unauthenticated);
     assert_eq!(authority.run(&["host", "list", "--json"]).trim(), "[]");
 }
+
+#[tokio::test]
+async fn a_connection_from_before_a_new_enrolment_ends() {
+    let authority = Authority::start();
+    let before = authority.host("db1").await;
+    let (mut frames, _) = crate::link::greeted(&authority, &before, 0).await;
+    let _after = authority.host("db1").await;
+    assert!(frames.next().await.is_none());
+}
