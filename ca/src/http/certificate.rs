@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use wire::api::{CertificateAsk, CertificateReply};
-use wire::lock::MAX_REASON;
 use wire::problem::Code;
 
 use super::body::Body;
@@ -25,8 +24,8 @@ pub(crate) async fn issue(
     let login = caller.person()?;
     let malformed = |message: String| Refusal::new(Code::Malformed, message);
     let key = subject_key(&ask.public_key).map_err(|unfit| malformed(unfit.to_string()))?;
-    if ask.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
-        return Err(malformed(format!("the reason is longer than {MAX_REASON} bytes")));
+    if let Some(reason) = &ask.reason {
+        super::check_reason(reason)?;
     }
     let ask = Ask {
         identity: login.identity,

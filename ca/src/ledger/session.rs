@@ -67,14 +67,15 @@ impl Ledger {
         .await
     }
 
-    /// A session with its records.
+    /// A session with its records. Where two hosts claim the same name, the one that began it with a certificate of ours
+    /// counts.
     pub(crate) async fn session(
         &self,
         session: SessionId,
     ) -> Result<Option<SessionDetail>, LedgerError> {
         self.read(move |connection| {
             let found = connection
-                .prepare_cached(&format!("{SELECT} WHERE session = ? ORDER BY began LIMIT 1"))?
+                .prepare_cached(&format!("{SELECT} WHERE session = ? ORDER BY known DESC, began LIMIT 1"))?
                 .query_row([session.to_string()], view)
                 .optional()?;
             let Some(found) = found else {

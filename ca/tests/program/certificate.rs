@@ -7,7 +7,7 @@ use wire::problem::{Code, Problem};
 
 use crate::authority::{Authority, key};
 
-fn ask(host: &str) -> CertificateAsk {
+pub(crate) fn ask(host: &str) -> CertificateAsk {
     CertificateAsk {
         public_key: key(7).public_key().to_openssh().unwrap(),
         host: host.parse().unwrap(),
@@ -18,7 +18,7 @@ fn ask(host: &str) -> CertificateAsk {
     }
 }
 
-async fn issue(
+pub(crate) async fn issue(
     authority: &Authority,
     token: &str,
     ask: &CertificateAsk,
@@ -62,6 +62,18 @@ async fn a_member_gets_a_certificate_that_ssh_keygen_reads_as_meant() {
         authority.call(("GET", "/v1/authority"), None, &()).await.unwrap();
     let trusted: ssh_key::PublicKey = about.user_authorities.first().unwrap().parse().unwrap();
     assert!(signing.contains(&trusted.fingerprint(ssh_key::HashAlg::Sha256).to_string()));
+}
+
+#[tokio::test]
+async fn a_reason_for_access_drives_no_terminal() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let _host = authority.host("db1").await;
+    let token = authority.login("ana", 1).await.unwrap();
+    let wanted = |reason: &str| CertificateAsk { reason: Some(reason.to_owned()), ..ask("db1") };
+    let refused = issue(&authority, &token, &wanted("a\u{1b}[2J")).await.unwrap_err();
+    assert_eq!(refused.code, Code::Malformed);
+    assert!(issue(&authority, &token, &wanted("ticket 4")).await.is_ok());
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use wire::problem::Code;
 use wire::record::{EndReason, Event, Exec, Receipt, Record, SessionBegan, SessionEnded, Tier};
 use wire::time::{Timestamp, Uptime};
 
-use crate::authority::{Authority, Frames, Host};
+use crate::authority::{Authority, Frames, Host, key};
+use crate::certificate::{ask, issue};
 
 const AT: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -223,4 +224,46 @@ async fn a_host_that_does_not_read_holds_up_nobody() {
         let Some(ToHost::Order(order)) = frames.next().await else { panic!("no order {due}") };
         assert_eq!(order.verify(&key).unwrap().number.number(), due);
     }
+}
+
+#[tokio::test]
+async fn what_a_host_says_of_itself_drives_no_terminal() {
+    let authority = Authority::start();
+    let host = authority.host("db1").await;
+    let mut frames = authority.link(Some(&host)).await;
+    let ToAuthority::Hello(hello) = hello(0) else { panic!("no hello") };
+    let tier = Tier::Degraded { reason: "no\u{1b}[2Jbpf\u{202e}".into() };
+    frames.send(&ToAuthority::Hello(Hello { tier, ..hello })).await;
+    let Some(ToHost::Welcome(_)) = frames.next().await else { panic!("not welcome") };
+    for listing in [["host", "list"].as_slice(), &["status"]] {
+        let shown = authority.run(listing);
+        assert!(shown.contains("db1"), "{shown}");
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_host_cannot_put_its_own_in_the_place_of_a_session() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let (db1, db2) = (authority.host("db1").await, authority.host("db2").await);
+    let ana = authority.login("ana", 1).await.unwrap();
+    let certified = issue(&authority, &ana, &ask("db1")).await.unwrap();
+    let Event::SessionBegan(began) = began() else { panic!("no beginning") };
+    let subject = Subject {
+        serial: certified.serial,
+        grant: certified.grant,
+        key: wire::certificate::fingerprint(key(7).public_key().key_data()),
+        ..began.subject
+    };
+    let told = record(1, Event::SessionBegan(SessionBegan { subject, ..began }));
+    let forged = Record { at: Timestamp::from_secs(1), ..told.clone() };
+    for (host, told) in [(&db1, told), (&db2, forged)] {
+        let (mut frames, _) = greeted(&authority, host, 0).await;
+        frames.send(&ToAuthority::Records(vec![told])).await;
+        assert_eq!(acknowledged(&mut frames).await, 1);
+    }
+    let path = format!("/v1/sessions/{}", session());
+    let shown: SessionDetail = authority.read(&path, &ana).await.unwrap();
+    assert_eq!(shown.session.host.as_str(), "db1");
 }
