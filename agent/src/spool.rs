@@ -185,7 +185,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Records after `number`, in order, up to about `bytes` of them; none when there are none.
+    /// Records after `number`, in order, up to `bytes` of them, but one at least; none when there are none.
     ///
     /// # Errors
     /// When a segment cannot be read.
@@ -293,6 +293,11 @@ fn read_from(
             break;
         }
         let read = u64::try_from(read).unwrap_or(u64::MAX);
+        if !records.is_empty() && taken.saturating_add(read) > bytes {
+            // The next one to begin with: a large record behind many small ones would pass what a frame may hold.
+            *taken = bytes;
+            break;
+        }
         if place.number >= wanted {
             let record = readable(&line, place.number).or_else(|| unreadable(&line, place.number));
             records.extend(record);
@@ -463,5 +468,18 @@ mod tests {
         let some = spool.after(10, 200).unwrap();
         assert!(!some.is_empty() && some.len() < 10);
         assert_eq!(some[0].number.number(), 11);
+    }
+
+    #[test]
+    fn a_large_record_goes_alone_behind_small_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path()).unwrap();
+        fill(&mut spool, 3);
+        let large = Event::Warned { message: "\u{1}".repeat(4_000), terminals: 1 };
+        spool.append(None, large, NOW).unwrap();
+        fill(&mut spool, 1);
+        assert_eq!(numbers(&spool.after(0, 1_000).unwrap()), [1, 2, 3]);
+        assert_eq!(numbers(&spool.after(3, 1_000).unwrap()), [4]);
+        assert_eq!(numbers(&spool.after(4, 1_000).unwrap()), [5]);
     }
 }
