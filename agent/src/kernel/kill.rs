@@ -108,13 +108,16 @@ fn is_sshd(member: &Process, monitor: i32) -> bool {
     if member.pid() == monitor {
         return true;
     }
+    let stat = Stat::read(member.pid());
+    if !matches!(stat, Ok(Some(stat)) if stat.ppid == monitor && stat.process.is(member)) {
+        return false;
+    }
+    // Only of the monitor's own child: a program of the session's choice may lie where looking at it never returns (a
+    // file server that is gone).
     let program = |pid| {
         std::fs::metadata(process::proc_path(pid, "exe")).map(|file| (file.dev(), file.ino()))
     };
-    let same =
-        matches!((program(member.pid()), program(monitor)), (Ok(one), Ok(other)) if one == other);
-    let stat = Stat::read(member.pid());
-    same && matches!(stat, Ok(Some(stat)) if stat.ppid == monitor && stat.process.is(member))
+    matches!((program(member.pid()), program(monitor)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn signal(kernel: &dyn Kernel, tag: Tag, member: &Process) -> Result<Signalled, KernelError> {
@@ -170,4 +173,22 @@ fn kill_if_ours(kernel: &dyn Kernel, tag: Tag, folder: &Path) -> Result<Cgroup, 
     }
     cgroup::kill(&PathBuf::from(folder))?;
     Ok(Cgroup::Killed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_monitor_and_its_own_program_below_it_are_sshd() {
+        let us = std::process::id();
+        let monitor = i32::try_from(us).unwrap();
+        let process = |pid| Stat::read(pid).unwrap().unwrap().process;
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(is_sshd(&process(us), monitor));
+        assert!(!is_sshd(&process(child.id()), monitor));
+        assert!(!is_sshd(&process(child.id()), monitor.saturating_add(1)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
