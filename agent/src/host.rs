@@ -83,6 +83,8 @@ pub struct Host {
     sequences: BTreeMap<SessionId, watch::Sequence>,
     /// When every session is looked at next, whatever the events said; soon, when absent.
     next_look: Option<Uptime>,
+    /// Whether events may wait that nobody will wake us for.
+    behind: bool,
     book: Book,
     refusals: Refusals,
     revocation: Revocation,
@@ -137,6 +139,7 @@ impl Host {
             struck: BTreeMap::new(),
             sequences: BTreeMap::new(),
             next_look: None,
+            behind: false,
             book: Book::default(),
             refusals: Refusals::default(),
             link: None,

@@ -9,6 +9,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use wire::hostlink::HEARTBEAT_SECS;
+use wire::time::Uptime;
 
 use crate::clock::now;
 use crate::config::Config;
@@ -127,7 +128,8 @@ fn wait_on(descriptor: RawFd) -> std::io::Result<AsyncFd<Readiness>> {
     registered.map_err(std::io::Error::other)
 }
 
-/// Turns for ever. Orders come before questions, and questions before everything else.
+/// Turns for ever. What is due comes first, then orders, then questions, and the kernel's events, which may never stop,
+/// last.
 async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
     let mut beat = tokio::time::interval(Duration::from_secs(HEARTBEAT_SECS));
     let alive_every = supervisor::watchdog_interval().unwrap_or(Duration::from_secs(3600));
@@ -135,15 +137,19 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
     // Not in the turn that wrote: a login must not wait for a slow disk.
     let mut disk = tokio::time::interval(SYNC_EVERY);
     disk.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut alarm = Alarm::default();
     loop {
         let up = now().up;
-        let wait = host.next_tick(up).map_or(Duration::from_secs(3600), |at| at.since(up));
+        alarm.set(host.next_tick(up));
+        if alarm.rings(up) {
+            host.tick(now());
+            alarm.set(host.next_tick(now().up));
+        }
+        let wait = alarm.0.map_or(Duration::from_secs(3600), |at| at.since(now().up));
         tokio::select! {
             biased;
             Some(fed) = doors.feed.recv() => host.hear(fed, now()),
             Some(asked) = doors.gate.recv() => answer(host, asked),
-            () = ready(doors.kernel.as_ref()) => host.drain(now()),
-            () = tokio::time::sleep(wait) => host.tick(now()),
             _ = disk.tick(), if host.is_dirty() => host.sync(),
             Some(reply) = doors.status.recv() => drop(reply.send(host.status(now()))),
             _ = beat.tick() => host.beat(now()),
@@ -151,6 +157,8 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
                 supervisor::alive();
                 supervisor::standing(&host.standing());
             }
+            () = ready(doors.kernel.as_ref(), host.is_behind()) => host.drain(now()),
+            () = tokio::time::sleep(wait) => {}
         }
         host.settle();
     }
@@ -163,8 +171,28 @@ fn answer(host: &mut Host, asked: Asked) {
     }
 }
 
-/// Returns when the kernel has events, never where it brings none.
-async fn ready(kernel: Option<&AsyncFd<Readiness>>) {
+/// When the host is looked at next. The earliest moment that was asked for stands until it has come: a sleep that
+/// began anew after each event would never end on a host whose events never stop, and no deadline would be kept.
+#[derive(Debug, Default)]
+struct Alarm(Option<Uptime>);
+
+impl Alarm {
+    fn set(&mut self, next: Option<Uptime>) {
+        self.0 = [self.0, next].into_iter().flatten().min();
+    }
+
+    /// Whether the moment has come; asked once, it is over.
+    fn rings(&mut self, up: Uptime) -> bool {
+        self.0.take_if(|at| *at <= up).is_some()
+    }
+}
+
+/// Returns when the kernel has events, never where it brings none. Who is behind does not wait to be woken: others have
+/// a turn between.
+async fn ready(kernel: Option<&AsyncFd<Readiness>>, behind: bool) {
+    if behind {
+        return tokio::task::yield_now().await;
+    }
     let Some(kernel) = kernel else {
         return std::future::pending().await;
     };
@@ -202,3 +230,22 @@ async fn say_status(listener: UnixListener, desk: mpsc::Sender<oneshot::Sender<S
 const SYNC_EVERY: Duration = Duration::from_millis(20);
 const LINK_USER: &str = "curfew-link";
 const GATE_GROUP: &str = "curfew-gate";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_never_stop_do_not_put_off_what_is_due() {
+        let at = |millis: u64| Uptime::from_nanos(millis.saturating_mul(1_000_000));
+        let mut alarm = Alarm::default();
+        let mut rung = 0;
+        // Each turn asks again for "5 ms from now", as a session that is ending does.
+        for millis in 0..20 {
+            alarm.set(Some(at(millis + 5)));
+            rung += u32::from(alarm.rings(at(millis)));
+        }
+        assert_eq!(rung, 3);
+        assert!(!Alarm::default().rings(at(1)));
+    }
+}

@@ -52,14 +52,24 @@ impl Sequence {
 impl Host {
     /// Takes what the kernel has for us. Sessions whose last task has gone are over.
     pub fn drain(&mut self, now: Now) {
+        for session in self.take_events(now) {
+            self.look(session, now);
+        }
+    }
+
+    /// Takes everything that was there when it began, and says whose processes ended. What comes meanwhile may wait: a
+    /// session that makes events faster than they are written must not keep orders and deadlines waiting.
+    fn take_events(&mut self, now: Now) -> BTreeSet<SessionId> {
         let mut events = Vec::new();
         let mut left = BTreeSet::new();
-        loop {
+        self.behind = true;
+        for _ in 0..MAX_PASSES {
             events.clear();
             if let Err(error) = self.kernel.drain(&mut events) {
                 tracing::error!(%error, "the kernel's events could not be taken");
             }
             if events.is_empty() {
+                self.behind = false;
                 break;
             }
             for event in events.drain(..) {
@@ -74,9 +84,13 @@ impl Host {
                 }
             }
         }
-        for session in left {
-            self.look(session, now);
-        }
+        left
+    }
+
+    /// Whether events may wait that the kernel will not wake anybody for.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// Asks the kernel whether a session is over, and keeps what a restart must know of it if it is not.
@@ -86,7 +100,11 @@ impl Host {
             return;
         }
         match self.kernel.live(act::tag(id)) {
-            Ok(0) => self.gone(id, now),
+            Ok(0) => {
+                // Nobody is left to make more of them: its last events come before its end.
+                self.take_events(now);
+                self.gone(id, now);
+            }
             Ok(_) => self.keep_marks(id),
             Err(KernelError::Unknown(_)) => {
                 // Where the kernel remembers, whom it does not know is over. Elsewhere it was forgotten.
@@ -180,6 +198,8 @@ fn terminal(name: &[u8]) -> Option<String> {
 const MAX_ARGUMENTS: usize = 20_000;
 /// How often every session is looked at, whatever the events said.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
+/// Together these take more events than the kernel's ring holds: 2 MiB, of 80 bytes each or more.
+const MAX_PASSES: u32 = 4;
 
 #[cfg(test)]
 mod tests {
