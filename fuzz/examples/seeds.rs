@@ -11,7 +11,8 @@ use serde::Serialize;
 use wire::frame::encode;
 use wire::gate::{Answer, Login, Question};
 use wire::hostlink::{Enrol, Heartbeat, Hello, ToAuthority, ToHost, Welcome};
-use wire::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
+use wire::identifier::{Fingerprint, OrderNumber, RecordNumber, Serial, SessionId};
+use wire::krl::{Issuer, Krl};
 use wire::lock::{Lock, Subject, Target};
 use wire::octets::Octets;
 use wire::order::{Instruction, Order};
@@ -30,6 +31,7 @@ fn main() -> Done {
     names()?;
     kernel()?;
     files()?;
+    lists()?;
     agent_replies()
 }
 
@@ -37,6 +39,21 @@ fn put(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Done {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     fs::create_dir_all(&dir)?;
     Ok(fs::write(dir.join(name), bytes)?)
+}
+
+fn lists() -> Done {
+    let mut krl = Krl::new(3, NOW);
+    put("krl", "empty", krl.encode()?)?;
+    let issuer = Issuer::of(key(1).public_key().key_data())?;
+    for number in (1..=40).chain([70, 140, 210]).chain((1_000..1_200).step_by(3)) {
+        krl.revoke_serial(&issuer, Serial::try_new(number)?);
+    }
+    put("krl", "serials", krl.encode()?)?;
+    krl.revoke_key_id(&Issuer::ANY, "ana@example.com/g1/7")?;
+    krl.revoke_key(key(4).public_key().key_data())?;
+    krl.revoke_sha1([5; 20]);
+    krl.revoke_sha256([6; 32]);
+    put("krl", "every-kind", krl.encode()?)
 }
 
 fn order(instruction: Instruction) -> Result<Order, Box<dyn Error>> {
