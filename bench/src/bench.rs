@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::{kill, login, memory, report, report::Row};
+use crate::{kill, krl, login, memory, report, report::Row};
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub(crate) struct Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bench {
     Kill,
+    Krl,
     Login,
     Memory,
 }
@@ -37,6 +38,7 @@ impl Command {
         let mut args = args.into_iter();
         let bench = match args.next()?.as_str() {
             "kill" => Bench::Kill,
+            "krl" => Bench::Krl,
             "login" => Bench::Login,
             "memory" => Bench::Memory,
             _ => return None,
@@ -58,6 +60,7 @@ impl Command {
     pub(crate) fn run(self) -> Result<()> {
         let verdict = match self.bench {
             Bench::Kill => kill::measure(self.count.unwrap_or(kill::COUNT))?,
+            Bench::Krl => krl::measure(self.count.unwrap_or(krl::COUNT))?,
             Bench::Login => login::measure(self.count.unwrap_or(login::COUNT))?,
             Bench::Memory => memory::measure(self.count.unwrap_or(memory::COUNT))?,
         };
@@ -74,10 +77,11 @@ pub(crate) const USAGE: &str = "\
 Usage: curfew-bench NAME [--json] [--count N]
 
   kill    from the order to the last dead process, on one host; N sessions a case, a seventh of that in the storm
+  krl     making and reading revocation lists of N serials, beside ssh-keygen
   login   what we add to a login with stock sshd; N pairs
   memory  the host half with 0, a tenth of N, and N live sessions
 
-It boots real hosts, which needs root. --json writes one object a line.
+All but krl boot real hosts, which needs root. --json writes one object a line.
 ";
 
 #[cfg(test)]
@@ -92,7 +96,9 @@ mod tests {
     fn a_benchmark_is_named_and_sized() {
         let kill = Command { bench: Bench::Kill, json: true, count: Some(7) };
         assert_eq!(parse("kill --count 7 --json"), Some(kill));
-        assert!(parse("login").is_some() && parse("memory --json").is_some());
+        assert!(
+            parse("login").is_some() && parse("krl").is_some() && parse("memory --json").is_some()
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bench;
 mod case;
 mod clock;
 mod kill;
+mod krl;
 mod login;
 mod memory;
 mod report;
