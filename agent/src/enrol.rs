@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::unistd::{User, chown};
+use nix::unistd::User;
 use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
@@ -352,8 +352,9 @@ fn make_folder(path: &Path, mode: u32) -> Result<(), StoreError> {
 }
 
 fn give(path: &Path, owner: &User) -> Result<(), StoreError> {
-    let given = chown(path, Some(owner.uid), Some(owner.gid));
-    given.map_err(|error| StoreError::Io { path: path.into(), source: error.into() })
+    // Never through a link: the folder is the owner's, who could put one there that leads to a file of root's.
+    let given = std::os::unix::fs::lchown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()));
+    given.map_err(|source| StoreError::Io { path: path.into(), source })
 }
 
 /// `ssh_host_ed25519_key.pub` → `ssh_host_ed25519_key-cert.pub`, where sshd looks for it.
@@ -382,6 +383,15 @@ mod tests {
         {
             assert!(checked_address(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_file_is_never_given_away_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("key.pem");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        let us = User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
+        give(&link, &us).unwrap();
     }
 
     #[test]
