@@ -236,7 +236,7 @@ impl Host {
         for entry in std::fs::read_dir(&self.places.sessions).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
-                kept.push(store::read(&path)?);
+                kept.extend(readable(&path));
             }
         }
         Ok(kept)
@@ -423,6 +423,19 @@ impl Host {
     }
 }
 
+/// A session as it was kept. One that cannot be read must not keep all others from being adopted: the kernel's tag that
+/// is then nobody's is ended with all that carries it.
+fn readable(path: &std::path::Path) -> Option<Session> {
+    match store::read(path) {
+        Ok(session) => Some(session),
+        Err(error) => {
+            tracing::error!(%error, "a session from before is not adopted; its processes are ended where the kernel \
+                remembers them");
+            None
+        }
+    }
+}
+
 fn read_trust(config: &Config) -> Result<Trust, HostError> {
     let path = config.state_dir.join("trust.json");
     match store::read(&path) {
@@ -446,3 +459,17 @@ const NAME_SURVIVORS: std::time::Duration = std::time::Duration::from_secs(5);
 const STRAY_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 /// Receipts said again after a reconnection.
 const KEPT_RECEIPTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_cannot_be_read_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("000000000000002a.json");
+        assert_eq!(readable(&path), None);
+        std::fs::write(&path, b"{\"version\": 1").unwrap();
+        assert_eq!(readable(&path), None);
+    }
+}
