@@ -179,7 +179,7 @@ impl Draft {
 
 /// Largest public key text: an RSA key of 8192 bits is 1.4 KiB in base64.
 const MAX_KEY: usize = 4096;
-/// A host certificate lives this long; its host asks for another in time.
+/// A host certificate lives this long; then the host has to enrol again.
 const HOST_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 const HOST_BACKDATE: Duration = Duration::from_secs(3600);
 
