@@ -109,7 +109,7 @@ impl Challenges {
     /// Refuses whoever has answered wrongly too often within the last minute.
     pub(crate) fn admit(&self, from: IpAddr, now: Timestamp) -> Result<(), ChallengeRefusal> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        match failures.get(&from) {
+        match failures.get(&source(from)) {
             Some(known) if known.count >= MAX_FAILURES && now.since(known.since) < WINDOW => {
                 Err(ChallengeRefusal::Busy)
             }
@@ -126,7 +126,7 @@ impl Challenges {
                 failures.pop_first();
             }
         }
-        let known = failures.entry(from).or_insert(Failures { count: 0, since: now });
+        let known = failures.entry(source(from)).or_insert(Failures { count: 0, since: now });
         if now.since(known.since) >= WINDOW {
             *known = Failures { count: 0, since: now };
         }
@@ -142,6 +142,17 @@ impl Challenges {
             *to = *from;
         }
         tag
+    }
+}
+
+/// Whom to blame for an answer: who has one IPv6 address has the 2^64 beside it too.
+fn source(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        short @ IpAddr::V4(_) => short,
     }
 }
 
@@ -204,5 +215,17 @@ mod tests {
         assert_eq!(all.admit(bad, NOW), Err(ChallengeRefusal::Busy));
         assert_eq!(all.admit(good, NOW), Ok(()));
         assert_eq!(all.admit(bad, NOW.after(WINDOW)), Ok(()));
+    }
+
+    #[test]
+    fn another_address_of_the_same_network_gains_nothing() {
+        let all = challenges();
+        let at = |low: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, low]);
+        for (low, _) in (1..).zip(0..MAX_FAILURES) {
+            all.failed(at(low), NOW);
+        }
+        assert_eq!(all.admit(at(0xffff), NOW), Err(ChallengeRefusal::Busy));
+        let beside = IpAddr::from([0x2001, 0xdb8, 0, 2, 0, 0, 0, 1]);
+        assert_eq!(all.admit(beside, NOW), Ok(()));
     }
 }
