@@ -75,7 +75,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 2 << 20);
+	__uint(max_entries, 1 << 20);
 } payload SEC(".maps");
 
 extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,

@@ -319,6 +319,10 @@ impl Host {
         self.sequences.remove(&id);
         self.struck.remove(&id);
         if let Err(error) = self.kernel.forget(act::tag(id)) {
+            if matches!(error, KernelError::Alive { .. }) {
+                // A second look saw somebody: ended all the same.
+                self.strays.insert(id);
+            }
             tracing::warn!(session = %id, %error, "the kernel's memory of a session that is over stays");
         }
         if let Err(error) = store::remove(&self.session_path(id)) {

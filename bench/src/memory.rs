@@ -47,6 +47,14 @@ fn open(stage: &Stage, sessions: &mut Vec<Running>, wanted: usize) -> Result<()>
         let open = sessions.len();
         eventually("the sessions are open", || {
             stage.census().is_ok_and(|alive| alive.len() == open)
+        })
+        .map_err(|error| {
+            let ended = sessions
+                .iter_mut()
+                .filter_map(|session| (!session.is_running()).then(|| session.stderr()));
+            let said: String = ended.collect();
+            let alive = stage.census().map_or(0, |alive| alive.len());
+            anyhow::Error::from(error).context(format!("{alive} of {open} are; ssh said: {said}"))
         })?;
     }
     Ok(())

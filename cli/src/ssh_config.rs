@@ -17,13 +17,7 @@ use crate::home::{Home, user_home};
 pub(crate) fn known_hosts(authority: &Authority, hosts: &[HostView]) -> Result<String> {
     let mut text = String::from("# Written by curfew; changes are overwritten.\n");
     for host in hosts {
-        let mut names = vec![host.name.as_str()];
-        names.extend(
-            host.addresses
-                .iter()
-                .map(|address| address.as_str())
-                .filter(|name| *name != host.name.as_str()),
-        );
+        let names = names(host);
         for key in &authority.host_authorities {
             let key =
                 PublicKey::from_openssh(key).context("a host authority's key cannot be read")?;
@@ -34,23 +28,35 @@ pub(crate) fn known_hosts(authority: &Authority, hosts: &[HostView]) -> Result<S
     Ok(text)
 }
 
-/// The snippet that the person's ssh configuration includes: `program` is asked before each connection.
-pub(crate) fn snippet(home: &Home, program: &Path) -> Result<String> {
+/// What a host is called: its name, then its addresses.
+fn names(host: &HostView) -> Vec<&str> {
+    let name = host.name.as_str();
+    let addresses = host.addresses.iter().map(|address| address.as_str());
+    std::iter::once(name).chain(addresses.filter(|address| *address != name)).collect()
+}
+
+/// The snippet that the person's ssh configuration includes: `program` is asked before each connection to one of
+/// `hosts`, and to no other: their names are checked, while what stands on a command line may be anything, and old
+/// clients hand it to a shell as it is.
+pub(crate) fn snippet(home: &Home, program: &Path, hosts: &[HostView]) -> Result<String> {
     let program = word(program)?;
     let setting = match std::env::var_os("CURFEW_HOME") {
         Some(_) => format!("env CURFEW_HOME='{}' ", word(home.dir())?),
         None => String::new(),
     };
+    let ours: Vec<&str> = hosts.iter().flat_map(names).collect();
+    let ours = if ours.is_empty() { "!*".to_owned() } else { ours.join(",") };
     let id = word(&home.identity_dir())?;
     let known_hosts = word(&home.known_hosts_path())?;
     Ok(format!(
         "# Written by curfew; changes are overwritten.\n\
-         Match exec \"{setting}'{program}' ssh --prepare '%h' '%r'\"\n    \
+         Match host {ours} exec \"{setting}'{program}' ssh --prepare '%h' '%r'\"\n    \
          IdentityFile \"{id}/%r@%h\"\n    \
          CertificateFile \"{id}/%r@%h-cert.pub\"\n    \
          IdentitiesOnly yes\n    \
          IdentityAgent SSH_AUTH_SOCK\n    \
-         UserKnownHostsFile \"{known_hosts}\" ~/.ssh/known_hosts\n    \
+         UserKnownHostsFile \"{known_hosts}\"\n    \
+         UpdateHostKeys no\n    \
          StrictHostKeyChecking yes\n"
     ))
 }
@@ -196,9 +202,18 @@ mod tests {
     #[test]
     fn the_snippet_asks_the_running_program() {
         let (_guard, home) = fresh();
-        let text = snippet(&home, Path::new("/usr/bin/curfew")).unwrap();
+        let hosts = [host("db1", &["10.0.0.1"])];
+        let text = snippet(&home, Path::new("/usr/bin/curfew"), &hosts).unwrap();
+        assert!(text.contains("\nMatch host db1,10.0.0.1 exec \""), "{text}");
         assert!(text.contains("'/usr/bin/curfew' ssh --prepare '%h' '%r'\"\n"), "{text}");
         assert!(text.contains("/id/%r@%h-cert.pub\"\n    IdentitiesOnly yes\n"), "{text}");
+    }
+
+    #[test]
+    fn without_hosts_nothing_is_asked() {
+        let (_guard, home) = fresh();
+        let text = snippet(&home, Path::new("/usr/bin/curfew"), &[]).unwrap();
+        assert!(text.contains("\nMatch host !* exec \""), "{text}");
     }
 
     #[test]

@@ -142,7 +142,11 @@ impl Person {
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nConnectTimeout 10\n",
             known_hosts.display()
         );
-        fs::write(&path, text).map_err(FleetError::io(format!("write {}", path.display())))?;
+        // By rename: an ssh that was started a moment ago reads it whole.
+        let beside = path.with_extension("new");
+        fs::write(&beside, text)
+            .and_then(|()| fs::rename(&beside, &path))
+            .map_err(FleetError::io(format!("write {}", path.display())))?;
         Ok(self.ssh(login, host).with(["-F", &path.to_string_lossy()]))
     }
 

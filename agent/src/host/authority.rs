@@ -115,10 +115,21 @@ impl Host {
         tracing::info!(newest_order = welcome.newest_order, "the authority welcomes this host");
     }
 
+    /// The authority has records up to `number`: of those that were sent to it, and no more.
     fn acknowledged(&mut self, number: u64) {
-        if let Some(upload) = self.link.as_mut().and_then(|link| link.upload.as_mut()) {
-            upload.acknowledged = upload.acknowledged.max(number);
+        let Some(upload) = self.link.as_mut().and_then(|link| link.upload.as_mut()) else {
+            return;
+        };
+        if number > upload.sent {
+            tracing::error!(
+                number,
+                sent = upload.sent,
+                "an acknowledgement of what was never sent"
+            );
+            self.link = None;
+            return;
         }
+        upload.acknowledged = upload.acknowledged.max(number);
         if let Err(error) = self.spool.acknowledge(number) {
             tracing::warn!(%error, "records that the authority has could not be removed");
         }

@@ -103,6 +103,7 @@ impl Host {
             Ok(0) => {
                 // Nobody is left to make more of them: its last events come before its end.
                 self.take_events(now);
+                self.note_losses(id, now);
                 self.gone(id, now);
             }
             Ok(_) => self.keep_marks(id),

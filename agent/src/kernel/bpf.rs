@@ -385,7 +385,7 @@ fn log(level: libbpf_rs::PrintLevel, message: String) {
 
 /// Events taken by one drain: more than two full rings of execs.
 const MAX_EVENTS: usize = 8192;
-/// More pieces of 4 KiB than the second ring, of 2 MiB, can hold.
+/// More pieces of 4 KiB than the second ring, of 1 MiB, can hold.
 const MAX_CHUNKS: usize = 1024;
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ fn learn_hosts_of(
     let hosts: Vec<HostView> = client.get("/v1/hosts")?;
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let known_hosts = ssh_config::known_hosts(authority, &hosts)?;
-    let snippet = ssh_config::snippet(home, &program)?;
+    let snippet = ssh_config::snippet(home, &program, &hosts)?;
     home.keep_hosts(&hosts)?;
     file::write(&home.known_hosts_path(), known_hosts.as_bytes(), file::PUBLIC)
         .context("cannot write known_hosts")?;

@@ -197,6 +197,7 @@ fn become_ssh(
         format!("UserKnownHostsFile=\"{}\"", word(&home.known_hosts_path())?),
         // Without these ssh would offer to believe a plain host key where the certificate fails.
         "StrictHostKeyChecking=yes".to_owned(),
+        "UpdateHostKeys=no".to_owned(),
         format!("HostKeyAlias={}", wish.host),
         format!("HostName={address}"),
     ];
