@@ -189,10 +189,7 @@ fn configuration(
     path: &Path,
 ) -> Result<(Config, Option<String>), EnrolError> {
     if !path.exists() {
-        let text = format!(
-            "# Curfew's agent on this host; every setting is described in agent.toml(5).\nauthority = \"{}\"\n",
-            checked_address(&invitation.authority)?
-        );
+        let text = crate::config::sample(checked_address(&invitation.authority)?);
         return Ok((Config::parse(path, &text)?, Some(text)));
     }
     let config = Config::load(path)?;
