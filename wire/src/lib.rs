@@ -11,6 +11,7 @@ pub mod hostlink;
 pub mod identifier;
 pub mod krl;
 pub mod lock;
+pub mod log;
 pub mod login;
 pub mod octets;
 pub mod order;
