@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wire::api::Ended;
 use wire::octets::Octets;
-use wire::record::{EndReason, Event, Exec, ExitStatus, Loss, Record, SessionEnded};
+use wire::record::{EndReason, Event, Exec, ExitStatus, KrlEvent, Loss, Record, SessionEnded};
 use wire::time::Uptime;
 
 use crate::duration::{rough, took};
@@ -132,9 +132,22 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
             format!("a login from {} that is not ours", plain(&outside.remote)),
             Tone::Warning,
         ),
+        Event::Krl(event) => ("krl", krl_text(event), Tone::Warning),
         // Told with the exec it belongs to; one of a process that never started a program says nothing.
         Event::Exit(_) => return None,
     })
+}
+
+fn krl_text(event: &KrlEvent) -> String {
+    match event {
+        KrlEvent::InPlace { version, .. } => format!("sshd reads revocation list {version}"),
+        KrlEvent::Refused { version, reason } => {
+            format!("revocation list {version} was refused: {}", plain(reason))
+        }
+        KrlEvent::Restored { version, found } => {
+            format!("the file of revocation list {version} was put back: {}", plain(found))
+        }
+    }
 }
 
 fn exec_text(exec: &Exec, fate: Option<&Fate>) -> String {

@@ -22,6 +22,7 @@ use crate::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
     SessionId,
 };
+use crate::krl::signed::KrlStanding;
 use crate::lock::{Lock, Target};
 use crate::record::{EndReason, Receipt, Record, Tier};
 use crate::time::Timestamp;
@@ -115,6 +116,9 @@ pub struct HostView {
     pub connected: bool,
     /// The newest order it has in force; 0 for none.
     pub last_order: u64,
+    /// How far it is with lists of revoked keys; absent when its agent knows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub krl: Option<KrlStanding>,
 }
 
 /// An account that a role opens.
@@ -285,6 +289,68 @@ pub struct Status {
     pub sessions: u64,
     /// Locks in force.
     pub locks: u64,
+    /// The list of revoked keys that hosts should have; absent while the first is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub krl: Option<KrlStatus>,
     /// Sentences about what is wrong now, each with what to do; empty when nothing is.
     pub concerns: Vec<String>,
 }
+
+/// The newest list of revoked keys, and which hosts have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KrlStatus {
+    /// Its version.
+    pub version: u64,
+    /// When it was made.
+    pub generated: Timestamp,
+    /// Its length.
+    pub bytes: u64,
+    /// How long it took to make, read back and compare, in microseconds.
+    pub build_micros: u64,
+    /// Certificates that it revokes.
+    pub certificates: u64,
+    /// Keys that it revokes.
+    pub keys: u64,
+    /// Hosts where sshd reads this version.
+    pub current: u64,
+    /// Hosts enrolled.
+    pub hosts: u64,
+    /// The others, in order of name, at most [`MAX_BEHIND`] of them.
+    pub behind: Vec<KrlBehind>,
+}
+
+/// A host that has not the newest list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KrlBehind {
+    /// Its name.
+    pub host: HostName,
+    /// The version that sshd reads there; absent when its agent knows no lists.
+    pub version: Option<u64>,
+    /// What keeps it behind, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+impl KrlStatus {
+    /// `812: 47 of 48 hosts`
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let noun = if self.hosts == 1 { "host" } else { "hosts" };
+        format!("{}: {} of {} {noun}", self.version, self.current, self.hosts)
+    }
+}
+
+impl KrlBehind {
+    /// `db7 (811)`, `web3 (none)`, `old1 (agent too old)`
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self.version {
+            None => format!("{} (its agent is too old)", self.host),
+            Some(0) => format!("{} (none)", self.host),
+            Some(version) => format!("{} ({version})", self.host),
+        }
+    }
+}
+
+/// Most hosts that are named as behind: more are one trouble and not theirs.
+pub const MAX_BEHIND: usize = 100;

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::{HostName, Label, OrderNumber, RecordNumber};
+use crate::krl::signed::{KrlAsk, KrlPart, KrlStanding, SignedKrl};
 use crate::order::SignedOrder;
 use crate::problem::Problem;
 use crate::record::{Receipt, Record, Tier};
@@ -27,6 +28,8 @@ pub enum ToAuthority {
     Receipt(Receipt),
     /// "I am here", at least every [`HEARTBEAT_SECS`] seconds.
     Heartbeat(Heartbeat),
+    /// "Send me more of the list of revoked keys"; only after it was announced.
+    KrlAsk(KrlAsk),
 }
 
 /// What the authority sends.
@@ -41,6 +44,10 @@ pub enum ToHost {
     Order(SignedOrder),
     /// Every record up to this one is durable at the authority; the host may let go of them.
     Acknowledged(RecordNumber),
+    /// There is a newer list of revoked keys. Only to a host that said in its hello that it knows lists.
+    Krl(SignedKrl),
+    /// The answer to [`ToAuthority::KrlAsk`].
+    KrlPart(KrlPart),
     /// The last frame before the authority closes: why.
     Refused(Problem),
 }
@@ -111,6 +118,9 @@ pub struct Hello {
     pub last_order: u64,
     /// The host's wall clock, for the authority to notice skew.
     pub at: Timestamp,
+    /// How far it is with lists of revoked keys; absent when it knows none, and then gets none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub krl: Option<KrlStanding>,
 }
 
 /// The authority's answer.
@@ -137,6 +147,9 @@ pub struct Heartbeat {
     pub spooled: u64,
     /// The newest order in force.
     pub last_order: Option<OrderNumber>,
+    /// How far it is with lists of revoked keys; absent when it knows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub krl: Option<KrlStanding>,
 }
 
 /// How often a host says that it is here, in seconds.

@@ -24,9 +24,12 @@ use crate::time::Timestamp;
 mod plan;
 mod reader;
 mod serials;
+pub mod signed;
+mod text;
 mod writer;
 
 use serials::Serials;
+pub use text::RevokedKeysError;
 
 /// A set of revocations with its header. Equal sets are written as equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -60,6 +60,38 @@ pub enum Event {
         /// How many bytes stand in its place.
         bytes: u64,
     },
+    /// Something became of the list of revoked keys that sshd reads. Recorded only once an authority has sent a list:
+    /// an older one would not know what this is.
+    Krl(KrlEvent),
+}
+
+/// What became of the list of revoked keys that sshd reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KrlEvent {
+    /// A newer list is in place; sshd reads it from the next login on.
+    InPlace {
+        /// Its version.
+        version: u64,
+        /// Its length, what was taken over from the host's own lists included.
+        bytes: u64,
+        /// From its arrival until it was in place, in microseconds.
+        took_micros: u64,
+    },
+    /// A list was refused; the one from before stays.
+    Refused {
+        /// The version that was announced.
+        version: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody else had changed or removed the file; it was put back.
+    Restored {
+        /// The version that was put back.
+        version: u64,
+        /// What was found.
+        found: String,
+    },
 }
 
 /// The agent's state when it came up.

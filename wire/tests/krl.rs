@@ -13,6 +13,8 @@
 mod incumbent;
 #[path = "krl/login.rs"]
 mod login;
+#[path = "krl/merge.rs"]
+mod merge;
 #[path = "krl/set.rs"]
 mod set;
 #[path = "krl/strict.rs"]

@@ -62,6 +62,7 @@ impl Host {
             tier: self.tier.clone(),
             last_order: self.revocation.last_order,
             at: now.at,
+            krl: None,
         };
         match out.try_send(ToAuthority::Hello(hello)) {
             Ok(()) => self.link = Some(Link { connection, out, upload: None }),
@@ -78,7 +79,9 @@ impl Host {
                 tracing::error!(%problem, "the authority refuses this host");
                 self.link = None;
             }
-            ToHost::Enrolled(_) => tracing::warn!("the authority answered what was not asked"),
+            ToHost::Enrolled(_) | ToHost::Krl(_) | ToHost::KrlPart(_) => {
+                tracing::warn!("the authority answered what was not asked")
+            }
         }
     }
 
@@ -184,6 +187,7 @@ impl Host {
             sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
             spooled: self.spool.waiting(),
             last_order: OrderNumber::try_new(self.revocation.last_order).ok(),
+            krl: None,
         }));
     }
 

@@ -123,7 +123,7 @@ impl Link<'_> {
                 self.seat.heard(presence(heartbeat.at, last, now));
                 Ok(None)
             }
-            ToAuthority::Enrol(_) | ToAuthority::Hello(_) => {
+            ToAuthority::Enrol(_) | ToAuthority::Hello(_) | ToAuthority::KrlAsk(_) => {
                 Err(Problem::new(Code::Malformed, "this frame has no place here"))
             }
         }

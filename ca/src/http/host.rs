@@ -54,6 +54,7 @@ fn view(authority: &Authority, host: HostRow, logins: Vec<LoginView>) -> HostVie
         addresses: host.addresses,
         labels: host.labels,
         tier: host.tier,
+        krl: None,
         logins,
     }
 }

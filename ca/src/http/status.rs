@@ -48,6 +48,7 @@ pub(crate) async fn show(
         connected: count(authority.fleet.connected()),
         sessions: sessions.alive,
         locks: count(authority.ledger.locks(now).await?.len()),
+        krl: None,
         concerns,
     }))
 }

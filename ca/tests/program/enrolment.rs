@@ -43,7 +43,13 @@ async fn an_expired_and_an_unknown_token_say_which() {
 async fn a_host_without_a_certificate_can_only_enrol() {
     let authority = Authority::start();
     let mut frames = authority.link(None).await;
-    let beat = Heartbeat { at: Timestamp::from_secs(0), sessions: 0, spooled: 0, last_order: None };
+    let beat = Heartbeat {
+        at: Timestamp::from_secs(0),
+        sessions: 0,
+        spooled: 0,
+        last_order: None,
+        krl: None,
+    };
     frames.send(&ToAuthority::Heartbeat(beat)).await;
     let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };
     assert_eq!(problem.code, Code::Unauthenticated);

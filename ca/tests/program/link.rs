@@ -23,6 +23,7 @@ pub(crate) fn hello(last_order: u64) -> ToAuthority {
         tier: Tier::Full,
         last_order,
         at: AT,
+        krl: None,
     })
 }
 

@@ -237,6 +237,7 @@ mod tests {
             tier: None,
             connected: true,
             last_order: 0,
+            krl: None,
         }
     }
 
