@@ -24,6 +24,7 @@ use crate::identifier::{
 };
 use crate::krl::signed::KrlStanding;
 use crate::lock::{Lock, Target};
+use crate::options::Wishes;
 use crate::record::{EndReason, Receipt, Record, Tier};
 use crate::time::Timestamp;
 
@@ -146,6 +147,9 @@ pub struct CertificateAsk {
     /// The grant's length in seconds; the role's default when absent. Only shortens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_secs: Option<u64>,
+    /// What the certificate is to leave out of what the role allows. Asking for more is a denial.
+    #[serde(default, skip_serializing_if = "Wishes::is_empty")]
+    pub wishes: Wishes,
     /// Why access is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
