@@ -9,9 +9,10 @@ use std::time::Duration;
 use ssh_key::PublicKey;
 use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RoleName};
 use wire::lock::{Lock, Target};
+use wire::options::{Bounds, KeyKind, UnfitKey, Wider, Wishes};
 use wire::time::Timestamp;
 
-use crate::role::{Ability, MIN_GRANT, Role, Roles};
+use crate::role::{MIN_GRANT, Role, Roles};
 
 /// What is asked for, each part checked for its form.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub(crate) struct Ask {
     pub(crate) role: Option<RoleName>,
     /// The grant's length; the role's default, when absent.
     pub(crate) duration: Option<Duration>,
+    /// What the certificate is to leave out of what the role allows.
+    pub(crate) wishes: Wishes,
     /// Why.
     pub(crate) reason: Option<String>,
 }
@@ -97,7 +100,7 @@ pub(crate) struct Permit {
     ask: Ask,
     host: HostName,
     role: RoleName,
-    abilities: BTreeSet<Ability>,
+    bounds: Bounds,
     plan: Plan,
     reuse_until: Timestamp,
     valid_after: Timestamp,
@@ -166,6 +169,25 @@ pub(crate) enum Denial {
     /// The asked length is less than a certificate can say.
     #[error("a grant lasts at least 1 second")]
     TooShort,
+    /// More was asked for than the role allows; a request can only leave out.
+    #[error("role {role} {wider}")]
+    Wider {
+        /// The role.
+        role: RoleName,
+        /// What goes beyond it.
+        wider: Wider,
+    },
+    /// The role does not certify this key.
+    #[error("role {role} {unfit}")]
+    Key {
+        /// The role.
+        role: RoleName,
+        /// Why not.
+        unfit: UnfitKey,
+    },
+    /// A key of a kind that no role certifies.
+    #[error("keys of type {0} are not certified; use ed25519, ecdsa, rsa or a security key")]
+    KeyKind(String),
 }
 
 /// Decides. A request can narrow what a role allows and can never widen it; what is not allowed is denied.
@@ -179,16 +201,16 @@ pub(crate) fn decide(
         return Err(Denial::Standing(ask.identity));
     }
     let (host, role_name, role) = choose(&ask, facts, rules.roles)?;
-    let reuse_until =
-        now.after(ask.duration.unwrap_or(role.max_duration()).min(role.max_duration()));
-    let plan = plan(&ask, facts, (role_name, role, reuse_until), now)?;
+    let bounds = bounds(&ask, role_name, role)?;
+    let reuse_until = now.after(bounds.lifetime);
+    let plan = plan(&ask, facts, (role_name, role, bounds.lifetime), now)?;
     refuse_locked(&ask, host, role_name, (facts, now))?;
     // Certificates count whole seconds; what is said elsewhere is what the certificate says.
     let valid_before = Timestamp::from_secs(now.after(rules.lifetime).min(plan.until()).secs());
     Ok(Permit {
         host: host.name.clone(),
         role: role_name.clone(),
-        abilities: role.abilities.clone(),
+        bounds,
         plan,
         reuse_until,
         valid_after: now.before(rules.backdate),
@@ -214,9 +236,9 @@ impl Permit {
         &self.role
     }
 
-    /// What the session may do.
-    pub(crate) const fn abilities(&self) -> &BTreeSet<Ability> {
-        &self.abilities
+    /// How wide the certificate is.
+    pub(crate) const fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Under which grant.
@@ -282,11 +304,24 @@ fn choose<'a>(
     }
 }
 
+/// What the role allows, less what the ask leaves out, for the key of the ask.
+fn bounds(ask: &Ask, name: &RoleName, role: &Role) -> Result<Bounds, Denial> {
+    let mut bounds = role
+        .bounds()
+        .narrowed(&ask.wishes)
+        .map_err(|wider| Denial::Wider { role: name.clone(), wider })?;
+    let key = ask.key.key_data();
+    let kind = KeyKind::of(key).ok_or_else(|| Denial::KeyKind(key.algorithm().to_string()))?;
+    bounds.admit(kind).map_err(|unfit| Denial::Key { role: name.clone(), unfit })?;
+    bounds.lifetime = ask.duration.map_or(bounds.lifetime, |asked| asked.min(bounds.lifetime));
+    Ok(bounds)
+}
+
 /// Reuses the longest grant of this role that ends no later than a new one could; else begins one.
 fn plan(
     ask: &Ask,
     facts: &Facts,
-    (role_name, role, reuse_until): (&RoleName, &Role, Timestamp),
+    (role_name, role, longest): (&RoleName, &Role, Duration),
     now: Timestamp,
 ) -> Result<Plan, Denial> {
     if ask.duration.is_some_and(|wanted| wanted < MIN_GRANT) {
@@ -296,12 +331,12 @@ fn plan(
         .grants
         .iter()
         .filter(|grant| grant.role == *role_name)
-        .filter(|grant| now < grant.until && grant.until <= reuse_until)
+        .filter(|grant| now < grant.until && grant.until <= now.after(longest))
         .max_by_key(|grant| grant.until);
     if let Some(grant) = standing {
         return Ok(Plan::Reuse(grant.id, grant.until));
     }
-    let length = ask.duration.unwrap_or(role.default_duration()).min(role.max_duration());
+    let length = ask.duration.unwrap_or(role.default_duration()).min(longest);
     Ok(Plan::Begin(Timestamp::from_secs(now.after(length).secs())))
 }
 
@@ -349,6 +384,7 @@ pub(crate) mod tests {
             login: "app".parse().unwrap(),
             role: None,
             duration: None,
+            wishes: Wishes::default(),
             reason: None,
         }
     }
@@ -474,6 +510,51 @@ pub(crate) mod tests {
         assert_eq!(decide(chosen, &facts(), &rules(&roles), NOW).unwrap().role().as_str(), "b");
     }
 
+    const BOUND: &str = "[role.deploy]\nmembers=['ana']\nlogins=['app']\nhosts=['env=prod']\nabilities=['pty','port-forwarding']\nsource_address=['10.0.0.0/8']\nforce_command='backup --all'\n";
+
+    #[test]
+    fn a_request_takes_away_and_never_adds_or_replaces() {
+        let roles = Roles::of(BOUND);
+        let get = |wishes: Wishes| decide(Ask { wishes, ..ask() }, &facts(), &rules(&roles), NOW);
+        let networks = |text| Some(wire::network::Networks::from_option(text).unwrap());
+        let options = |permit: &Permit| permit.bounds().critical_options();
+        let plain = get(Wishes::default()).unwrap();
+        assert_eq!(options(&plain)["source-address"], "10.0.0.0/8");
+        assert_eq!(options(&plain)["force-command"], "backup --all");
+        // Vault's fault: one option that is asked for made the role's others go away.
+        let narrowed =
+            get(Wishes { sources: networks("10.1.0.0/16"), ..Wishes::default() }).unwrap();
+        assert_eq!(options(&narrowed)["source-address"], "10.1.0.0/16");
+        assert_eq!(options(&narrowed)["force-command"], "backup --all");
+        let denied = |wishes: Wishes| get(wishes).unwrap_err().to_string();
+        let wide = Wishes { sources: networks("0.0.0.0/0"), ..Wishes::default() };
+        assert_eq!(
+            denied(wide),
+            "role deploy lets in from 10.0.0.0/8 only, and 0.0.0.0/0 is not within"
+        );
+        let other = Wishes { command: Some("sh".parse().unwrap()), ..Wishes::default() };
+        assert!(denied(other).starts_with("role deploy forces the command \"backup --all\""));
+        let more = BTreeSet::from([wire::options::Ability::AgentForwarding]);
+        let more = Wishes { only: Some(more), ..Wishes::default() };
+        assert_eq!(denied(more), "role deploy does not allow agent-forwarding");
+    }
+
+    #[test]
+    fn where_a_security_key_is_demanded_a_plain_one_is_denied() {
+        let base = "[role.deploy]\nmembers=['ana']\nlogins=['app']\nhosts=['env=prod']\n";
+        for demand in ["verify_required=true", "subject_keys=['sk-ed25519','sk-ecdsa']"] {
+            let roles = Roles::of(&format!("{base}{demand}"));
+            let denial = decide(ask(), &facts(), &rules(&roles), NOW).unwrap_err();
+            let said = denial.to_string();
+            assert!(said.starts_with("role deploy ") && said.contains("--key"), "{said}");
+            let sk = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIDtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdopAAAABHNzaDo=";
+            let with = Ask { key: PublicKey::from_openssh(sk).unwrap(), ..ask() };
+            let permit = decide(with, &facts(), &rules(&roles), NOW).unwrap();
+            let verifies = permit.bounds().critical_options().contains_key("verify-required");
+            assert_eq!(verifies, demand.starts_with("verify"));
+        }
+    }
+
     proptest! {
         #[test]
         fn no_certificate_outlives_its_grant_its_lifetime_or_its_role(
@@ -509,6 +590,7 @@ pub(crate) mod tests {
                 logins: if logins == 0 { BTreeSet::new() } else { BTreeSet::from(["app".parse().unwrap()]) },
                 hosts: if labels == 0 { BTreeSet::new() } else { BTreeSet::from(["env=prod".parse().unwrap()]) },
                 host_names: BTreeSet::new(), default_secs: 1, max_secs: 1, abilities: BTreeSet::new(),
+                source_address: None, force_command: None, verify_required: false, subject_keys: None,
             };
             let open = role.opens(&"ana".parse().unwrap(), &"app".parse().unwrap())
                 && role.reaches(&"db1".parse().unwrap(), &BTreeSet::from(["env=prod".parse().unwrap()]));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ssh_key::certificate::{Builder, CertType};
+use ssh_key::certificate::{Builder, CertType, OptionsMap};
 use ssh_key::public::KeyData;
 use ssh_key::{Certificate, PublicKey};
 use wire::certificate::{GRANT_UNTIL, ROLE};
@@ -25,6 +25,7 @@ pub(crate) struct Draft {
     principals: Vec<String>,
     valid_after: u64,
     valid_before: u64,
+    critical_options: BTreeMap<String, String>,
     extensions: BTreeMap<String, String>,
 }
 
@@ -90,7 +91,8 @@ impl Draft {
             (GRANT_UNTIL.to_owned(), until.secs().to_string()),
             (ROLE.to_owned(), permit.role().to_string()),
         ]);
-        for ability in permit.abilities() {
+        let bounds = permit.bounds();
+        for ability in &bounds.abilities {
             extensions.insert(ability.extension().to_owned(), String::new());
         }
         let draft = Self {
@@ -101,6 +103,9 @@ impl Draft {
             principals: vec![Principal::of(&permit.ask().login, permit.host())?.to_string()],
             valid_after: permit.valid_after().secs(),
             valid_before: permit.valid_before().min(until).secs(),
+            critical_options: (bounds.critical_options().into_iter())
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             extensions,
         };
         draft.checked()
@@ -125,6 +130,7 @@ impl Draft {
             principals,
             valid_after: now.before(HOST_BACKDATE).secs(),
             valid_before: now.after(HOST_LIFETIME).secs(),
+            critical_options: BTreeMap::new(),
             extensions: BTreeMap::new(),
         };
         draft.checked()
@@ -151,6 +157,9 @@ impl Draft {
         for principal in &self.principals {
             builder.valid_principal(principal.clone())?;
         }
+        for (name, value) in &self.critical_options {
+            builder.critical_option(name.clone(), value.clone())?;
+        }
         for (name, value) in &self.extensions {
             builder.extension(name.clone(), value.clone())?;
         }
@@ -167,14 +176,15 @@ impl Draft {
             principals: certificate.valid_principals().to_vec(),
             valid_after: certificate.valid_after(),
             valid_before: certificate.valid_before(),
-            extensions: certificate
-                .extensions()
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            critical_options: options(certificate.critical_options()),
+            extensions: options(certificate.extensions()),
         };
-        *self == said && certificate.critical_options().iter().next().is_none()
+        *self == said
     }
+}
+
+fn options(map: &OptionsMap) -> BTreeMap<String, String> {
+    map.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Largest public key text: an RSA key of 8192 bits is 1.4 KiB in base64.

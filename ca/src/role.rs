@@ -5,11 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use wire::identifier::{HostName, Identity, Label, Login, RoleName};
+use wire::network::{Network, Networks};
+use wire::options::{Ability, Bounds, ForceCommand, KeyKind};
 
 use crate::config::{ConfigError, Source};
 
@@ -34,32 +37,18 @@ pub(crate) struct Role {
     pub(crate) max_secs: u64,
     /// What a session may do besides running commands.
     pub(crate) abilities: BTreeSet<Ability>,
-}
-
-/// What a certificate may allow besides running commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Ability {
-    /// A terminal.
-    Pty,
-    /// Forwarding of ports.
-    PortForwarding,
-    /// Forwarding of the ssh-agent.
-    AgentForwarding,
-    /// Forwarding of X11.
-    X11Forwarding,
-}
-
-impl Ability {
-    /// The certificate extension that allows it (PROTOCOL.certkeys).
-    pub(crate) const fn extension(self) -> &'static str {
-        match self {
-            Self::Pty => "permit-pty",
-            Self::PortForwarding => "permit-port-forwarding",
-            Self::AgentForwarding => "permit-agent-forwarding",
-            Self::X11Forwarding => "permit-X11-forwarding",
-        }
-    }
+    /// Where logins may come from; anywhere, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source_address: Option<Networks>,
+    /// The one command that its certificates run; any, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) force_command: Option<ForceCommand>,
+    /// Whether a security key must verify who touches it, at each login.
+    #[serde(default)]
+    pub(crate) verify_required: bool,
+    /// What kinds of key its certificates can be over; any, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject_keys: Option<BTreeSet<KeyKind>>,
 }
 
 impl Role {
@@ -78,9 +67,16 @@ impl Role {
         Duration::from_secs(self.default_secs)
     }
 
-    /// The longest grant.
-    pub(crate) const fn max_duration(&self) -> Duration {
-        Duration::from_secs(self.max_secs)
+    /// How wide its certificates may be.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            abilities: self.abilities.clone(),
+            lifetime: Duration::from_secs(self.max_secs),
+            sources: self.source_address.clone(),
+            command: self.force_command.clone(),
+            verify_required: self.verify_required,
+            keys: self.subject_keys.clone().unwrap_or_else(|| KeyKind::ALL.into()),
+        }
     }
 }
 
@@ -157,8 +153,88 @@ fn checked(
         host_names: form.host_names,
         default_secs: default.as_secs(),
         max_secs: max.as_secs(),
-        abilities: form.abilities.unwrap_or_else(|| BTreeSet::from([Ability::Pty])),
+        source_address: form.source_address.map(|list| networks(source, name, list)).transpose()?,
+        force_command: form.force_command.map(|text| command(source, name, text)).transpose()?,
+        subject_keys: keys(source, name, (form.subject_keys, form.verify_required))?,
+        verify_required: form.verify_required,
+        abilities: match form.abilities {
+            Some(list) => known(source, name, ("abilities", list))?,
+            None => BTreeSet::from([Ability::Pty]),
+        },
     })
+}
+
+fn networks(
+    source: &Source,
+    name: &RoleName,
+    list: Spanned<Vec<Spanned<String>>>,
+) -> Result<Networks, ConfigError> {
+    let wrong =
+        |at: usize, why: String| source.wrong(at, format!("role {name}: source_address: {why}"));
+    let at = list.span().start;
+    let parsed: Result<Vec<Network>, ConfigError> = list
+        .into_inner()
+        .into_iter()
+        .map(|text| {
+            let read: Result<Network, _> = text.get_ref().parse();
+            read.map_err(|error| wrong(text.span().start, error.to_string()))
+        })
+        .collect();
+    Networks::try_new(parsed?).map_err(|error| {
+        wrong(at, format!("{error}; leave the setting out to let in from anywhere"))
+    })
+}
+
+fn command(
+    source: &Source,
+    name: &RoleName,
+    text: Spanned<String>,
+) -> Result<ForceCommand, ConfigError> {
+    let at = text.span().start;
+    ForceCommand::try_new(text.into_inner())
+        .map_err(|error| source.wrong(at, format!("role {name}: force_command: {error}")))
+}
+
+fn keys(
+    source: &Source,
+    name: &RoleName,
+    (list, verify_required): (Option<Words>, bool),
+) -> Result<Option<BTreeSet<KeyKind>>, ConfigError> {
+    let Some(list) = list else {
+        return Ok(None);
+    };
+    let at = list.span().start;
+    let wrong = |why: &str| source.wrong(at, format!("role {name}: subject_keys: {why}"));
+    let kinds: BTreeSet<KeyKind> = known(source, name, ("subject_keys", list))?;
+    if kinds.is_empty() {
+        return Err(wrong(
+            "no kind of key is listed, so nothing could be certified; leave the setting out to allow every kind",
+        ));
+    }
+    if verify_required && !kinds.iter().any(|kind| kind.is_security_key()) {
+        return Err(wrong(
+            "verify_required needs a security key; add \"sk-ed25519\" and \"sk-ecdsa\"",
+        ));
+    }
+    Ok(Some(kinds))
+}
+
+/// Words of a closed list, each refused where it stands.
+fn known<T: Ord + FromStr<Err: ToString>>(
+    source: &Source,
+    name: &RoleName,
+    (key, list): (&str, Words),
+) -> Result<BTreeSet<T>, ConfigError> {
+    list.into_inner()
+        .into_iter()
+        .map(|word| {
+            let at = word.span().start;
+            let read: Result<T, T::Err> = word.get_ref().parse();
+            read.map_err(|error| {
+                source.wrong(at, format!("role {name}: {key}: {}", error.to_string()))
+            })
+        })
+        .collect()
 }
 
 /// The file as it is written.
@@ -180,8 +256,16 @@ struct RoleForm {
     host_names: BTreeSet<HostName>,
     default_duration: Option<Spanned<String>>,
     max_duration: Option<Spanned<String>>,
-    abilities: Option<BTreeSet<Ability>>,
+    abilities: Option<Words>,
+    source_address: Option<Words>,
+    force_command: Option<Spanned<String>>,
+    #[serde(default)]
+    verify_required: bool,
+    subject_keys: Option<Words>,
 }
+
+/// A list in the file, and where each word of it stands.
+type Words = Spanned<Vec<Spanned<String>>>;
 
 /// The shortest grant: certificates count whole seconds.
 pub(crate) const MIN_GRANT: Duration = Duration::from_secs(1);
@@ -209,6 +293,28 @@ mod tests {
     }
 
     #[test]
+    fn what_binds_certificates_is_read_as_it_is_written() {
+        let text = "source_address = [\"192.0.2.0/24\", \"10.0.0.0/8\"]\nforce_command = \"env A=b,c run\"\nverify_required = true\nsubject_keys = [\"sk-ecdsa\"]\nabilities = []";
+        let roles = Roles::of(&format!("{GOOD}{text}"));
+        let bounds = roles.iter().next().unwrap().1.bounds();
+        assert_eq!(bounds.sources.unwrap().to_string(), "10.0.0.0/8,192.0.2.0/24");
+        assert_eq!(bounds.command.unwrap().as_str(), "env A=b,c run");
+        assert!(bounds.verify_required && bounds.abilities.is_empty());
+        assert_eq!(bounds.keys, BTreeSet::from([KeyKind::SkEcdsa]));
+        let plain = Roles::of(GOOD).iter().next().unwrap().1.bounds();
+        assert_eq!((plain.sources, plain.command, plain.verify_required), (None, None, false));
+        assert_eq!(plain.keys, KeyKind::ALL.into());
+    }
+
+    #[test]
+    fn a_role_in_a_ledger_of_before_is_read() {
+        let old = r#"{"members":["ana"],"logins":["app"],"hosts":[],"host_names":["db1"],"default_secs":1,"max_secs":2,"abilities":["x11-forwarding"]}"#;
+        let role: Role = serde_json::from_str(old).unwrap();
+        assert_eq!(role.abilities, BTreeSet::from([Ability::X11Forwarding]));
+        assert_eq!(role.bounds().critical_options(), BTreeMap::new());
+    }
+
+    #[test]
     fn a_short_maximum_shortens_the_default() {
         let roles = Roles::of(&format!("{GOOD}max_duration = \"10m\""));
         assert_eq!(roles.iter().next().unwrap().1.default_secs, 600);
@@ -229,7 +335,35 @@ mod tests {
                 "[role.x]\nmembers = []\nlogins = [\"a\"]".to_owned(),
                 "test.toml:1: role x: it names no hosts",
             ),
-            (format!("{GOOD}abilities = [\"root\"]"), "test.toml:5: unknown variant `root`"),
+            (
+                format!("{GOOD}abilities = [\n \"pty\",\n \"tty\"]"),
+                "test.toml:7: role deploy: abilities: there is no ability \"tty\"; there are pty, port",
+            ),
+            (
+                format!("{GOOD}source_address = [\"10.0.0.0/8\",\n\"10.1.0.1/8\"]"),
+                "test.toml:6: role deploy: source_address: \"10.1.0.1/8\" has bits beyond its prefix; did you mean 10.0.0.0/8?",
+            ),
+            (
+                format!("{GOOD}source_address = []"),
+                "test.toml:5: role deploy: source_address: the list of networks is empty, which would let in nobody; leave",
+            ),
+            (
+                format!("{GOOD}force_command = \" ls\""),
+                "test.toml:5: role deploy: force_command: the forced command begins or ends",
+            ),
+            (
+                format!("{GOOD}subject_keys = []"),
+                "test.toml:5: role deploy: subject_keys: no kind of key is listed",
+            ),
+            (
+                format!("{GOOD}subject_keys = [\"sk\"]"),
+                "test.toml:5: role deploy: subject_keys: there is no kind of key \"sk\"; there are ed25519",
+            ),
+            (
+                format!("{GOOD}subject_keys = [\"rsa\"]\nverify_required = true"),
+                "test.toml:5: role deploy: subject_keys: verify_required needs a security key",
+            ),
+            (format!("{GOOD}verify_required = \"yes\""), "test.toml:5: invalid type"),
         ];
         for (text, start) in table {
             let error = Roles::parse(&Source::of(&text)).unwrap_err().to_string();

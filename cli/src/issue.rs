@@ -69,6 +69,7 @@ pub(crate) fn issue(
         login: wish.login.clone(),
         role: wish.role.clone(),
         duration_secs: wish.span.map(Span::secs),
+        wishes: wire::options::Wishes::default(),
         reason: wish.reason.clone(),
     };
     let reply: CertificateReply = client.post("/v1/certificates", &ask)?;

@@ -69,7 +69,14 @@ fn show(name: &RoleName, role: &Role) -> anyhow::Result<()> {
     say(&format!("hosts     {}", targets(role)))?;
     say(&format!("default   {}", shown(Duration::from_secs(role.default_secs))))?;
     say(&format!("longest   {}", shown(Duration::from_secs(role.max_secs))))?;
-    say(&format!("abilities {}", list(role.abilities.iter().map(|ability| ability.extension()))))
+    say(&format!("abilities {}", list(role.abilities.iter().map(|ability| ability.extension()))))?;
+    if let Some(kinds) = &role.subject_keys {
+        say(&format!("keys      {}", list(kinds)))?;
+    }
+    for (name, value) in role.bounds().critical_options() {
+        say(format!("{name} {value}").trim_end())?;
+    }
+    Ok(())
 }
 
 fn targets(role: &Role) -> String {

@@ -34,6 +34,7 @@ pub(crate) async fn issue(
         login: ask.login,
         role: ask.role,
         duration: ask.duration_secs.map(Duration::from_secs),
+        wishes: ask.wishes,
         reason: ask.reason,
     };
     let named = (ask.identity.clone(), ask.host.clone());

@@ -1,18 +1,21 @@
 //! The entries: one for each decision, numbered without gaps, never changed.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
     SessionId,
 };
+use wire::options::Ability;
 use wire::order::SignedOrder;
 use wire::record::{SessionBegan, SessionEnded};
 use wire::time::Timestamp;
 
 use super::{Actor, LedgerError};
 use crate::random::sha256;
-use crate::role::{Ability, Role};
+use crate::role::Role;
 
 /// What kind of decision it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -131,6 +134,8 @@ pub(super) struct Certificate<'a> {
     pub(super) host: &'a HostName,
     pub(super) role: &'a RoleName,
     pub(super) abilities: Vec<Ability>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) critical_options: BTreeMap<&'static str, String>,
     pub(super) key: &'a Fingerprint,
     pub(super) valid_after_secs: u64,
     pub(super) valid_before_secs: u64,
@@ -160,7 +165,7 @@ pub(super) struct Ordered<'a> {
 /// [`Kind::RolesChanged`].
 #[derive(Serialize)]
 pub(super) struct RolesNow<'a> {
-    pub(super) roles: &'a std::collections::BTreeMap<RoleName, Role>,
+    pub(super) roles: &'a BTreeMap<RoleName, Role>,
 }
 
 /// [`Kind::RolesRefused`].

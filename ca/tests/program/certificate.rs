@@ -14,6 +14,7 @@ pub(crate) fn ask(host: &str) -> CertificateAsk {
         login: "deploy".parse().unwrap(),
         role: None,
         duration_secs: None,
+        wishes: Default::default(),
         reason: None,
     }
 }

@@ -34,6 +34,7 @@ impl Site {
             login: "deploy".parse().unwrap(),
             role: None,
             duration_secs: None,
+            wishes: Default::default(),
             reason: None,
         };
         self.authority.send("/v1/certificates", Some(&token), &ask).await.unwrap()

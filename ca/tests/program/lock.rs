@@ -24,6 +24,7 @@ async fn each_kind_of_lock_denies_certificates_until_it_is_lifted() {
         login: "deploy".parse().unwrap(),
         role: None,
         duration_secs: None,
+        wishes: Default::default(),
         reason: None,
     };
     let issue = async || -> Result<CertificateReply, Problem> {

@@ -12,4 +12,5 @@ mod krl;
 mod link;
 mod lock;
 mod login;
+mod options;
 mod program;
