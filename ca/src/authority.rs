@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ssh_key::{PrivateKey, PublicKey};
+use ssh_key::PublicKey;
 use wire::api::{HostProgress, OrderProgress};
 use wire::hostlink::SILENCE_SECS;
 use wire::identifier::{HostName, OrderNumber};
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::fleet::Fleet;
-use crate::key::{Purpose, refuse_shared};
+use crate::key::{Keyring, Purpose, Sign};
 use crate::ledger::{Ledger, LedgerError, ReceiptRow};
 use crate::role::Roles;
 use crate::signer::{Signed, Signer, SignerError};
@@ -35,7 +35,9 @@ pub(crate) struct Authority {
     pub(crate) fleet: Fleet,
     /// Login challenges.
     pub(crate) challenges: Challenges,
-    order_key: Arc<PrivateKey>,
+    /// The keys that sign.
+    pub(crate) keyring: Keyring,
+    order_key: Arc<dyn Sign>,
     /// The roles in force, and what is wrong with the file if it was refused.
     roles: RwLock<(Arc<Roles>, Option<String>)>,
 }
@@ -61,23 +63,16 @@ impl Authority {
     /// Reads the keys, the roles and the ledger; makes none of them.
     pub(crate) fn open(config: Config) -> anyhow::Result<Self> {
         let dir = config.state_dir.clone();
-        let [user, host, order, log] = Purpose::ALL.map(|purpose| purpose.read(&dir));
-        let (user, host, order, log) = (user?, host?, order?, log?);
-        let all = [
-            (Purpose::User, &user),
-            (Purpose::Host, &host),
-            (Purpose::Order, &order),
-            (Purpose::Log, &log),
-        ];
-        refuse_shared(&dir, &all)?;
+        let keyring = Keyring::open(&dir)?;
         let roles = Roles::read(&config.roles_file)?;
         Ok(Self {
             ledger: Ledger::open(&dir.join(LEDGER))?,
-            signer: Signer::new(user, host),
+            signer: Signer::new(keyring.oldest(Purpose::User)?, keyring.oldest(Purpose::Host)?),
             root: Root::read(&dir)?,
             fleet: Fleet::default(),
             challenges: Challenges::new(config.challenge_lifetime)?,
-            order_key: Arc::new(order),
+            order_key: keyring.oldest(Purpose::Order)?,
+            keyring,
             roles: RwLock::new((Arc::new(roles), None)),
             config,
         })
@@ -176,7 +171,7 @@ impl Authority {
     }
 
     /// The key that signs orders.
-    pub(crate) fn order_key(&self) -> Arc<PrivateKey> {
+    pub(crate) fn order_key(&self) -> Arc<dyn Sign> {
         Arc::clone(&self.order_key)
     }
 

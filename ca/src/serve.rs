@@ -49,7 +49,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
     tasks.spawn(pat_watchdog(stopped));
     tell_systemd(&[NotifyState::Ready]);
-    tracing::info!(fingerprint = %authority.root.fingerprint(), "the authority is ready");
+    let (fingerprint, keys) = (authority.root.fingerprint(), &authority.keyring);
+    tracing::info!(%fingerprint, ?keys, "the authority is ready");
     asked_to_stop(&mut tasks).await?;
     tell_systemd(&[NotifyState::Stopping]);
     stop.send_replace(true);

@@ -1,17 +1,21 @@
 //! The room of the user and host keys, with one narrow door each: it signs what was recorded, and nothing else.
 
-use ssh_key::{Certificate, HashAlg, PrivateKey, PublicKey};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ssh_key::public::KeyData;
+use ssh_key::{Certificate, HashAlg, PublicKey, Signature};
 use wire::identifier::{Address, HostName};
 use wire::time::Timestamp;
 
 use crate::certificate::{Draft, Unfit};
+use crate::key::{Sign, SignError};
 use crate::ledger::{Enrolled, Recorded};
 use crate::random::{self, NoRandomness};
 
 /// Holds the keys that certify users and hosts.
 pub(crate) struct Signer {
-    user: PrivateKey,
-    host: PrivateKey,
+    user: Arc<dyn Sign>,
+    host: Arc<dyn Sign>,
 }
 
 /// A certificate that was decided, recorded, signed, read back and compared.
@@ -32,8 +36,11 @@ pub(crate) enum SignerError {
     #[error(transparent)]
     Random(#[from] NoRandomness),
     /// The key did not sign.
-    #[error("the key did not sign")]
-    Key(#[source] ssh_key::Error),
+    #[error(transparent)]
+    Key(#[from] SignError),
+    /// What was signed cannot be written or read.
+    #[error("the certificate cannot be written or read back")]
+    Form(#[source] ssh_key::Error),
     /// What came out is not what was to be signed; it is not released.
     #[error("the certificate that was signed is not the one that was recorded: {0}")]
     Differs(String),
@@ -41,30 +48,30 @@ pub(crate) enum SignerError {
 
 impl Signer {
     /// A signer with these two keys, which differ.
-    pub(crate) fn new(user: PrivateKey, host: PrivateKey) -> Self {
+    pub(crate) fn new(user: Arc<dyn Sign>, host: Arc<dyn Sign>) -> Self {
         Self { user, host }
     }
 
     /// The key that user certificates are checked against.
     pub(crate) fn user_authority(&self) -> &PublicKey {
-        self.user.public_key()
+        self.user.public()
     }
 
     /// The key that host certificates are checked against.
     pub(crate) fn host_authority(&self) -> &PublicKey {
-        self.host.public_key()
+        self.host.public()
     }
 
     /// Signs what was recorded.
     pub(crate) fn sign(&self, recorded: Recorded, now: Timestamp) -> Result<Signed, SignerError> {
         let draft = Draft::user(&recorded)?;
-        let certificate = sign_draft(&draft, &self.user)?;
+        let certificate = sign_draft(&draft, &*self.user)?;
         let permit = recorded.permit();
-        let authorities = std::slice::from_ref(self.user.public_key());
+        let authorities = std::slice::from_ref(self.user.public());
         let (login, host) = (&permit.ask().login, permit.host());
         wire::certificate::verify(&certificate, authorities, login, host, now)
             .map_err(|refusal| SignerError::Differs(refusal.to_string()))?;
-        let text = certificate.to_openssh().map_err(SignerError::Key)?;
+        let text = certificate.to_openssh().map_err(SignerError::Form)?;
         Ok(Signed { text, recorded })
     }
 
@@ -79,8 +86,8 @@ impl Signer {
         keys.iter()
             .map(|key| {
                 let draft = Draft::host(key, host, addresses, (enrolled.enrolment(), now))?;
-                let certificate = sign_draft(&draft, &self.host)?;
-                certificate.to_openssh().map_err(SignerError::Key)
+                let certificate = sign_draft(&draft, &*self.host)?;
+                certificate.to_openssh().map_err(SignerError::Form)
             })
             .collect()
     }
@@ -99,34 +106,55 @@ impl Signed {
 }
 
 /// Signs, encodes, reads back, and compares with what was to be signed.
-fn sign_draft(draft: &Draft, key: &PrivateKey) -> Result<Certificate, SignerError> {
+fn sign_draft(draft: &Draft, key: &dyn Sign) -> Result<Certificate, SignerError> {
     let builder = draft.builder(random::bytes()?)?;
-    let text = builder.sign(key).and_then(|made| made.to_openssh()).map_err(SignerError::Key)?;
-    let certificate = Certificate::from_openssh(&text).map_err(SignerError::Key)?;
-    let trusted = key.fingerprint(HashAlg::Sha256);
-    if !draft.is_said_by(&certificate) || certificate.signature_key() != key.public_key().key_data()
-    {
+    let signing = Signing { key, refusal: Mutex::new(None) };
+    let made = builder.sign(&signing);
+    if let Some(refusal) = signing.refusal.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(SignerError::Key(refusal));
+    }
+    let text = made.and_then(|made| made.to_openssh()).map_err(SignerError::Form)?;
+    let certificate = Certificate::from_openssh(&text).map_err(SignerError::Form)?;
+    let trusted = key.public().fingerprint(HashAlg::Sha256);
+    if !draft.is_said_by(&certificate) || certificate.signature_key() != key.public().key_data() {
         return Err(SignerError::Differs(format!("read back under {trusted}")));
     }
-    certificate.verify_signature().map_err(SignerError::Key)?;
+    certificate.verify_signature().map_err(SignerError::Form)?;
     Ok(certificate)
+}
+
+/// A key as the builder of certificates wants it; it keeps the reason when the key does not sign.
+struct Signing<'a> {
+    key: &'a dyn Sign,
+    refusal: Mutex<Option<SignError>>,
+}
+
+impl signature::Signer<Signature> for Signing<'_> {
+    fn try_sign(&self, message: &[u8]) -> Result<Signature, signature::Error> {
+        self.key.sign(message).map_err(|refusal| {
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+            signature::Error::new()
+        })
+    }
+}
+
+impl From<&Signing<'_>> for KeyData {
+    fn from(signing: &Signing<'_>) -> Self {
+        signing.key.public().key_data().clone()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ssh_key::private::Ed25519Keypair;
-
-    fn key(seed: u8) -> PrivateKey {
-        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
-    }
+    use crate::key::given::key;
 
     #[test]
     fn every_certificate_has_a_nonce_of_its_own() {
         let (host, now) = ("db1".parse().unwrap(), Timestamp::from_secs(100_000));
-        let draft = Draft::host(key(1).public_key(), &host, &[], (4, now)).unwrap();
-        let first = sign_draft(&draft, &key(2)).unwrap();
-        let second = sign_draft(&draft, &key(2)).unwrap();
+        let draft = Draft::host(key(1).public(), &host, &[], (4, now)).unwrap();
+        let first = sign_draft(&draft, &*key(2)).unwrap();
+        let second = sign_draft(&draft, &*key(2)).unwrap();
         assert_eq!(first.nonce().len(), 32);
         assert_ne!(first.nonce(), second.nonce());
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use curfew_fuzz::{NOW, certificate, key};
+use curfew_fuzz::{NOW, certificate, key, raw};
 use serde::Serialize;
 use wire::frame::encode;
 use wire::gate::{Answer, Login, Question};
@@ -69,7 +69,7 @@ fn orders() -> Done {
     {
         let order = order(instruction)?;
         put("order", name, serde_json::to_vec(&order)?)?;
-        let signed = order.sign(&key(2))?;
+        let signed = order.sign(key(2).public_key(), |message| raw(&key(2), message))?;
         put("order", &format!("signed-{name}"), serde_json::to_vec(&signed)?)?;
         put("frame", &format!("order-{name}"), framed(0, &ToHost::Order(signed))?)?;
     }

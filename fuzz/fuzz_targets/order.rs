@@ -2,7 +2,7 @@
 #![no_main]
 
 use agent::revocation::{Revocation, Taken};
-use curfew_fuzz::key;
+use curfew_fuzz::{key, raw};
 use libfuzzer_sys::fuzz_target;
 use wire::order::{NAMESPACE, SignedOrder};
 
@@ -21,7 +21,9 @@ fuzz_target!(|input: &[u8]| {
     let signed = SignedOrder { order: text.to_owned(), signature };
     assert!(signed.verify(key(3).public_key()).is_err(), "another key signed it");
     let Ok(order) = signed.verify(order_key.public_key()) else { return };
-    let again = order.sign(&order_key).expect("what was read can be written");
+    let again = order
+        .sign(order_key.public_key(), |message| raw(&order_key, message))
+        .expect("what was read can be written");
     assert_eq!(again.verify(order_key.public_key()).expect("it reads back"), order);
 
     let before = order.number.number() - 1;

@@ -55,3 +55,14 @@ where
         assert_eq!(shown.parse::<T>().expect("it reads back"), name);
     }
 }
+
+/// Signs these bytes as they are.
+///
+/// # Errors
+/// When the key cannot sign.
+pub fn raw(
+    key: &impl ssh_key::SigningKey,
+    message: &[u8],
+) -> Result<ssh_key::Signature, ssh_key::Error> {
+    Ok(key.try_sign(message)?)
+}

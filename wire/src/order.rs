@@ -4,7 +4,7 @@
 //! neither forge nor reorder them: the signature covers the exact bytes, and hosts take numbers only upwards.
 
 use serde::{Deserialize, Serialize};
-use ssh_key::{PrivateKey, PublicKey, SshSig};
+use ssh_key::{HashAlg, LineEnding, PublicKey, Signature, SshSig};
 
 use crate::VERSION;
 use crate::identifier::OrderNumber;
@@ -54,21 +54,33 @@ pub enum OrderError {
     /// The signature is malformed, or not by the order key over these bytes.
     #[error("the order's signature is not by the pinned order key")]
     Signature(#[source] ssh_key::Error),
+    /// Whoever holds the order key did not sign.
+    #[error("the order key did not sign")]
+    Key(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Another version of the format.
     #[error("the order has version {0}; this program knows {VERSION}")]
     Version(u32),
 }
 
 impl Order {
-    /// Signs the order with the order key.
+    /// Has the order signed by `sign`, which signs a message with the order key whose public half is `key`.
     ///
     /// # Errors
-    /// When the key cannot sign.
-    pub fn sign(&self, key: &PrivateKey) -> Result<SignedOrder, OrderError> {
+    /// When the key does not sign.
+    pub fn sign<E>(
+        &self,
+        key: &PublicKey,
+        sign: impl FnOnce(&[u8]) -> Result<Signature, E>,
+    ) -> Result<SignedOrder, OrderError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let order = serde_json::to_string(self).map_err(OrderError::Form)?;
-        let signature = key
-            .sign(NAMESPACE, ssh_key::HashAlg::Sha512, order.as_bytes())
-            .and_then(|signature| signature.to_pem(ssh_key::LineEnding::LF))
+        let message = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, order.as_bytes())
+            .map_err(OrderError::Signature)?;
+        let raw = sign(&message).map_err(|error| OrderError::Key(error.into()))?;
+        let signature = SshSig::new(key.key_data().clone(), NAMESPACE, HashAlg::Sha512, raw)
+            .and_then(|signature| signature.to_pem(LineEnding::LF))
             .map_err(OrderError::Signature)?;
         Ok(SignedOrder { order, signature })
     }
@@ -94,9 +106,19 @@ pub const NAMESPACE: &str = "order@curfew.internal";
 mod tests {
     use super::*;
     use ssh_key::private::Ed25519Keypair;
+    use ssh_key::{PrivateKey, SigningKey};
 
     fn key(seed: u8) -> PrivateKey {
         PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+    }
+
+    fn raw(key: &impl SigningKey, message: &[u8]) -> Result<Signature, ssh_key::Error> {
+        Ok(key.try_sign(message)?)
+    }
+
+    fn signed() -> SignedOrder {
+        let key = key(1);
+        order().sign(key.public_key(), |message| raw(&key, message)).unwrap()
     }
 
     fn order() -> Order {
@@ -113,13 +135,13 @@ mod tests {
 
     #[test]
     fn a_signed_order_reads_back() {
-        let signed = order().sign(&key(1)).unwrap();
+        let signed = signed();
         assert_eq!(signed.verify(key(1).public_key()).unwrap(), order());
     }
 
     #[test]
     fn an_order_by_another_key_or_with_another_byte_is_refused() {
-        let signed = order().sign(&key(1)).unwrap();
+        let signed = signed();
         assert!(signed.verify(key(2).public_key()).is_err());
         let forged =
             SignedOrder { order: signed.order.replace("\"r\"", "\"s\""), ..signed.clone() };
@@ -131,8 +153,8 @@ mod tests {
     fn a_signature_for_another_purpose_is_no_order() {
         let text = serde_json::to_string(&order()).unwrap();
         let signature = key(1)
-            .sign("login@curfew.internal", ssh_key::HashAlg::Sha512, text.as_bytes())
-            .and_then(|signature| signature.to_pem(ssh_key::LineEnding::LF))
+            .sign("login@curfew.internal", HashAlg::Sha512, text.as_bytes())
+            .and_then(|signature| signature.to_pem(LineEnding::LF))
             .unwrap();
         assert!(SignedOrder { order: text, signature }.verify(key(1).public_key()).is_err());
     }

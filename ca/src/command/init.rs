@@ -8,7 +8,7 @@ use super::say;
 use crate::authority::LEDGER;
 use crate::clock;
 use crate::config::Config;
-use crate::key::Purpose;
+use crate::key::{Keyring, Purpose};
 use crate::ledger::Ledger;
 use crate::x509::Root;
 
@@ -34,7 +34,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         );
     }
     for purpose in Purpose::ALL {
-        purpose.create(dir)?;
+        Keyring::create(dir, purpose.first())?;
     }
     let now = clock::now();
     let fingerprint = Root::create(dir, now)?;

@@ -74,7 +74,7 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         host: to.host,
         labels: enrolled.labels().to_vec(),
         user_authorities: vec![printed(authority.signer.user_authority())?],
-        order_key: printed(authority.order_key().public_key())?,
+        order_key: printed(authority.order_key().public())?,
         orders_from: enrolled.orders_from(),
         locks: enrolled.locks().to_vec(),
     };

@@ -261,11 +261,8 @@ fn issue(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
-    use ssh_key::PrivateKey;
-    use ssh_key::private::Ed25519Keypair;
     use wire::lock::{Lock, Target};
     use wire::order::Instruction;
 
@@ -350,7 +347,7 @@ mod tests {
             instruction: Instruction::Lock(lock),
             reason: "stolen".into(),
         };
-        let key = Arc::new(PrivateKey::from(Ed25519Keypair::from_seed(&[1; 32])));
+        let key = crate::key::given::key(1);
         ledger.order(directive, key, NOW).await.unwrap();
         assert!(matches!(ledger.record(early, NOW).await, Err(LedgerError::Stale)));
         assert_eq!(kinds(&ledger).await.last().unwrap(), "lock");

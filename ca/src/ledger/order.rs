@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
-use ssh_key::PrivateKey;
 use wire::VERSION;
 use wire::api::LockView;
 use wire::identifier::{HostName, OrderNumber};
@@ -14,6 +13,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::{Actor, Ledger, LedgerError, column, grant};
+use crate::key::Sign;
 
 /// What to order, by whom, and why.
 #[derive(Debug, Clone)]
@@ -51,12 +51,12 @@ impl Ledger {
     pub(crate) async fn order(
         &self,
         directive: Directive,
-        key: Arc<PrivateKey>,
+        key: Arc<dyn Sign>,
         now: Timestamp,
     ) -> Result<OrderNumber, LedgerError> {
         self.write(move |connection| {
             let Directive { by, instruction, reason } = directive;
-            issue(connection, &key, (&by, &reason), (instruction, now))
+            issue(connection, &*key, (&by, &reason), (instruction, now))
         })
         .await
     }
@@ -210,13 +210,13 @@ pub(super) fn is_locked(connection: &Connection, target: &Target) -> Result<bool
 /// Numbers, signs and writes an order with its entry, and brings the locks up to date.
 pub(super) fn issue(
     connection: &Connection,
-    key: &PrivateKey,
+    key: &dyn Sign,
     (by, reason): (&Actor, &str),
     (instruction, at): (Instruction, Timestamp),
 ) -> Result<OrderNumber, LedgerError> {
     let number = OrderNumber::try_new(newest(connection)?.saturating_add(1))?;
     let order = Order { version: VERSION, number, at, by: by.as_str().to_owned(), instruction };
-    let signed = order.sign(key)?;
+    let signed = order.sign(key.public(), |message| key.sign(message))?;
     connection
         .prepare_cached(
             "INSERT INTO orders (number, at, order_text, signature) VALUES (?, ?, ?, ?)",
@@ -277,8 +277,6 @@ const BATCH: u64 = 256;
 
 #[cfg(test)]
 mod tests {
-    use ssh_key::private::Ed25519Keypair;
-
     use super::super::tests::{NOW, ledger};
     use super::*;
 
@@ -299,7 +297,7 @@ mod tests {
     async fn orders_are_gapless_signed_and_announced() {
         let (_dir, ledger) = ledger();
         let ledger = Arc::new(ledger);
-        let key = Arc::new(PrivateKey::from(Ed25519Keypair::from_seed(&[1; 32])));
+        let key = crate::key::given::key(1);
         let told = ledger.orders();
         let orders: Vec<_> = (1..=40)
             .map(|grant| {
@@ -317,7 +315,7 @@ mod tests {
         let sent = ledger.orders_after(38).await.unwrap();
         assert_eq!(sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [39, 40]);
         for sent in sent {
-            let order = sent.order.verify(key.public_key()).unwrap();
+            let order = sent.order.verify(key.public()).unwrap();
             assert_eq!(order.number.number(), sent.number);
         }
         assert_eq!(ledger.locks(NOW).await.unwrap().len(), 40);
@@ -326,7 +324,7 @@ mod tests {
     #[tokio::test]
     async fn an_unlock_of_what_is_not_locked_takes_no_number() {
         let (_dir, ledger) = ledger();
-        let key = Arc::new(PrivateKey::from(Ed25519Keypair::from_seed(&[1; 32])));
+        let key = crate::key::given::key(1);
         let target = Target::Identity("ana".parse().unwrap());
         let unlock = Directive {
             by: Actor::local(),
