@@ -236,6 +236,7 @@ impl Shown {
             key,
             reason: reason.to_string(),
             count: 1,
+            ours: false,
         })
     }
 }

@@ -132,6 +132,12 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
             format!("a login from {} that is not ours", plain(&outside.remote)),
             Tone::Warning,
         ),
+        Event::Incident(incident) => ("INCIDENT", plain(&incident.to_string()), Tone::Bad),
+        Event::DisputeSettled(settled) => (
+            "settled",
+            format!("a dispute with the ledger: {}", plain(&settled.reason)),
+            Tone::Warning,
+        ),
         Event::Krl(event) => ("krl", krl_text(event), Tone::Warning),
         // Told with the exec it belongs to; one of a process that never started a program says nothing.
         Event::Exit(_) => return None,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifier::{HostName, Label, OrderNumber, RecordNumber};
 use crate::krl::signed::{KrlAsk, KrlPart, KrlStanding, SignedKrl};
+use crate::log::{Hash, Head, Note};
 use crate::order::SignedOrder;
 use crate::problem::Problem;
 use crate::record::{Receipt, Record, Tier};
@@ -30,6 +31,9 @@ pub enum ToAuthority {
     Heartbeat(Heartbeat),
     /// "Send me more of the list of revoked keys"; only after it was announced.
     KrlAsk(KrlAsk),
+    /// "Show that the ledger continues the trees of these sizes": at most [`MAX_SIZES`], each once. Said only to an
+    /// authority whose welcome names a [`Welcome::tree`].
+    Prove(Vec<u64>),
 }
 
 /// What the authority sends.
@@ -48,6 +52,8 @@ pub enum ToHost {
     Krl(SignedKrl),
     /// The answer to [`ToAuthority::KrlAsk`].
     KrlPart(KrlPart),
+    /// The answer to [`ToAuthority::Prove`].
+    Checkpoint(Box<Continuation>),
     /// The last frame before the authority closes: why.
     Refused(Problem),
 }
@@ -121,6 +127,12 @@ pub struct Hello {
     /// How far it is with lists of revoked keys; absent when it knows none, and then gets none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub krl: Option<KrlStanding>,
+    /// The newest tree of the ledger that the host believes, for the authority to notice that its own went back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Head>,
+    /// What the host does with certificates without proof; absent from an agent that knows of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofMode>,
 }
 
 /// The authority's answer.
@@ -134,6 +146,39 @@ pub struct Welcome {
     pub newest_order: u64,
     /// The authority's wall clock.
     pub at: Timestamp,
+    /// How many entries the ledger has; absent from an authority that answers no [`ToAuthority::Prove`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<u64>,
+}
+
+/// The ledger's newest checkpoint, and that it continues older ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continuation {
+    /// The newest checkpoint, signed.
+    pub checkpoint: Note,
+    /// A path for each size that was asked for and that the tree has reached.
+    pub paths: Vec<ContinuationPath>,
+}
+
+/// That the newest tree continues the one of `size` entries (RFC 6962, 2.1.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContinuationPath {
+    /// The older tree's size.
+    pub size: u64,
+    /// The proof.
+    pub path: Vec<Hash>,
+}
+
+/// What a host does with certificates that have no valid proof of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofMode {
+    /// It refuses them, and reports.
+    Require,
+    /// It lets them in, and reports: its settings say so.
+    Report,
+    /// It lets them in, because it knows no key of the ledger yet.
+    Unpinned,
 }
 
 /// "I am here."
@@ -154,6 +199,8 @@ pub struct Heartbeat {
 
 /// How often a host says that it is here, in seconds.
 pub const HEARTBEAT_SECS: u64 = 5;
+/// Most sizes that are asked about in one frame.
+pub const MAX_SIZES: usize = 64;
 /// Silence after which the authority calls a host unreachable, in seconds.
 pub const SILENCE_SECS: u64 = 15;
 /// Most SSH host keys in one request; stock sshd has three.

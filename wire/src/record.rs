@@ -1,9 +1,12 @@
 //! What a host reports: numbered without gaps on the host, kept there until the authority acknowledges.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
 use crate::lock::Subject;
+use crate::log::{Checkpoint, Head, Note};
 use crate::octets::Octets;
 use crate::time::{Timestamp, Uptime};
 
@@ -53,6 +56,10 @@ pub enum Event {
     Refused(Refused),
     /// A login that is not under our authority.
     Outside(Outside),
+    /// Something that must never happen, and needs a person.
+    Incident(Box<Incident>),
+    /// Root at the host settled a dispute with the ledger.
+    DisputeSettled(Box<DisputeSettled>),
     /// Events that were lost, and where: between the sequence numbers named.
     Loss(Loss),
     /// A record that was written and can no longer be read on the host; its number is kept.
@@ -228,6 +235,105 @@ pub struct Refused {
     pub reason: String,
     /// How many attempts this record stands for: repeated ones are counted, not repeated.
     pub count: u32,
+    /// Whether an authority that the host trusts signed the certificate: then the ledger must know its serial.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ours: bool,
+}
+
+/// Something that must never happen: somebody holds a key that is not theirs, or the ledger was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Incident {
+    /// A certificate that a trusted authority signed came without a valid proof that the ledger holds it.
+    Unproved {
+        /// The login attempt; its reason says what is wrong with the proof.
+        attempt: Refused,
+        /// Whether it was let in, because the host only reports.
+        admitted: bool,
+    },
+    /// The ledger's checkpoints contradict what the host has seen.
+    Dispute(Dispute),
+}
+
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unproved { attempt, admitted } => {
+                let became =
+                    if *admitted { "let in, because this host only reports" } else { "refused" };
+                write!(
+                    f,
+                    "a certificate of our own authority without proof of the ledger: {} (key id {}, serial {}, login {}, \
+                     from {}); {became}. Whoever made it has the user authority's key",
+                    attempt.reason,
+                    attempt.key_id.display(),
+                    attempt.serial,
+                    attempt.login.display(),
+                    attempt.remote
+                )
+            }
+            Self::Dispute(dispute) => dispute.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Dispute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.quarrel {
+            Quarrel::Fork => "the ledger's key signed two trees of one size",
+            Quarrel::Rollback => "the ledger went back",
+            Quarrel::Discontinuity => "the ledger does not continue the tree that it had",
+            Quarrel::Stray => "a certificate rests on a tree that is not the ledger's",
+        };
+        write!(f, "{what}: known {}, offered {}", brief(&self.known), brief(&self.offered))
+    }
+}
+
+/// Size and root of a checkpoint, on one line.
+fn brief(note: &Note) -> String {
+    note.text().parse::<Checkpoint>().map_or_else(
+        |error| error.to_string(),
+        |checkpoint| format!("{} entries under {}", checkpoint.head.size, checkpoint.head.root),
+    )
+}
+
+/// Two checkpoints, both signed by the ledger's key, of which no tree can have both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// How they contradict each other.
+    pub quarrel: Quarrel,
+    /// The newest checkpoint that the host believed.
+    pub known: Note,
+    /// The one that was offered to it.
+    pub offered: Note,
+    /// When the host noticed.
+    pub since: Timestamp,
+}
+
+/// How a checkpoint contradicts another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quarrel {
+    /// Two trees of one size with different roots: a signed proof of a fork.
+    Fork,
+    /// The authority answers with a tree that is smaller than one that was believed.
+    Rollback,
+    /// A larger tree, and the authority cannot show that it continues the smaller one.
+    Discontinuity,
+    /// A certificate rests on a tree that the authority cannot show to be its own.
+    Stray,
+}
+
+/// What root at the host decided about a dispute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputeSettled {
+    /// The dispute that was open.
+    pub dispute: Dispute,
+    /// The tree from which the host goes on; none when it believes the next one that the ledger signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Head>,
+    /// Why, as it was typed.
+    pub reason: String,
 }
 
 /// A login that is not under our authority.

@@ -63,6 +63,8 @@ impl Host {
             last_order: self.revocation.last_order,
             at: now.at,
             krl: None,
+            tree: None,
+            proof: None,
         };
         match out.try_send(ToAuthority::Hello(hello)) {
             Ok(()) => self.link = Some(Link { connection, out, upload: None }),
@@ -79,7 +81,7 @@ impl Host {
                 tracing::error!(%problem, "the authority refuses this host");
                 self.link = None;
             }
-            ToHost::Enrolled(_) | ToHost::Krl(_) | ToHost::KrlPart(_) => {
+            ToHost::Enrolled(_) | ToHost::Krl(_) | ToHost::KrlPart(_) | ToHost::Checkpoint(_) => {
                 tracing::warn!("the authority answered what was not asked")
             }
         }

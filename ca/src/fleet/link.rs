@@ -53,7 +53,13 @@ where
     tracing::info!(host = %whose.host, last_order, last_record = row.last_record, "a host connected");
     let orders = authority.ledger.orders();
     let newest_order = *orders.borrow();
-    let welcome = Welcome { version: VERSION, last_record: row.last_record, newest_order, at: now };
+    let welcome = Welcome {
+        version: VERSION,
+        last_record: row.last_record,
+        newest_order,
+        at: now,
+        tree: None,
+    };
     writer.send(&ToHost::Welcome(welcome)).await?;
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
     let link = Link { authority, whose: &whose, seat: &seat };
@@ -123,7 +129,10 @@ impl Link<'_> {
                 self.seat.heard(presence(heartbeat.at, last, now));
                 Ok(None)
             }
-            ToAuthority::Enrol(_) | ToAuthority::Hello(_) | ToAuthority::KrlAsk(_) => {
+            ToAuthority::Enrol(_)
+            | ToAuthority::Hello(_)
+            | ToAuthority::KrlAsk(_)
+            | ToAuthority::Prove(_) => {
                 Err(Problem::new(Code::Malformed, "this frame has no place here"))
             }
         }

@@ -24,6 +24,8 @@ pub(crate) fn hello(last_order: u64) -> ToAuthority {
         last_order,
         at: AT,
         krl: None,
+        tree: None,
+        proof: None,
     })
 }
 

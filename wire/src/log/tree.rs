@@ -24,7 +24,7 @@ impl Hash {
 }
 
 /// A tree: how many entries, and the hash over all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// How many entries; below 2^63.
     pub size: u64,
