@@ -82,7 +82,7 @@ impl Host {
                 self.link = None;
             }
             ToHost::Enrolled(_) | ToHost::Krl(_) | ToHost::KrlPart(_) | ToHost::Checkpoint(_) => {
-                tracing::warn!("the authority answered what was not asked")
+                tracing::warn!("the authority answered what was not asked");
             }
         }
     }
