@@ -334,7 +334,7 @@ fn check(enrolled: &Enrolled, pin: &Fingerprint, keys: usize) -> Result<(), Enro
             .map_err(|error| EnrolError::Answer(format!("a key of it cannot be read: {error}")))?;
     }
     for certificate in &enrolled.host_certificates {
-        let parsed = certificate.parse::<ssh_key::Certificate>();
+        let parsed = certificate.parse::<wire::certificate::Certificate>();
         parsed.map_err(|error| {
             EnrolError::Answer(format!("a certificate of it cannot be read: {error}"))
         })?;

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ssh_key::{Certificate, PublicKey};
-use wire::certificate::{Facts, Refusal};
+use ssh_key::PublicKey;
+use wire::certificate::{Certificate, Facts, Malformed, Refusal};
 use wire::identifier::{Fingerprint, HostName, Login, Principal};
 use wire::octets::Octets;
 use wire::record::Refused;
@@ -135,7 +135,7 @@ impl Book {
         };
         let shown = Shown::new(attempt.login.clone(), bytes, attempt.remote.clone());
         let ours = shown.certificate.as_ref().is_ok_and(|certificate| {
-            rules.authorities.iter().any(|key| key.key_data() == certificate.signature_key())
+            rules.authorities.iter().any(|key| key.key_data() == certificate.authority())
         });
         if !ours {
             return Ok(outside(rules));
@@ -189,7 +189,7 @@ pub struct Shown {
     pub login: Octets,
     remote: String,
     bytes: Vec<u8>,
-    certificate: Result<Certificate, ssh_key::Error>,
+    certificate: Result<Certificate, Malformed>,
 }
 
 impl Shown {
@@ -222,16 +222,14 @@ impl Shown {
 
     fn refused(&self, reason: impl ToString) -> Box<Refused> {
         let certificate = self.certificate.as_ref().ok();
-        let key_id =
-            certificate.map_or(b"".as_slice(), |certificate| certificate.key_id().as_bytes());
         let key = certificate.map_or_else(
             || Fingerprint::of(&self.bytes),
-            |certificate| wire::certificate::fingerprint(certificate.public_key()),
+            |certificate| wire::certificate::fingerprint(certificate.subject()),
         );
         Box::new(Refused {
             login: self.login.clone(),
             remote: self.remote.clone(),
-            key_id: Octets::new(key_id),
+            key_id: certificate.map_or_else(Octets::default, |known| known.key_id().clone()),
             serial: certificate.map_or(0, Certificate::serial),
             key,
             reason: reason.to_string(),

@@ -69,9 +69,11 @@ impl Signer {
         let permit = recorded.permit();
         let authorities = std::slice::from_ref(self.user.public());
         let (login, host) = (&permit.ask().login, permit.host());
-        wire::certificate::verify(&certificate, authorities, login, host, now)
-            .map_err(|refusal| SignerError::Differs(refusal.to_string()))?;
         let text = certificate.to_openssh().map_err(SignerError::Form)?;
+        let read = wire::certificate::Certificate::from_openssh(&text)
+            .map_err(|flaw| SignerError::Differs(flaw.to_string()))?;
+        wire::certificate::verify(&read, authorities, login, host, now)
+            .map_err(|refusal| SignerError::Differs(refusal.to_string()))?;
         Ok(Signed { text, recorded })
     }
 

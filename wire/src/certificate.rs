@@ -1,282 +1,317 @@
-//! A user certificate as Curfew means it, on top of OpenSSH's own rules (PROTOCOL.certkeys).
+//! Certificates, exactly as OpenSSH means them (`PROTOCOL.certkeys`), and as Curfew means them on top.
 //!
-//! Parsing is not validating: what came over a wire is a [`ssh_key::Certificate`]; what was checked is [`Facts`].
+//! Parsing is total, bounded and strict, and is not validating: what came over a wire is a [`Certificate`], which keeps
+//! the exact bytes; what was checked is [`Facts`]; what is to be signed is a [`Draft`]. A signature is checked over the
+//! bytes that were received, never over fields written again.
+//!
+//! Stricter than OpenSSH in what it cannot need: a NUL at the end of a name (C cuts it off there), integers and points in
+//! a second form, DSA, RSA below 2048 bits, certificates beyond [`MAX_BYTES`].
 
-use ssh_key::certificate::CertType;
-use ssh_key::{Certificate, HashAlg, PublicKey};
+use std::fmt;
 
-use crate::identifier::{Fingerprint, HostName, KeyId, Login, NameError, Principal, RoleName};
-use crate::lock::Subject;
-use crate::time::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ssh_key::public::KeyData;
+use ssh_key::{HashAlg, Signature};
 
-/// What a checked certificate proves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// Who, under what, and where.
-    pub subject: Subject,
-    /// The certificate opens nothing from this moment on.
-    pub valid_before: Timestamp,
-    /// The grant's end: when a session begun with it ends.
-    pub grant_until: Timestamp,
+use crate::identifier::Fingerprint;
+use crate::key::{KeyFlaw, KeyKind};
+use crate::octets::Octets;
+use crate::signature::{self, SignatureFlaw};
+
+mod draft;
+mod options;
+mod reader;
+mod verdict;
+
+pub use draft::{Checked, Draft, MAX_KEY_ID, MAX_LIFE, MAX_PRINCIPAL, NONCE, ToBeSigned, Unfit};
+pub use options::{OptionFlaw, Options};
+pub use verdict::{
+    Facts, GRANT_UNTIL, KNOWN_CRITICAL_OPTIONS, KNOWN_EXTENSIONS, ROLE, Refusal, verify,
+};
+
+/// A certificate as it was received: its exact bytes, and what they say.
+#[derive(Clone)]
+pub struct Certificate {
+    bytes: Vec<u8>,
+    /// How many of the bytes are signed: all before the signature.
+    signed: usize,
+    /// Where the extensions begin and end among the bytes, their length left out.
+    extensions_at: (usize, usize),
+    nonce: Octets,
+    subject: KeyData,
+    serial: u64,
+    kind: Kind,
+    key_id: Octets,
+    principals: Vec<Octets>,
+    valid_after: u64,
+    valid_before: u64,
+    critical: Options,
+    extensions: Options,
+    authority: KeyData,
+    signature: Signature,
 }
 
-/// Why a certificate opens nothing here.
+/// Whom a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A person or a workload that logs in.
+    User,
+    /// A machine that is logged in to.
+    Host,
+}
+
+/// Why bytes or text are no certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It is a host certificate.
-    #[error("it is not a user certificate")]
-    Kind,
-    /// Another authority signed it.
-    #[error("it is signed by an authority that this host does not trust ({0})")]
-    Authority(Fingerprint),
-    /// The signature is wrong.
-    #[error("its signature does not verify")]
-    Signature,
-    /// Its window has not begun.
-    #[error("it is not valid yet")]
-    Early,
-    /// Its window is over.
-    #[error("it has expired")]
-    Expired,
-    /// It names nobody or nowhere.
-    #[error("it names no principal")]
-    NoPrincipal,
-    /// It is for another login or host.
-    #[error("it is for {0}")]
-    Elsewhere(String),
-    /// It carries a critical option that we do not know.
-    #[error("it carries the unknown critical option {0:?}")]
-    Critical(String),
-    /// Its key id is not ours.
-    #[error("its key id is not of the form identity/grant/serial")]
-    KeyId,
-    /// Its serial and its key id disagree.
-    #[error("its serial and its key id disagree")]
-    Serial,
-    /// An extension that every certificate of ours carries is missing or malformed.
-    #[error("its {0} extension is missing or malformed")]
-    Extension(&'static str),
-    /// The grant is over, whatever the window says.
-    #[error("its grant has ended")]
-    GrantEnded,
+pub enum Malformed {
+    /// Longer than any that could be used.
+    #[error("it is {0} bytes long; at most {MAX_BYTES} are read")]
+    Length(usize),
+    /// It ends in the middle.
+    #[error("it is cut short")]
+    Short,
+    /// Bytes are left over.
+    #[error("there is more after its end")]
+    Trailing,
+    /// No line as in a `-cert.pub` file.
+    #[error("it is not one line of the form `type base64 comment`")]
+    Line,
+    /// The type before the certificate is not the certificate's own.
+    #[error("it is announced as {0}, which it is not")]
+    Announced(String),
+    /// Something else, or a certificate for a kind of key that is not used.
+    #[error("{0} is no type of certificate that is used")]
+    Type(String),
+    /// Neither for users nor for hosts.
+    #[error("it is for neither a user nor a host, but {0}")]
+    Kind(u32),
+    /// C reads text up to the first NUL.
+    #[error("its {0} holds a NUL byte")]
+    Nul(&'static str),
+    /// More than OpenSSH reads.
+    #[error("it has more than {MAX_PRINCIPALS} principals, which OpenSSH does not read")]
+    Principals,
+    /// The key that is certified.
+    #[error("the key that it certifies: {0}")]
+    Subject(KeyFlaw),
+    /// The key that certifies. A certificate does not.
+    #[error("the key that signed it: {0}")]
+    Authority(KeyFlaw),
+    /// The signature.
+    #[error("its signature: {0}")]
+    Signature(SignatureFlaw),
 }
 
-/// Checks that `certificate` opens `login` on `host` at `now`: trusted authority, signature, kind, window, principal,
-/// options, key id, grant. Everything but locks and the ledger.
-///
-/// # Errors
-/// The first rule that it breaks.
-pub fn verify(
-    certificate: &Certificate,
-    authorities: &[PublicKey],
-    login: &Login,
-    host: &HostName,
-    now: Timestamp,
-) -> Result<Facts, Refusal> {
-    verify_signer(certificate, authorities)?;
-    verify_window(certificate, now)?;
-    verify_principal(certificate, login, host)?;
-    for (name, _) in certificate.critical_options().iter() {
-        if !KNOWN_CRITICAL_OPTIONS.contains(&name.as_str()) {
-            return Err(Refusal::Critical(name.clone()));
+impl Certificate {
+    /// Reads a certificate in its binary form. The signature is read, and not checked.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        reader::read(bytes)
+    }
+
+    /// Reads a certificate from a line as in a `-cert.pub` file: `type base64 comment`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn from_openssh(text: &str) -> Result<Self, Malformed> {
+        let line = text.trim_ascii();
+        if line.len() > MAX_LINE {
+            return Err(Malformed::Length(line.len()));
+        }
+        let (name, bytes, _comment) = crate::key::split(line).ok_or(Malformed::Line)?;
+        let certificate = Self::from_bytes(&bytes)?;
+        if certificate.name() == name {
+            return Ok(certificate);
+        }
+        Err(Malformed::Announced(Octets::new(name).display()))
+    }
+
+    /// The exact bytes that were read.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The exact bytes that were read.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.bytes.clone()
+    }
+
+    /// The certificate as one line, without a comment.
+    #[must_use]
+    pub fn to_openssh(&self) -> String {
+        format!("{} {}", self.name(), STANDARD.encode(&self.bytes))
+    }
+
+    /// Its type, as its line begins.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        // Reading has refused every other kind.
+        KeyKind::of(&self.subject).map_or("", KeyKind::certificate_name)
+    }
+
+    /// Whom it is for.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The random bytes that make what is signed unforeseeable.
+    #[must_use]
+    pub fn nonce(&self) -> &[u8] {
+        self.nonce.as_bytes()
+    }
+
+    /// The key that it certifies.
+    #[must_use]
+    pub const fn subject(&self) -> &KeyData {
+        &self.subject
+    }
+
+    /// Its number; 0 when its authority does not number them.
+    #[must_use]
+    pub const fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// What it says of itself; any bytes but NUL.
+    #[must_use]
+    pub const fn key_id(&self) -> &Octets {
+        &self.key_id
+    }
+
+    /// Whom or what it opens; any bytes but NUL. None means nobody here, and anybody for OpenSSH before 10.3.
+    #[must_use]
+    pub fn principals(&self) -> &[Octets] {
+        &self.principals
+    }
+
+    /// The first second in which it is valid, since 1970.
+    #[must_use]
+    pub const fn valid_after(&self) -> u64 {
+        self.valid_after
+    }
+
+    /// The first second in which it is no longer valid, since 1970; [`FOREVER`] when it never ends.
+    #[must_use]
+    pub const fn valid_before(&self) -> u64 {
+        self.valid_before
+    }
+
+    /// The options that whoever believes it has to understand.
+    #[must_use]
+    pub const fn critical(&self) -> &Options {
+        &self.critical
+    }
+
+    /// The options that may be passed over.
+    #[must_use]
+    pub const fn extensions(&self) -> &Options {
+        &self.extensions
+    }
+
+    /// The key that signed it.
+    #[must_use]
+    pub const fn authority(&self) -> &KeyData {
+        &self.authority
+    }
+
+    /// The signature.
+    #[must_use]
+    pub const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Checks the signature by [`Certificate::authority`] over the bytes that were received. That this authority is
+    /// trusted is another question. As with OpenSSH, a security key that certifies need not have been touched.
+    ///
+    /// # Errors
+    /// When it does not verify, or its kind is not checked.
+    pub fn verify_signature(&self) -> Result<(), SignatureFlaw> {
+        signature::verify(&self.authority, self.to_be_signed(), &self.signature).map(drop)
+    }
+
+    /// The bytes that are signed: everything before the signature.
+    #[must_use]
+    pub fn to_be_signed(&self) -> &[u8] {
+        self.bytes.get(..self.signed).unwrap_or_default()
+    }
+
+    /// The bytes that would have been signed without the extension of this name; nothing when there is not exactly one.
+    #[must_use]
+    pub fn to_be_signed_without(&self, name: &str) -> Option<Vec<u8>> {
+        let kept = self.extensions.encoded_without(name)?;
+        let (from, to) = self.extensions_at;
+        let before = self.bytes.get(..from.checked_sub(4)?)?;
+        let after = self.bytes.get(to..self.signed)?;
+        let mut bytes = before.to_vec();
+        crate::blob::put(&mut bytes, &kept);
+        bytes.extend_from_slice(after);
+        Some(bytes)
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Certificate {}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("kind", &self.kind)
+            .field("key_id", &self.key_id)
+            .field("serial", &self.serial)
+            .field("principals", &self.principals)
+            .field("valid_after", &self.valid_after)
+            .field("valid_before", &self.valid_before)
+            .field("critical", &self.critical)
+            .field("extensions", &self.extensions)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::str::FromStr for Certificate {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        Self::from_openssh(text)
+    }
+}
+
+impl Kind {
+    /// Its number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::User => 1,
+            Self::Host => 2,
         }
     }
-    let facts = read(certificate, login, host)?;
-    if facts.grant_until <= now { Err(Refusal::GrantEnded) } else { Ok(facts) }
-}
-
-fn verify_signer(certificate: &Certificate, authorities: &[PublicKey]) -> Result<(), Refusal> {
-    if certificate.cert_type() != CertType::User {
-        return Err(Refusal::Kind);
-    }
-    let signer = certificate.signature_key();
-    if !authorities.iter().any(|authority| authority.key_data() == signer) {
-        return Err(Refusal::Authority(fingerprint(signer)));
-    }
-    certificate.verify_signature().map_err(|_source| Refusal::Signature)
-}
-
-fn verify_window(certificate: &Certificate, now: Timestamp) -> Result<(), Refusal> {
-    if now.secs() < certificate.valid_after() {
-        return Err(Refusal::Early);
-    }
-    if now.secs() >= certificate.valid_before() { Err(Refusal::Expired) } else { Ok(()) }
-}
-
-fn verify_principal(
-    certificate: &Certificate,
-    login: &Login,
-    host: &HostName,
-) -> Result<(), Refusal> {
-    let principals = certificate.valid_principals();
-    if principals.is_empty() {
-        return Err(Refusal::NoPrincipal);
-    }
-    let wanted = Principal::of(login, host).map_err(|_unnamed: NameError| Refusal::NoPrincipal)?;
-    if principals.iter().any(|principal| principal == wanted.as_str()) {
-        return Ok(());
-    }
-    let shown: Vec<String> = principals
-        .iter()
-        .map(|name| crate::octets::Octets::new(name.as_bytes()).display())
-        .collect();
-    Err(Refusal::Elsewhere(shown.join(" ")))
-}
-
-fn read(certificate: &Certificate, login: &Login, host: &HostName) -> Result<Facts, Refusal> {
-    let key_id: KeyId =
-        certificate.key_id().parse().map_err(|_unnamed: NameError| Refusal::KeyId)?;
-    if key_id.serial.number() != certificate.serial() {
-        return Err(Refusal::Serial);
-    }
-    let role: RoleName = extension(certificate, ROLE)?
-        .parse()
-        .map_err(|_unnamed: NameError| Refusal::Extension(ROLE))?;
-    let grant_until = extension(certificate, GRANT_UNTIL)?
-        .parse()
-        .map(Timestamp::from_secs)
-        .map_err(|_odd: std::num::ParseIntError| Refusal::Extension(GRANT_UNTIL))?;
-    let subject = Subject {
-        identity: key_id.identity,
-        grant: key_id.grant,
-        serial: key_id.serial,
-        key: fingerprint(certificate.public_key()),
-        role,
-        login: login.clone(),
-        host: host.clone(),
-    };
-    let valid_before = Timestamp::from_secs(certificate.valid_before());
-    Ok(Facts { subject, valid_before, grant_until })
-}
-
-fn extension<'a>(certificate: &'a Certificate, name: &'static str) -> Result<&'a str, Refusal> {
-    certificate
-        .extensions()
-        .iter()
-        .find(|(key, _)| key.as_str() == name)
-        .map(|(_, value)| value.as_str())
-        .ok_or(Refusal::Extension(name))
 }
 
 /// The fingerprint of a public key, as OpenSSH prints it.
 #[must_use]
-pub fn fingerprint(key: &ssh_key::public::KeyData) -> Fingerprint {
+pub fn fingerprint(key: &KeyData) -> Fingerprint {
     let printed = key.fingerprint(HashAlg::Sha256).to_string();
     Fingerprint::try_new(printed).unwrap_or_else(|_impossible| Fingerprint::of(b""))
 }
 
-/// The extension that carries the grant's end: seconds since 1970, decimal.
-pub const GRANT_UNTIL: &str = "grant-until@curfew.internal";
-/// The extension that carries the role's name.
-pub const ROLE: &str = "role@curfew.internal";
-/// Critical options that sshd enforces and that we may issue (PROTOCOL.certkeys); any other is refused.
-pub const KNOWN_CRITICAL_OPTIONS: [&str; 3] =
-    ["force-command", "source-address", "verify-required"];
+/// Largest certificate: sshd hands it to `AuthorizedPrincipalsCommand` in base64 as one argument, and Linux passes none
+/// above 128 KiB. RSA keys of 16,384 bits on both sides and 256 principals of 97 bytes come to a third of it.
+pub const MAX_BYTES: usize = 96 * 1024;
+/// Most principals (`SSHKEY_CERT_MAX_PRINCIPALS`).
+pub const MAX_PRINCIPALS: usize = 256;
+/// The end of a certificate that never ends.
+pub const FOREVER: u64 = u64::MAX;
+/// Longest line: the largest certificate in base64, its type, and a comment.
+const MAX_LINE: usize = MAX_BYTES / 3 * 4 + 4096;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ssh_key::PrivateKey;
-    use ssh_key::certificate::Builder;
-    use ssh_key::private::Ed25519Keypair;
-
-    const NOW: Timestamp = Timestamp::from_secs(1_000);
-
-    fn key(seed: u8) -> PrivateKey {
-        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
-    }
-
-    /// The parts of a certificate that the tests vary.
-    struct Draft {
-        kind: CertType,
-        key_id: &'static str,
-        serial: u64,
-        window: (u64, u64),
-        principal: Option<&'static str>,
-        critical: Option<&'static str>,
-        until: Option<&'static str>,
-    }
-
-    const GOOD: Draft = Draft {
-        kind: CertType::User,
-        key_id: "ana@example.com/g1/7",
-        serial: 7,
-        window: (900, 1_900),
-        principal: Some("app@db1"),
-        critical: None,
-        until: Some("5000"),
-    };
-
-    impl Draft {
-        fn sign(&self, authority: &PrivateKey) -> Certificate {
-            let subject = key(9).public_key().clone();
-            let mut builder = Builder::new([1; 16], subject, self.window.0, self.window.1).unwrap();
-            builder.serial(self.serial).unwrap().key_id(self.key_id).unwrap();
-            builder.cert_type(self.kind).unwrap();
-            match self.principal {
-                Some(principal) => builder.valid_principal(principal).unwrap(),
-                None => builder.all_principals_valid().unwrap(),
-            };
-            if let Some(name) = self.critical {
-                builder.critical_option(name, "x").unwrap();
-            }
-            if let Some(until) = self.until {
-                builder.extension(GRANT_UNTIL, until).unwrap();
-            }
-            builder.extension(ROLE, "deploy").unwrap();
-            builder.sign(authority).unwrap()
-        }
-
-        fn verdict(&self) -> Result<Facts, Refusal> {
-            let trusted = [key(1).public_key().clone()];
-            let (login, host) = ("app".parse().unwrap(), "db1".parse().unwrap());
-            verify(&self.sign(&key(1)), &trusted, &login, &host, NOW)
-        }
-    }
-
-    #[test]
-    fn a_good_certificate_says_who_and_until_when() {
-        let facts = GOOD.verdict().unwrap();
-        assert_eq!(facts.subject.identity.as_str(), "ana@example.com");
-        assert_eq!(facts.subject.role.as_str(), "deploy");
-        assert_eq!(facts.grant_until, Timestamp::from_secs(5_000));
-        assert_eq!(facts.valid_before, Timestamp::from_secs(1_900));
-    }
-
-    #[test]
-    fn each_broken_rule_is_named() {
-        let cases = [
-            (Draft { kind: CertType::Host, ..GOOD }, Refusal::Kind),
-            (Draft { window: (1_001, 1_900), ..GOOD }, Refusal::Early),
-            (Draft { window: (900, 1_000), ..GOOD }, Refusal::Expired),
-            (Draft { principal: None, ..GOOD }, Refusal::NoPrincipal),
-            (Draft { principal: Some("app@db2"), ..GOOD }, Refusal::Elsewhere("app@db2".into())),
-            (Draft { principal: Some("root@db1"), ..GOOD }, Refusal::Elsewhere("root@db1".into())),
-            (Draft { principal: Some("app"), ..GOOD }, Refusal::Elsewhere("app".into())),
-            (Draft { critical: Some("x@y"), ..GOOD }, Refusal::Critical("x@y".into())),
-            (Draft { key_id: "ana (serial 7)", ..GOOD }, Refusal::KeyId),
-            (Draft { serial: 8, ..GOOD }, Refusal::Serial),
-            (Draft { until: None, ..GOOD }, Refusal::Extension(GRANT_UNTIL)),
-            (Draft { until: Some("-1"), ..GOOD }, Refusal::Extension(GRANT_UNTIL)),
-            (Draft { until: Some("1000"), ..GOOD }, Refusal::GrantEnded),
-        ];
-        for (draft, refusal) in cases {
-            assert_eq!(draft.verdict().unwrap_err(), refusal);
-        }
-    }
-
-    #[test]
-    fn another_authority_and_an_altered_certificate_are_refused() {
-        let (login, host) = ("app".parse().unwrap(), "db1".parse().unwrap());
-        let trusted = [key(1).public_key().clone()];
-        let foreign = GOOD.sign(&key(2));
-        let refusal = verify(&foreign, &trusted, &login, &host, NOW).unwrap_err();
-        assert!(matches!(refusal, Refusal::Authority(_)), "{refusal}");
-
-        let mut bytes = GOOD.sign(&key(1)).to_bytes().unwrap();
-        let at = bytes.windows(7).position(|window| window == b"app@db1").unwrap();
-        bytes[at] = b'A';
-        let altered = Certificate::from_bytes(&bytes).unwrap();
-        assert_eq!(verify(&altered, &trusted, &login, &host, NOW).unwrap_err(), Refusal::Signature);
-    }
-}
+mod tests;

@@ -4,11 +4,13 @@
 //! edge nobody meets a raw `String`. Every format carries [`VERSION`].
 
 pub mod api;
+mod blob;
 pub mod certificate;
 pub mod frame;
 pub mod gate;
 pub mod hostlink;
 pub mod identifier;
+pub mod key;
 pub mod krl;
 pub mod lock;
 pub mod log;
@@ -19,6 +21,8 @@ pub mod options;
 pub mod order;
 pub mod problem;
 pub mod record;
+pub mod signature;
+pub mod sshsig;
 pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
