@@ -66,7 +66,7 @@ impl Authority {
         let keyring = Keyring::open(&dir)?;
         let roles = Roles::read(&config.roles_file)?;
         Ok(Self {
-            ledger: Ledger::open(&dir.join(LEDGER))?,
+            ledger: Ledger::open(&dir.join(LEDGER), vec![keyring.oldest(Purpose::Log)?])?,
             signer: Signer::new(keyring.oldest(Purpose::User)?, keyring.oldest(Purpose::Host)?),
             root: Root::read(&dir)?,
             fleet: Fleet::default(),

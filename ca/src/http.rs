@@ -19,6 +19,7 @@ mod certificate;
 mod host;
 pub(crate) mod listener;
 mod lock;
+mod log;
 mod login;
 mod order;
 pub(crate) mod refusal;
@@ -43,6 +44,8 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/unlocks", post(lock::unlock))
         .route("/v1/orders/{number}", get(order::progress))
         .route("/v1/status", get(status::show))
+        .route("/checkpoint", get(log::checkpoint))
+        .route("/tile/{*path}", get(log::tile))
         .with_state(authority)
 }
 

@@ -12,6 +12,7 @@ pub mod hostlink;
 pub mod identifier;
 pub mod key;
 pub mod krl;
+pub mod ledger;
 pub mod lock;
 pub mod log;
 pub mod login;

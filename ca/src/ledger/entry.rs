@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
     SessionId,
 };
+use wire::log::{Hash, Leaf, leaf_hash};
 use wire::options::Ability;
 use wire::order::SignedOrder;
 use wire::record::{SessionBegan, SessionEnded};
 use wire::time::Timestamp;
 
-use super::{Actor, LedgerError};
-use crate::random::sha256;
+use super::{Actor, LedgerError, log};
+use crate::random;
 use crate::role::Role;
 
 /// What kind of decision it is.
@@ -59,20 +60,10 @@ pub(crate) enum Kind {
     SessionEnded,
 }
 
-/// A leaf of the ledger: what is hashed.
-#[derive(Serialize)]
-struct Leaf<'a, T> {
-    version: u32,
-    seq: u64,
-    at: Timestamp,
-    kind: Kind,
-    data: &'a T,
-}
-
 /// [`Kind::AuthorityCreated`].
-#[derive(Serialize)]
-pub(super) struct Created<'a> {
-    pub(super) fingerprint: &'a Fingerprint,
+#[derive(Serialize, Deserialize)]
+pub(super) struct Created {
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// [`Kind::IdentityAdded`], [`Kind::IdentityDisabled`], [`Kind::IdentityEnabled`].
@@ -198,21 +189,98 @@ pub(super) fn append<T: Serialize>(
     at: Timestamp,
     data: &T,
 ) -> Result<u64, LedgerError> {
+    Ok(write(connection, (kind.name()?, at), &serde_json::to_vec(data)?, None)?.seq)
+}
+
+/// Adds the entry of a certificate, of which `tbs` is the hash of what is to be signed without the proof.
+pub(super) fn append_certificate(
+    connection: &Connection,
+    at: Timestamp,
+    data: &Certificate<'_>,
+    tbs: Hash,
+) -> Result<Leaf, LedgerError> {
+    let kind = Kind::Certificate.name()?;
+    write(connection, (kind, at), &serde_json::to_vec(data)?, Some(tbs))
+}
+
+/// Writes the leaf, and beside it the body with its salt.
+fn write(
+    connection: &Connection,
+    (kind, at): (String, Timestamp),
+    body: &[u8],
+    tbs: Option<Hash>,
+) -> Result<Leaf, LedgerError> {
     let seq: u64 = connection
         .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM entries")?
         .query_row([], |row| row.get(0))?;
-    let body = serde_json::to_vec(&Leaf { version: VERSION, seq, at, kind, data })?;
-    let hash = sha256(&[LEAF_PREFIX, &body]);
-    let kind = serde_json::to_value(kind)?;
+    let salt = random::bytes::<SALT>()?;
+    let said = body_hash(&salt, body);
+    let leaf = match tbs {
+        Some(tbs) => Leaf::certificate(seq, at, said, tbs),
+        None => Leaf::new(seq, at, kind, said),
+    };
+    let bytes = leaf.to_bytes()?;
     connection
         .prepare_cached(
-            "INSERT INTO entries (seq, at, kind, version, body, leaf_hash) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entries (seq, at, kind, leaf, leaf_hash) VALUES (?, ?, ?, ?, ?)",
         )?
-        .execute(params![seq, at.millis(), kind.as_str(), VERSION, body, hash])?;
-    Ok(seq)
+        .execute(params![seq, at.millis(), leaf.kind, bytes, leaf_hash(&bytes).0])?;
+    connection
+        .prepare_cached("INSERT INTO bodies (seq, salt, body) VALUES (?, ?, ?)")?
+        .execute(params![seq, salt, body])?;
+    Ok(leaf)
 }
 
-/// The version of the bodies.
-const VERSION: u32 = 1;
-/// What tells a leaf's hash from a node's (RFC 6962, 2.1).
-const LEAF_PREFIX: &[u8] = &[0];
+/// Takes over the entries of version 1, whose JSON was the leaf and held everything: what they say becomes the body. No
+/// checkpoint over the former leaves was ever signed, so that nobody can have relied on them.
+pub(super) fn take_over(connection: &Connection) -> Result<(), LedgerError> {
+    {
+        let mut former =
+            connection.prepare("SELECT seq, at, kind, body FROM former_entries ORDER BY seq")?;
+        let mut rows = former.query([])?;
+        while let Some(row) = rows.next()? {
+            let (seq, at, kind): (u64, u64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            take_over_one(connection, (seq, at, kind), &row.get::<_, Vec<u8>>(3)?)?;
+        }
+    }
+    connection.execute_batch("DROP TABLE former_entries")?;
+    Ok(())
+}
+
+fn take_over_one(
+    connection: &Connection,
+    (seq, at, kind): (u64, u64, String),
+    text: &[u8],
+) -> Result<(), LedgerError> {
+    let head = format!(r#"{{"version":1,"seq":{seq},"at":{at},"kind":"{kind}","data":"#);
+    let data = text
+        .strip_prefix(head.as_bytes())
+        .and_then(|rest| rest.strip_suffix(b"}"))
+        .ok_or_else(|| LedgerError::Torn(format!("entry {seq} is not of the form of version 1")))?;
+    if seq == 1 {
+        let created: Created = serde_json::from_slice(data)?;
+        log::christen(connection, &created.fingerprint)?;
+    }
+    // What was signed then is not known any more; no certificate has the hash of nothing.
+    let tbs = (kind == wire::log::CERTIFICATE).then(|| Hash::of(b""));
+    write(connection, (kind, Timestamp::from_millis(at)), data, tbs)?;
+    Ok(())
+}
+
+/// The hash by which a leaf commits to a body.
+pub(super) fn body_hash(salt: &[u8], body: &[u8]) -> Hash {
+    Hash(random::sha256(&[salt, body]))
+}
+
+impl Kind {
+    /// As it stands in the leaf.
+    fn name(self) -> Result<String, LedgerError> {
+        match serde_json::to_value(self)? {
+            serde_json::Value::String(name) => Ok(name),
+            other => Err(LedgerError::Torn(format!("{other} is no kind of entry"))),
+        }
+    }
+}
+
+/// Bytes of salt: as many as make guessing a body from its hash hopeless.
+const SALT: usize = 16;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::LedgerError;
+use super::{LedgerError, entry};
 
 /// Sets what holds for a connection and not for the file.
 pub(super) fn prepare(connection: &Connection) -> Result<(), LedgerError> {
@@ -37,9 +37,10 @@ pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), Ledger
 }
 
 fn step(connection: &Connection, from: usize) -> Result<(), LedgerError> {
-    for (index, sql) in STEPS.iter().enumerate().skip(from) {
+    for (index, (sql, finish)) in STEPS.iter().enumerate().skip(from) {
         let transaction = connection.unchecked_transaction()?;
         transaction.execute_batch(sql)?;
+        finish(&transaction)?;
         transaction.pragma_update(None, "user_version", index.saturating_add(1))?;
         transaction.commit()?;
     }
@@ -49,8 +50,15 @@ fn step(connection: &Connection, from: usize) -> Result<(), LedgerError> {
 /// What `file(1)` and we know the database by: "CRFW".
 const APPLICATION: i64 = 0x4352_4657;
 
+/// What a step does, and what remains to do that SQL cannot.
+type Step = (&'static str, fn(&Connection) -> Result<(), LedgerError>);
+
+const fn nothing(_connection: &Connection) -> Result<(), LedgerError> {
+    Ok(())
+}
+
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [&str; 1] = ["
+const STEPS: [Step; 2] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -123,4 +131,70 @@ CREATE TABLE records (
     body TEXT NOT NULL, PRIMARY KEY (enrolment, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX records_by_session ON records (session, host, number) WHERE session IS NOT NULL;
-"];
+", nothing), ("
+ALTER TABLE entries RENAME TO former_entries;
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, leaf BLOB NOT NULL, leaf_hash BLOB NOT NULL
+) STRICT;
+CREATE TABLE bodies (
+    seq INTEGER PRIMARY KEY REFERENCES entries (seq), salt BLOB NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE TABLE subtrees (
+    level INTEGER NOT NULL, number INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
+CREATE TABLE log (name TEXT NOT NULL) STRICT;
+", entry::take_over)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_the_first_version_keep_what_they_say_and_get_salted_leaves() {
+        let connection = Connection::open_in_memory().unwrap();
+        prepare(&connection).unwrap();
+        connection.pragma_update(None, "application_id", APPLICATION).unwrap();
+        connection.execute_batch(STEPS[0].0).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let data = [
+            (
+                "authority_created",
+                r#"{"fingerprint":"SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"}"#,
+            ),
+            (
+                "identity_added",
+                r#"{"by":"local:root","identity":"ana","operator":false,"reason":null}"#,
+            ),
+        ];
+        for (seq, (kind, data)) in (1_u64..).zip(data) {
+            let body =
+                format!(r#"{{"version":1,"seq":{seq},"at":1000,"kind":"{kind}","data":{data}}}"#);
+            let hash = crate::random::sha256(&[&[0], body.as_bytes()]);
+            connection
+                .execute(
+                    "INSERT INTO entries (seq, at, kind, version, body, leaf_hash) VALUES (?, 1000, ?, 1, ?, ?)",
+                    rusqlite::params![seq, kind, body.as_bytes(), hash],
+                )
+                .unwrap();
+        }
+        migrate(&connection, Path::new("ledger.db")).unwrap();
+        let mut rows = connection
+            .prepare("SELECT leaf, leaf_hash, salt, body FROM entries JOIN bodies USING (seq) ORDER BY seq")
+            .unwrap();
+        let rows: Vec<(Vec<u8>, [u8; 32], Vec<u8>, Vec<u8>)> = rows
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(rows.len(), 2);
+        for ((leaf, hash, salt, body), (kind, data)) in rows.iter().zip(data) {
+            let leaf = wire::log::Leaf::from_bytes(leaf).unwrap();
+            assert_eq!((leaf.kind.as_str(), leaf.hash().unwrap().0), (kind, *hash));
+            assert_eq!(body, data.as_bytes());
+            assert_eq!(leaf.body, wire::log::Hash::of(&[salt.as_slice(), body].concat()));
+        }
+        let name = super::super::log::name(&connection).unwrap();
+        assert!(name.as_str().starts_with("log.curfew.internal/"), "{name:?}");
+    }
+}

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::order::Sent;
+use super::tree::{Step, Tree};
 use super::{Ledger, LedgerError, order};
 use crate::clock;
 
@@ -20,6 +21,7 @@ pub(super) struct Writer {
 /// not each read them from the disk.
 pub(crate) struct Pulse {
     newest: watch::Sender<u64>,
+    checkpoint: watch::Sender<Arc<Step>>,
     recent: Mutex<BTreeMap<u64, Recent>>,
 }
 
@@ -33,11 +35,20 @@ struct Recent {
 struct Job(Box<dyn FnOnce(&Connection) -> Sealed + Send>);
 
 /// Sends an answer once it is known whether the transaction is durable.
-struct Sealed(Box<dyn FnOnce(Result<(), Arc<str>>) + Send>);
+struct Sealed(Box<dyn FnOnce(Result<Arc<Step>, Arc<str>>) + Send>);
 
 impl Ledger {
     /// Runs `work` in a transaction; the answer comes when it is durable. An error undoes this work alone.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+    {
+        Ok(self.write_proved(work).await?.0)
+    }
+
+    /// The same; with the answer comes the checkpoint that the transaction ended with, which proves its entries.
+    pub(super) async fn write_proved<T, F>(&self, work: F) -> Result<(T, Arc<Step>), LedgerError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
@@ -47,7 +58,7 @@ impl Ledger {
             let outcome = in_savepoint(connection, work);
             Sealed(Box::new(move |committed| {
                 let outcome = match committed {
-                    Ok(()) => outcome,
+                    Ok(step) => outcome.map(|done| (done, step)),
                     Err(reason) => outcome.and(Err(LedgerError::Commit(reason))),
                 };
                 drop(answer.send(outcome));
@@ -60,20 +71,30 @@ impl Ledger {
 
 impl Writer {
     /// Starts the thread that owns the connection; it ends when the ledger is dropped.
-    pub(super) fn start(connection: Connection, pulse: Arc<Pulse>) -> Result<Self, LedgerError> {
+    pub(super) fn start(
+        connection: Connection,
+        tree: Tree,
+        pulse: Arc<Pulse>,
+    ) -> Result<Self, LedgerError> {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
         std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || run(&connection, waiting, &pulse))
+            .spawn(move || run((&connection, tree), waiting, &pulse))
             .map_err(LedgerError::Thread)?;
         Ok(Self { jobs })
     }
 }
 
 impl Pulse {
-    /// Begins at the newest order there is.
-    pub(super) fn new(newest: u64) -> Self {
-        Self { newest: watch::Sender::new(newest), recent: Mutex::default() }
+    /// Begins at the newest order there is, and the newest checkpoint.
+    pub(super) fn new(newest: u64, checkpoint: Arc<Step>) -> Self {
+        let (newest, checkpoint) = (watch::Sender::new(newest), watch::Sender::new(checkpoint));
+        Self { newest, checkpoint, recent: Mutex::default() }
+    }
+
+    /// The newest checkpoint, and word of each new one.
+    pub(super) fn checkpoints(&self) -> watch::Receiver<Arc<Step>> {
+        self.checkpoint.subscribe()
     }
 
     /// The newest order's number, and word of each new one.
@@ -123,7 +144,11 @@ impl Pulse {
     }
 }
 
-fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>, pulse: &Pulse) {
+fn run(
+    (connection, mut tree): (&Connection, Tree),
+    mut waiting: mpsc::Receiver<Job>,
+    pulse: &Pulse,
+) {
     while let Some(first) = waiting.blocking_recv() {
         let mut jobs = vec![first];
         while jobs.len() < MAX_TOGETHER {
@@ -136,11 +161,16 @@ fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>, pulse: &Pulse)
             continue;
         }
         let sealed: Vec<Sealed> = jobs.into_iter().map(|job| (job.0)(connection)).collect();
-        let committed = commit(connection);
-        if committed.is_ok()
-            && let Err(error) = pulse.beat(connection)
-        {
-            tracing::error!(%error, "new orders cannot be read and are not sent yet");
+        let committed = commit(connection, &mut tree);
+        if committed.is_ok() {
+            pulse.checkpoint.send_if_modified(|known| {
+                let is_new = known.head() != tree.newest().head();
+                known.clone_from(tree.newest());
+                is_new
+            });
+            if let Err(error) = pulse.beat(connection) {
+                tracing::error!(%error, "new orders cannot be read and are not sent yet");
+            }
         }
         for sealed in sealed {
             (sealed.0)(committed.clone());
@@ -148,14 +178,27 @@ fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>, pulse: &Pulse)
     }
 }
 
-fn commit(connection: &Connection) -> Result<(), Arc<str>> {
-    connection.execute_batch("COMMIT").map_err(|error| {
-        tracing::error!(%error, "the ledger cannot commit");
-        if let Err(error) = connection.execute_batch("ROLLBACK") {
-            tracing::error!(%error, "the ledger cannot roll back");
+/// Takes the new entries into the tree, signs its checkpoint, and makes all of it durable at once, or nothing.
+fn commit(connection: &Connection, tree: &mut Tree) -> Result<Arc<Step>, Arc<str>> {
+    let ended = tree.grow(connection, clock::now()).and_then(|step| {
+        connection.execute_batch("COMMIT")?;
+        Ok(step)
+    });
+    match ended {
+        Ok(step) => {
+            if let Some(step) = step {
+                tree.adopt(step);
+            }
+            Ok(Arc::clone(tree.newest()))
         }
-        error.to_string().into()
-    })
+        Err(error) => {
+            tracing::error!(%error, "the ledger cannot commit");
+            if let Err(error) = connection.execute_batch("ROLLBACK") {
+                tracing::error!(%error, "the ledger cannot roll back");
+            }
+            Err(error.to_string().into())
+        }
+    }
 }
 
 fn in_savepoint<T>(

@@ -1,0 +1,87 @@
+//! The log as the outside knows it: its name, which never changes, and the keys that sign its checkpoints.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _};
+use wire::identifier::Fingerprint;
+use wire::log::{Checkpoint, Head, KeyName, LogKey, Note, Signature};
+
+use super::LedgerError;
+use crate::key::Sign;
+
+/// Signs checkpoints, by every key of the log that is in force.
+#[derive(Clone)]
+pub(super) struct Log {
+    name: KeyName,
+    keys: Vec<Signer>,
+}
+
+#[derive(Clone)]
+struct Signer {
+    public: LogKey,
+    key: Arc<dyn Sign>,
+}
+
+impl Log {
+    /// The log that this ledger is, with its keys.
+    pub(super) fn open(
+        connection: &Connection,
+        keys: Vec<Arc<dyn Sign>>,
+    ) -> Result<Self, LedgerError> {
+        let name = name(connection)?;
+        let keys = keys.into_iter().map(|key| Signer::new(&name, key)).collect::<Result<_, _>>()?;
+        Ok(Self { name, keys })
+    }
+
+    /// Signs what the tree is.
+    pub(super) fn sign(&self, head: Head) -> Result<Note, LedgerError> {
+        let text = Checkpoint { origin: self.name.as_str().to_owned(), head }.text();
+        let lines = self.keys.iter().map(|signer| signer.line(&text)).collect::<Result<_, _>>()?;
+        Ok(Note::new(text, lines)?)
+    }
+
+    /// Its public keys.
+    pub(super) fn public(&self) -> Vec<LogKey> {
+        self.keys.iter().map(|signer| signer.public.clone()).collect()
+    }
+}
+
+impl Signer {
+    fn new(name: &KeyName, key: Arc<dyn Sign>) -> Result<Self, LedgerError> {
+        let public = log_key(name, key.public())?;
+        Ok(Self { public, key })
+    }
+
+    fn line(&self, text: &str) -> Result<Signature, LedgerError> {
+        let signature = self.key.sign(text.as_bytes())?;
+        let bytes =
+            <[u8; 64]>::try_from(signature.as_bytes()).map_err(|_length| LedgerError::LogKey)?;
+        Ok(self.public.line(bytes))
+    }
+}
+
+/// An Ed25519 key as the key of this log.
+pub(crate) fn log_key(name: &KeyName, key: &ssh_key::PublicKey) -> Result<LogKey, LedgerError> {
+    let ed25519 = key.key_data().ed25519().ok_or(LedgerError::LogKey)?;
+    Ok(LogKey::new(name.clone(), ed25519.0))
+}
+
+/// Gives the log its name, once.
+pub(super) fn christen(connection: &Connection, root: &Fingerprint) -> Result<(), LedgerError> {
+    let digest = crate::random::sha256(&[root.as_str().as_bytes()]);
+    let short: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    connection
+        .prepare_cached("INSERT INTO log (name) VALUES (?)")?
+        .execute([format!("log.curfew.internal/{short}")])?;
+    Ok(())
+}
+
+/// The log's name.
+pub(super) fn name(connection: &Connection) -> Result<KeyName, LedgerError> {
+    let name: Option<String> = connection
+        .prepare_cached("SELECT name FROM log")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let name = name.ok_or_else(|| LedgerError::Torn("the log has no name".into()))?;
+    Ok(KeyName::try_new(name)?)
+}

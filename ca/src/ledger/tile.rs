@@ -1,0 +1,135 @@
+//! What anybody may read of the log: checkpoints, tiles and proofs. None of it holds personal data.
+
+use rusqlite::{OptionalExtension as _, params};
+use tlog_tiles::{prove_record, prove_tree};
+use wire::log::{Hash, LogKey, Note, Proof};
+
+use super::tree::{self, Stored, TILE_HEIGHT};
+use super::{Ledger, LedgerError, log};
+
+/// Which tile: its level, its number on that level, and how many hashes or entries of its 256 are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TileName {
+    /// What it holds.
+    pub(crate) kind: TileKind,
+    /// Its number on its level.
+    pub(crate) number: u64,
+    /// How much of it, 1 to 256.
+    pub(crate) width: u64,
+}
+
+/// What a tile holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TileKind {
+    /// Hashes of whole subtrees of 256 to the power of this.
+    Hashes(u8),
+    /// The entries' leaves, each with its length before it.
+    Entries,
+}
+
+impl Ledger {
+    /// The newest durable checkpoint.
+    pub(crate) fn checkpoint(&self) -> Note {
+        self.checkpoints().borrow().note().clone()
+    }
+
+    /// A tile as `tlog-tiles` writes it; nothing when the tree does not reach as far.
+    pub(crate) async fn tile(&self, name: TileName) -> Result<Option<Vec<u8>>, LedgerError> {
+        let reach = self.checkpoints().borrow().head().size;
+        let first = name.number.checked_mul(TILE_WIDTH);
+        let Some((first, end)) =
+            first.and_then(|first| Some((first, first.checked_add(name.width)?)))
+        else {
+            return Ok(None);
+        };
+        let level = match name.kind {
+            TileKind::Hashes(level) => level,
+            TileKind::Entries => 0,
+        };
+        let shift = u32::from(level).saturating_mul(u32::from(TILE_HEIGHT));
+        if reach.checked_shr(shift).unwrap_or(0) < end {
+            return Ok(None);
+        }
+        self.read(move |connection| match name.kind {
+            TileKind::Hashes(level) => {
+                let hashes = tree::hashes(connection, level, (first, name.width))?;
+                Ok(Some(hashes.iter().flat_map(|hash| hash.0).collect()))
+            }
+            TileKind::Entries => {
+                let mut leaves = connection.prepare_cached(
+                    "SELECT leaf FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq",
+                )?;
+                let mut rows = leaves.query(params![first, end])?;
+                let mut bundle = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let leaf: Vec<u8> = row.get(0)?;
+                    let length = u16::try_from(leaf.len()).map_err(|_long| {
+                        LedgerError::Torn("a leaf is longer than any leaf can be".into())
+                    })?;
+                    bundle.extend(length.to_be_bytes());
+                    bundle.extend(leaf);
+                }
+                Ok(Some(bundle))
+            }
+        })
+        .await
+    }
+
+    /// The proof that the tree of `new` entries continues the tree of `old` ones; none is needed where `old` is 0.
+    pub(crate) async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
+        let reach = self.checkpoints().borrow().head().size;
+        if old > new || new > reach {
+            return Err(LedgerError::NotFound(format!(
+                "there is no tree of {new} entries that continues one of {old}; the newest has {reach}"
+            )));
+        }
+        if old == 0 {
+            return Ok(Vec::new());
+        }
+        self.read(move |connection| {
+            let path = Stored::new(connection).with(|stored| prove_tree(new, old, stored))?;
+            Ok(path.into_iter().map(|node| Hash(node.0)).collect())
+        })
+        .await
+    }
+
+    /// The proof that an entry is in the tree of the newest checkpoint.
+    pub(crate) async fn prove(&self, seq: u64) -> Result<Proof, LedgerError> {
+        let newest = self.checkpoints().borrow().clone();
+        let size = newest.head().size;
+        if seq == 0 || seq > size {
+            return Err(LedgerError::NotFound(format!(
+                "there is no entry {seq}; the newest is {size}"
+            )));
+        }
+        self.read(move |connection| {
+            let index = seq.saturating_sub(1);
+            let path = Stored::new(connection).with(|stored| prove_record(size, index, stored))?;
+            let path = path.into_iter().map(|node| Hash(node.0)).collect();
+            Ok(Proof { extra: None, index, path, checkpoint: newest.note().clone() })
+        })
+        .await
+    }
+
+    /// The oldest checkpoint over at least this many entries: one for each transaction is kept.
+    pub(crate) async fn checkpoint_over(&self, size: u64) -> Result<Option<Note>, LedgerError> {
+        self.read(move |connection| {
+            let text: Option<String> = connection
+                .prepare_cached(
+                    "SELECT note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1",
+                )?
+                .query_row([size], |row| row.get(0))
+                .optional()?;
+            Ok(text.map(|text| text.parse()).transpose()?)
+        })
+        .await
+    }
+
+    /// A public key as the key of this log.
+    pub(crate) async fn log_key(&self, key: ssh_key::PublicKey) -> Result<LogKey, LedgerError> {
+        self.read(move |connection| log::log_key(&log::name(connection)?, &key)).await
+    }
+}
+
+/// Hashes or entries in a full tile.
+pub(crate) const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
