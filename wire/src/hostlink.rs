@@ -13,6 +13,7 @@ use crate::log::{Hash, Head, Note};
 use crate::order::SignedOrder;
 use crate::problem::Problem;
 use crate::record::{Receipt, Record, Tier};
+use crate::renewal::{self, Window};
 use crate::time::Timestamp;
 
 /// What a host sends.
@@ -34,6 +35,10 @@ pub enum ToAuthority {
     /// "Show that the ledger continues the trees of these sizes": at most [`MAX_SIZES`], each once. Said only to an
     /// authority whose welcome names a [`Welcome::tree`].
     Prove(Vec<u64>),
+    /// "Certify my SSH keys again"; only to an authority that gave a challenge.
+    Renew(renewal::SignedAsk),
+    /// The link's own: "certify my next TLS key"; only to an authority that gave a challenge.
+    RenewLink(renewal::LinkAsk),
 }
 
 /// What the authority sends.
@@ -54,6 +59,13 @@ pub enum ToHost {
     KrlPart(KrlPart),
     /// The answer to [`ToAuthority::Prove`].
     Checkpoint(Box<Continuation>),
+    /// "Ask for your SSH certificates now": what they say, or who signs them, has changed. Only to a host that said
+    /// [`Hello::renews`].
+    RenewNow,
+    /// The answer to [`ToAuthority::Renew`].
+    Renewed(renewal::Answer),
+    /// The answer to [`ToAuthority::RenewLink`]; the link keeps it.
+    LinkRenewed(renewal::LinkAnswer),
     /// The last frame before the authority closes: why.
     Refused(Problem),
 }
@@ -69,6 +81,9 @@ pub struct Enrol {
     pub csr: String,
     /// The host's public SSH keys, in OpenSSH form, to be certified.
     pub host_keys: Vec<String>,
+    /// The public half of the key by which the agent will prove that it asks for other host keys, in OpenSSH form.
+    #[serde(default)]
+    pub agent_key: Option<String>,
 }
 
 impl std::fmt::Debug for Enrol {
@@ -88,6 +103,9 @@ pub struct Enrolled {
     pub root: String,
     /// An SSH host certificate for each key that was sent, in the same order, in OpenSSH form.
     pub host_certificates: Vec<String>,
+    /// The life of the TLS certificate.
+    #[serde(default)]
+    pub window: Option<Window>,
 }
 
 /// What a host is and whom it believes; pinned at enrolment.
@@ -133,6 +151,9 @@ pub struct Hello {
     /// What the host does with certificates without proof; absent from an agent that knows of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofMode>,
+    /// Whether it understands [`ToHost::RenewNow`].
+    #[serde(default)]
+    pub renews: bool,
 }
 
 /// The authority's answer.
@@ -149,6 +170,9 @@ pub struct Welcome {
     /// How many entries the ledger has; absent from an authority that answers no [`ToAuthority::Prove`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<u64>,
+    /// What an ask for certificates on this connection carries; nothing from an authority that renews none.
+    #[serde(default)]
+    pub challenge: Option<String>,
 }
 
 /// The ledger's newest checkpoint, and that it continues older ones.
@@ -195,6 +219,9 @@ pub struct Heartbeat {
     /// How far it is with lists of revoked keys; absent when it knows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub krl: Option<KrlStanding>,
+    /// How its SSH certificates stand.
+    #[serde(default)]
+    pub certificates: Option<renewal::Standing>,
 }
 
 /// How often a host says that it is here, in seconds.

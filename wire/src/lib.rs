@@ -24,6 +24,7 @@ pub mod problem;
 pub mod record;
 pub mod signature;
 pub mod sshsig;
+pub mod renewal;
 pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
