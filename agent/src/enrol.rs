@@ -152,6 +152,7 @@ pub async fn enrol(invitation: &Invitation, places: &Places) -> Result<Enrolled,
         token: invitation.token.clone(),
         csr,
         host_keys: keys.iter().map(|(_, text)| text.clone()).collect(),
+        agent_key: None,
     };
     let enrolled = converse(invitation, ask).await?;
     check(&enrolled, &invitation.fingerprint, keys.len())?;

@@ -79,6 +79,18 @@ pub(crate) struct RemoveHost {
     pub(crate) host: HostName,
 }
 
+/// "Give this host other addresses or labels"; what is absent stays.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeHost {
+    /// Its name.
+    pub(crate) host: HostName,
+    /// Where it is reached, all of it.
+    pub(crate) addresses: Option<Vec<Address>>,
+    /// Its labels, all of them.
+    pub(crate) labels: Option<Vec<Label>>,
+}
+
 /// A token with all that a host needs beside it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct TokenMade {
@@ -114,6 +126,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/identities/disable", post(disable_identity))
         .route("/admin/identities/enable", post(enable_identity))
         .route("/admin/tokens", post(make_token))
+        .route("/admin/hosts/change", post(change_host))
         .route("/admin/hosts/remove", post(remove_host))
         .route("/admin/roles", get(roles))
         .route("/admin/krl", get(krl))
@@ -184,10 +197,7 @@ async fn make_token(
     if valid.is_zero() || valid > MAX_TOKEN {
         return Err(Refusal::new(Code::Malformed, "a token is valid for 1s to 30d"));
     }
-    if ask.addresses.len() > MAX_ADDRESSES || ask.labels.len() > MAX_ADDRESSES {
-        let message = format!("a host has at most {MAX_ADDRESSES} addresses and labels");
-        return Err(Refusal::new(Code::Malformed, message));
-    }
+    refuse_many(ask.addresses.len().max(ask.labels.len()))?;
     let now = clock::now();
     let secret = Secret::generate().map_err(|error| Refusal::internal(&error))?;
     let until = now.after(valid);
@@ -200,6 +210,31 @@ async fn make_token(
     let token = secret.reveal();
     let command = format!("curfew-agent enroll --authority {address} --fingerprint {fingerprint}");
     Ok(Json(TokenMade { host, authority: address, fingerprint, token, expires: until, command }))
+}
+
+async fn change_host(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<ChangeHost>,
+) -> Result<Json<ChangeHost>, Refusal> {
+    let length = |count: Option<usize>| count.unwrap_or(0);
+    refuse_many(length(ask.addresses.as_ref().map(Vec::len)))?;
+    refuse_many(length(ask.labels.as_ref().map(Vec::len)))?;
+    let whose = (caller.actor(), ask.host.clone());
+    let to = (ask.addresses.clone(), ask.labels.clone());
+    authority.ledger.change_host(whose, to, clock::now()).await?;
+    // Its certificates say its names: it gets others at once, or when it is back.
+    authority.fleet.ask_renewal(&ask.host);
+    tracing::warn!(host = %ask.host, "a host got other addresses or labels");
+    Ok(Json(ask))
+}
+
+fn refuse_many(count: usize) -> Result<(), Refusal> {
+    if count <= MAX_ADDRESSES {
+        return Ok(());
+    }
+    let message = format!("a host has at most {MAX_ADDRESSES} addresses and labels");
+    Err(Refusal::new(Code::Malformed, message))
 }
 
 async fn remove_host(

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ssh_key::PublicKey;
 use wire::api::{HostProgress, OrderProgress};
 use wire::hostlink::SILENCE_SECS;
-use wire::identifier::{HostName, OrderNumber};
+use wire::identifier::{Fingerprint, HostName, OrderNumber};
 use wire::time::Timestamp;
 
 use crate::access::{self, Ask, Denial, Rules};
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::key::{Keyring, Purpose, Sign};
-use crate::ledger::{Ledger, LedgerError, ReceiptRow};
+use crate::ledger::{Ledger, LedgerError, ReceiptRow, Vouch};
 use crate::role::Roles;
 use crate::signer::{Signed, Signer, SignerError};
 use crate::x509::Root;
@@ -108,6 +108,20 @@ impl Authority {
             }
         }
         Err(NoCertificate::Busy)
+    }
+
+    /// What is said of a host's SSH keys now, once the ledger agrees.
+    pub(crate) fn vouch(&self, keys: &[PublicKey]) -> Vouch {
+        Vouch {
+            keys: keys.iter().map(|key| wire::certificate::fingerprint(key.key_data())).collect(),
+            authority: self.host_authority(),
+            lifetime: self.config.host_certificate_lifetime,
+        }
+    }
+
+    /// The key that signs host certificates now.
+    pub(crate) fn host_authority(&self) -> Fingerprint {
+        wire::certificate::fingerprint(self.signer.host_authority().key_data())
     }
 
     /// How far an order has come; nothing when there is no such order.

@@ -4,14 +4,13 @@
 //! Source: PROTOCOL.certkeys.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use ssh_key::certificate::{Builder, CertType, OptionsMap};
 use ssh_key::public::KeyData;
 use ssh_key::{Certificate, PublicKey};
 use wire::certificate::{GRANT_UNTIL, ROLE};
 use wire::identifier::{Address, HostName, KeyId, NameError, Principal};
-use wire::time::Timestamp;
+use wire::renewal::{BACKDATE, Window};
 
 use crate::ledger::Recorded;
 
@@ -116,7 +115,7 @@ impl Draft {
         key: &PublicKey,
         host: &HostName,
         addresses: &[Address],
-        (enrolment, now): (u64, Timestamp),
+        (entry, window): (u64, Window),
     ) -> Result<Self, Unfit> {
         let mut principals = vec![host.to_string()];
         principals.extend(
@@ -125,11 +124,11 @@ impl Draft {
         let draft = Self {
             kind: CertType::Host,
             subject: key.key_data().clone(),
-            serial: enrolment,
-            key_id: format!("host/{host}/{enrolment}"),
+            serial: entry,
+            key_id: format!("host/{host}/{entry}"),
             principals,
-            valid_after: now.before(HOST_BACKDATE).secs(),
-            valid_before: now.after(HOST_LIFETIME).secs(),
+            valid_after: window.from.before(BACKDATE).secs(),
+            valid_before: window.until.secs(),
             critical_options: BTreeMap::new(),
             extensions: BTreeMap::new(),
         };
@@ -189,14 +188,15 @@ fn options(map: &OptionsMap) -> BTreeMap<String, String> {
 
 /// Largest public key text: an RSA key of 8192 bits is 1.4 KiB in base64.
 const MAX_KEY: usize = 4096;
-/// A host certificate lives this long; then the host has to enrol again.
-const HOST_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
-const HOST_BACKDATE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use ssh_key::private::{Ed25519Keypair, PrivateKey};
+    use wire::time::Timestamp;
+
+    const WINDOW: Window =
+        Window { from: Timestamp::from_secs(100_000), until: Timestamp::from_secs(200_000) };
 
     fn key(seed: u8) -> PrivateKey {
         PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
@@ -223,8 +223,7 @@ mod tests {
     fn a_host_certificate_names_the_host_and_its_addresses_only() {
         let host = "db1".parse().unwrap();
         let addresses = ["db1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
-        let now = Timestamp::from_secs(100_000);
-        let draft = Draft::host(key(1).public_key(), &host, &addresses, (4, now)).unwrap();
+        let draft = Draft::host(key(1).public_key(), &host, &addresses, (4, WINDOW)).unwrap();
         let certificate = draft.builder([0; 32]).unwrap().sign(&key(2)).unwrap();
         assert!(draft.is_said_by(&certificate));
         assert_eq!(certificate.valid_principals(), ["db1", "10.0.0.1"]);
@@ -234,8 +233,7 @@ mod tests {
     #[test]
     fn one_word_more_or_less_is_noticed() {
         let host = "db1".parse().unwrap();
-        let now = Timestamp::from_secs(100_000);
-        let draft = Draft::host(key(1).public_key(), &host, &[], (4, now)).unwrap();
+        let draft = Draft::host(key(1).public_key(), &host, &[], (4, WINDOW)).unwrap();
         let mut builder = draft.builder([0; 32]).unwrap();
         builder.valid_principal("root").unwrap();
         assert!(!draft.is_said_by(&builder.sign(&key(2)).unwrap()));

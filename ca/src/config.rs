@@ -30,6 +30,10 @@ pub(crate) struct Config {
     pub(crate) certificate_lifetime: Duration,
     /// How long before its issue a certificate's window begins.
     pub(crate) backdate: Duration,
+    /// How long a host's SSH certificates live.
+    pub(crate) host_certificate_lifetime: Duration,
+    /// How long the certificate of a host's connection lives.
+    pub(crate) link_certificate_lifetime: Duration,
     /// How long a login lasts.
     pub(crate) login_lifetime: Duration,
     /// How long a challenge can be answered.
@@ -100,6 +104,18 @@ impl Config {
                 &(minutes(1)..=minutes(60)),
             )?,
             backdate: source.span("backdate", form.backdate, secs(30), &(secs(0)..=minutes(5)))?,
+            host_certificate_lifetime: source.span(
+                "host_certificate_lifetime",
+                form.host_certificate_lifetime,
+                days(30),
+                &(minutes(1)..=days(366)),
+            )?,
+            link_certificate_lifetime: source.span(
+                "link_certificate_lifetime",
+                form.link_certificate_lifetime,
+                days(365),
+                &(minutes(1)..=days(5 * 366)),
+            )?,
             login_lifetime: source.span(
                 "login_lifetime",
                 form.login_lifetime,
@@ -223,6 +239,10 @@ const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count.saturating_mul(60))
 }
 
+const fn days(count: u64) -> Duration {
+    minutes(count.saturating_mul(24 * 60))
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,6 +255,8 @@ struct Form {
     roles_file: Option<PathBuf>,
     certificate_lifetime: Option<Spanned<String>>,
     backdate: Option<Spanned<String>>,
+    host_certificate_lifetime: Option<Spanned<String>>,
+    link_certificate_lifetime: Option<Spanned<String>>,
     login_lifetime: Option<Spanned<String>>,
     challenge_lifetime: Option<Spanned<String>>,
 }
@@ -244,7 +266,7 @@ pub(crate) const DEFAULT_CONFIG: &str = "/etc/curfew/ca.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 10] = [
+pub(crate) const SETTINGS: [Setting; 12] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -292,6 +314,18 @@ pub(crate) const SETTINGS: [Setting; 10] = [
         default: "30s",
         range: "0s to 5m",
         sentence: "How long before its issue a certificate's window begins, for clocks that are slow.",
+    },
+    Setting {
+        key: "host_certificate_lifetime",
+        default: "30d",
+        range: "1m to 366d",
+        sentence: "How long a host's SSH certificates live; each host renews its own when two thirds are over.",
+    },
+    Setting {
+        key: "link_certificate_lifetime",
+        default: "365d",
+        range: "1m to 1830d",
+        sentence: "How long the TLS certificate of a host's connection lives; renewed in the same way. A host that is away for longer enrols again.",
     },
     Setting {
         key: "login_lifetime",

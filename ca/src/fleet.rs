@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use wire::identifier::HostName;
+use wire::renewal::Standing;
 use wire::time::Timestamp;
 
 mod enrolment;
 mod frames;
 mod link;
 pub(crate) mod listener;
+mod renewal;
 
 /// Who is connected.
 pub(crate) struct Fleet {
@@ -32,7 +34,9 @@ pub(crate) struct Presence {
 struct Place {
     seat: u64,
     presence: Presence,
+    standing: Option<Standing>,
     leave: Arc<Notify>,
+    renew: Arc<Notify>,
 }
 
 /// A host's place while its connection lives; dropping it says that the host is gone.
@@ -41,6 +45,7 @@ pub(crate) struct Seat<'a> {
     host: HostName,
     number: u64,
     leave: Arc<Notify>,
+    renew: Arc<Notify>,
 }
 
 impl Default for Fleet {
@@ -52,14 +57,15 @@ impl Default for Fleet {
 impl Fleet {
     /// Seats a host. A connection of the same host that is still there is told to leave.
     pub(crate) fn seat(&self, host: HostName, presence: Presence) -> Seat<'_> {
-        let leave = Arc::new(Notify::new());
+        let (leave, renew) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let number = self.change();
-        let place = Place { seat: number, presence, leave: Arc::clone(&leave) };
+        let (standing, leaving, renewing) = (None, Arc::clone(&leave), Arc::clone(&renew));
+        let place = Place { seat: number, presence, standing, leave: leaving, renew: renewing };
         let before = self.hosts().insert(host.clone(), place);
         if let Some(before) = before {
             before.leave.notify_one();
         }
-        Seat { fleet: self, host, number, leave }
+        Seat { fleet: self, host, number, leave, renew }
     }
 
     /// Tells the host's connection to leave, if it has one.
@@ -67,6 +73,18 @@ impl Fleet {
         if let Some(place) = self.hosts().get(host) {
             place.leave.notify_one();
         }
+    }
+
+    /// Has the host ask for its SSH certificates now, if it is connected; one that is not is told when it comes.
+    pub(crate) fn ask_renewal(&self, host: &HostName) {
+        if let Some(place) = self.hosts().get(host) {
+            place.renew.notify_one();
+        }
+    }
+
+    /// How the host stands with its SSH certificates, when it is connected and has said.
+    pub(crate) fn standing(&self, host: &HostName) -> Option<Standing> {
+        self.hosts().get(host).and_then(|place| place.standing.clone())
     }
 
     /// The host's presence, when it is connected.
@@ -113,6 +131,20 @@ impl Seat<'_> {
             let last_order = place.presence.last_order.max(presence.last_order);
             place.presence = Presence { last_order, ..presence };
         }
+    }
+
+    /// Notes how the host stands with its SSH certificates.
+    pub(crate) fn stands(&self, standing: Standing) {
+        if let Some(place) = self.fleet.hosts().get_mut(&self.host)
+            && place.seat == self.number
+        {
+            place.standing = Some(standing);
+        }
+    }
+
+    /// Returns when the host is to ask for its SSH certificates.
+    pub(crate) async fn renewal_asked(&self) {
+        self.renew.notified().await;
     }
 
     /// The newest order that the host is known to have in force.

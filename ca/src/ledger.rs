@@ -36,15 +36,17 @@ mod schema;
 mod session;
 mod tile;
 mod tree;
+mod vouch;
 mod writer;
 
 pub(crate) use grant::Recorded;
-pub(crate) use host::{Enrolled, HostRow, NewToken, TokenRefusal};
+pub(crate) use host::{HostRow, Joining, NewToken, TokenRefusal};
 pub(crate) use identity::{IdentityRow, NewKey};
 pub(crate) use login::Login;
 pub(crate) use order::{Directive, ReceiptRow};
 pub(crate) use tile::{TILE_WIDTH, TileKind, TileName};
 pub(crate) use tree::Step;
+pub(crate) use vouch::{Certified, Vouch, VouchRefusal, Vouched};
 pub(crate) use writer::Pulse;
 
 use log::Log;
@@ -111,6 +113,9 @@ pub(crate) enum LedgerError {
     /// The enrolment token is no good.
     #[error(transparent)]
     Token(#[from] TokenRefusal),
+    /// A host gets no certificates.
+    #[error(transparent)]
+    Vouch(#[from] VouchRefusal),
     /// An order could not be signed.
     #[error("the order could not be signed: {0}")]
     Order(#[from] OrderError),

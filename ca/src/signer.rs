@@ -4,12 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ssh_key::public::KeyData;
 use ssh_key::{Certificate, HashAlg, PublicKey, Signature};
-use wire::identifier::{Address, HostName};
 use wire::time::Timestamp;
 
 use crate::certificate::{Draft, Unfit};
 use crate::key::{Sign, SignError};
-use crate::ledger::{Enrolled, Recorded};
+use crate::ledger::{Recorded, Vouched};
 use crate::random::{self, NoRandomness};
 
 /// Holds the keys that certify users and hosts.
@@ -77,17 +76,20 @@ impl Signer {
         Ok(Signed { text, recorded })
     }
 
-    /// Certifies the SSH keys of a host that has just enrolled, for its name and addresses.
+    /// Certifies the SSH keys that the ledger vouches for, for the host's name and addresses.
     pub(crate) fn sign_host(
         &self,
-        enrolled: &Enrolled,
+        vouched: &Vouched,
         keys: &[PublicKey],
-        now: Timestamp,
     ) -> Result<Vec<String>, SignerError> {
-        let (host, addresses): (&HostName, &[Address]) = (enrolled.host(), enrolled.addresses());
+        let (host, addresses) = (vouched.host(), vouched.addresses());
+        let prints = keys.iter().map(|key| wire::certificate::fingerprint(key.key_data()));
+        if !prints.eq(vouched.keys().iter().cloned()) {
+            return Err(SignerError::Differs(format!("keys of host {host}")));
+        }
         keys.iter()
             .map(|key| {
-                let draft = Draft::host(key, host, addresses, (enrolled.enrolment(), now))?;
+                let draft = Draft::host(key, host, addresses, (vouched.entry(), vouched.window()))?;
                 let certificate = sign_draft(&draft, &*self.host)?;
                 certificate.to_openssh().map_err(SignerError::Form)
             })
@@ -153,8 +155,10 @@ mod tests {
 
     #[test]
     fn every_certificate_has_a_nonce_of_its_own() {
-        let (host, now) = ("db1".parse().unwrap(), Timestamp::from_secs(100_000));
-        let draft = Draft::host(key(1).public(), &host, &[], (4, now)).unwrap();
+        let host = "db1".parse().unwrap();
+        let (from, until) = (Timestamp::from_secs(100_000), Timestamp::from_secs(200_000));
+        let window = wire::renewal::Window { from, until };
+        let draft = Draft::host(key(1).public(), &host, &[], (4, window)).unwrap();
         let first = sign_draft(&draft, &*key(2)).unwrap();
         let second = sign_draft(&draft, &*key(2)).unwrap();
         assert_eq!(first.nonce().len(), 32);
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn nothing_signs_but_what_was_recorded() {
-        // The only public ways in take `Recorded` and `Enrolled`, which the ledger alone makes.
+        // The only public ways in take `Recorded` and `Vouched`, which the ledger alone makes.
         let code = include_str!("signer.rs").split("#[cfg(test)]").next().unwrap();
         let doors: Vec<&str> = code
             .lines()
@@ -172,6 +176,6 @@ mod tests {
             .collect();
         assert_eq!(doors.len(), 2, "{doors:?}");
         assert!(code.contains("fn sign(&self, recorded: Recorded,"));
-        assert!(code.contains("enrolled: &Enrolled,"));
+        assert!(code.contains("vouched: &Vouched,"));
     }
 }

@@ -13,6 +13,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use wire::identifier::{Fingerprint, HostName};
+use wire::renewal::Window;
 use wire::time::Timestamp;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
@@ -123,7 +124,7 @@ impl Root {
         &self,
         request: &CertificateSigningRequestParams,
         to: &HostCertificate,
-        now: Timestamp,
+        window: Window,
     ) -> Result<String, X509Error> {
         let mut params = CertificateParams::new(vec![to.host.to_string()])?;
         let uri = format!("{HOST_URI}{}:{}", to.host, to.enrolment);
@@ -132,7 +133,8 @@ impl Root {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        set_window(&mut params, now, HOST_LIFETIME);
+        params.not_before = moment(window.from.before(BACKDATE));
+        params.not_after = moment(window.until);
         params.serial_number = Some(serial()?);
         Ok(params.signed_by(&request.public_key, &self.issuer)?.pem())
     }
@@ -190,7 +192,6 @@ const HOST_URI: &str = "curfew:host:";
 const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// The server's own certificate is renewed at a third of this.
 pub(crate) const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-const HOST_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 /// For clocks that are slow.
 const BACKDATE: Duration = Duration::from_secs(3600);
 
@@ -216,7 +217,8 @@ mod tests {
         let csr = request.serialize_request(&key).unwrap().pem().unwrap();
         let csr = CertificateSigningRequestParams::from_pem(&csr).unwrap();
         let to = HostCertificate { host: "db1".parse().unwrap(), enrolment: 12 };
-        let pem = root.issue_host(&csr, &to, NOW).unwrap();
+        let window = Window { from: NOW, until: NOW.after(Duration::from_secs(60)) };
+        let pem = root.issue_host(&csr, &to, window).unwrap();
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         assert_eq!(HostCertificate::read(&der).unwrap(), to);
         let text = String::from_utf8_lossy(&der).into_owned();

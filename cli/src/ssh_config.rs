@@ -171,6 +171,8 @@ mod tests {
             connected: true,
             last_order: 0,
             krl: None,
+            certificate_until: None,
+            certificate_problem: None,
         }
     }
 

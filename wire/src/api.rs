@@ -120,6 +120,12 @@ pub struct HostView {
     /// How far it is with lists of revoked keys; absent when its agent knows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub krl: Option<KrlStanding>,
+    /// When its SSH certificates end: the first of them, as the host says, or as the ledger does; absent when unknown.
+    #[serde(default)]
+    pub certificate_until: Option<Timestamp>,
+    /// What keeps the next from coming, or sshd from offering it, as the host says.
+    #[serde(default)]
+    pub certificate_problem: Option<String>,
 }
 
 /// An account that a role opens.

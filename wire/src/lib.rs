@@ -22,9 +22,9 @@ pub mod options;
 pub mod order;
 pub mod problem;
 pub mod record;
+pub mod renewal;
 pub mod signature;
 pub mod sshsig;
-pub mod renewal;
 pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -128,7 +128,9 @@ pub enum AskError {
     #[error("the ask for certificates is not in the form of version {VERSION}")]
     Form(#[source] serde_json::Error),
     /// The signature is malformed, or not by the agent's key over these bytes.
-    #[error("the ask for certificates is not signed by the key that the agent had when it enrolled")]
+    #[error(
+        "the ask for certificates is not signed by the key that the agent had when it enrolled"
+    )]
     Signature(#[source] ssh_key::Error),
     /// It answers another connection's challenge.
     #[error("the ask for certificates answers another challenge")]

@@ -65,6 +65,7 @@ impl Host {
             krl: None,
             tree: None,
             proof: None,
+            renews: false,
         };
         match out.try_send(ToAuthority::Hello(hello)) {
             Ok(()) => self.link = Some(Link { connection, out, upload: None }),
@@ -81,9 +82,13 @@ impl Host {
                 tracing::error!(%problem, "the authority refuses this host");
                 self.link = None;
             }
-            ToHost::Enrolled(_) | ToHost::Krl(_) | ToHost::KrlPart(_) | ToHost::Checkpoint(_) => {
-                tracing::warn!("the authority answered what was not asked");
-            }
+            ToHost::Enrolled(_)
+            | ToHost::Krl(_)
+            | ToHost::KrlPart(_)
+            | ToHost::Checkpoint(_)
+            | ToHost::RenewNow
+            | ToHost::Renewed(_)
+            | ToHost::LinkRenewed(_) => tracing::warn!("the authority answered what was not asked"),
         }
     }
 
@@ -190,6 +195,7 @@ impl Host {
             spooled: self.spool.waiting(),
             last_order: OrderNumber::try_new(self.revocation.last_order).ok(),
             krl: None,
+            certificates: None,
         }));
     }
 

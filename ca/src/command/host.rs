@@ -4,10 +4,11 @@ use clap::Subcommand;
 use wire::api::HostView;
 use wire::identifier::{Address, HostName, Label};
 use wire::record::Tier;
+use wire::time::Timestamp;
 
 use super::{complain, list, say, say_json, say_table, shown};
 use crate::admin::client::Client;
-use crate::admin::{MakeToken, RemoveHost, TokenMade};
+use crate::admin::{ChangeHost, MakeToken, RemoveHost, TokenMade};
 use crate::config::duration;
 
 /// What to do with hosts.
@@ -29,6 +30,26 @@ pub(crate) enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Give a host other addresses or labels; what is not named stays
+    ///
+    /// Its SSH certificates get the new names within seconds, or when it is connected again, and lose the old ones.
+    #[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
+    Set {
+        /// The host's name
+        name: HostName,
+        /// Where it is reached; give all of them
+        #[arg(long, value_name = "ADDRESS", group = "what")]
+        address: Vec<Address>,
+        /// Its labels; give all of them
+        #[arg(long, value_name = "KEY=VALUE", group = "what")]
+        label: Vec<Label>,
+        /// No address but its name
+        #[arg(long, group = "what", conflicts_with = "address")]
+        no_address: bool,
+        /// No label
+        #[arg(long, group = "what", conflicts_with = "label")]
+        no_label: bool,
     },
     /// Remove a host: no certificates for it any more, and it is not talked to until it enrols again
     Remove {
@@ -72,6 +93,14 @@ impl Command {
                 say("")?;
                 say(&format!("  {}", made.token))
             }
+            Self::Set { name, address, label, no_address, no_label } => {
+                let addresses = (no_address || !address.is_empty()).then_some(address);
+                let labels = (no_label || !label.is_empty()).then_some(label);
+                let ask = ChangeHost { host: name, addresses, labels };
+                let changed: ChangeHost = client.send("/admin/hosts/change", &ask).await?;
+                say(&format!("{} is changed.", changed.host))?;
+                say("People learn the new names at their next `curfew ssh` or `curfew login`.")
+            }
             Self::Remove { name } => {
                 let ask = RemoveHost { host: name };
                 let removed: RemoveHost = client.send("/admin/hosts/remove", &ask).await?;
@@ -89,6 +118,7 @@ fn show(hosts: &Vec<HostView>, json: bool) -> anyhow::Result<()> {
     if json {
         return say_json(hosts);
     }
+    let now = crate::clock::now();
     let cells: Vec<Vec<String>> = hosts
         .iter()
         .map(|host| {
@@ -97,13 +127,35 @@ fn show(hosts: &Vec<HostView>, json: bool) -> anyhow::Result<()> {
                 if host.connected { "connected" } else { "unreachable" }.into(),
                 host.seen.map_or_else(|| "never".into(), shown),
                 host.last_order.to_string(),
+                life(host, now),
                 list(&host.addresses),
                 list(&host.labels),
                 sight(host.tier.as_ref()),
             ]
         })
         .collect();
-    say_table(&["HOST", "STATE", "SEEN", "ORDER", "ADDRESSES", "LABELS", "SEES"], &cells)
+    say_table(
+        &["HOST", "STATE", "SEEN", "ORDER", "CERTIFICATE", "ADDRESSES", "LABELS", "SEES"],
+        &cells,
+    )
+}
+
+/// How long its SSH certificates are good for, and what keeps the next from coming.
+fn life(host: &HostView, now: Timestamp) -> String {
+    let left = match host.certificate_until {
+        None => "unknown".to_owned(),
+        Some(until) if until <= now => "ended".to_owned(),
+        Some(until) => {
+            let left = until.since(now);
+            let coarse = if left.as_secs() < 3600 { 1 } else { 3600 };
+            let whole = left.as_secs().checked_div(coarse).unwrap_or(0).saturating_mul(coarse);
+            format!("{} left", crate::config::shown(std::time::Duration::from_secs(whole)))
+        }
+    };
+    match &host.certificate_problem {
+        None => left,
+        Some(problem) => format!("{left}: {problem}"),
+    }
 }
 
 /// How much the host's agent sees.

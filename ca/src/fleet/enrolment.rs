@@ -10,12 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use wire::VERSION;
 use wire::hostlink::{Enrol, Enrolled as Reply, MAX_HOST_KEYS, ToAuthority, ToHost, Trust};
 use wire::problem::{Code, Problem};
+use wire::renewal::Window;
 
 use super::frames::{Incoming, LinkError, Outgoing};
 use crate::authority::Authority;
 use crate::certificate::subject_key;
 use crate::clock;
 use crate::http::refusal::Refusal;
+use crate::ledger::Joining;
 use crate::random::Secret;
 use crate::x509::HostCertificate;
 
@@ -49,26 +51,29 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
     let request = CertificateSigningRequestParams::from_pem(&enrol.csr)
         .map_err(|error| malformed(format!("the certificate request cannot be used: {error}")))?;
     let keys = host_keys(&enrol.host_keys).map_err(malformed)?;
-    let prints = keys.iter().map(|key| wire::certificate::fingerprint(key.key_data())).collect();
+    let agent_key = enrol.agent_key.map(|text| subject_key(&text)).transpose();
+    let agent_key = agent_key.map_err(|unfit| malformed(format!("the agent's key: {unfit}")))?;
+    let failed = |error: &dyn std::error::Error| Refusal::internal(error).0;
+    let printed = |key| Authority::printed(key).map_err(|error| failed(&error));
+    let agent_key = agent_key.as_ref().map(printed).transpose()?;
     let now = clock::now();
     let hash = Secret::shown(enrol.token).hash();
     let enrolled = authority
         .ledger
-        .enrol(hash, prints, now)
+        .enrol(hash, Joining { vouch: authority.vouch(&keys), agent_key }, now)
         .await
         .inspect_err(|error| tracing::warn!(%error, "an enrolment was refused"))
         .map_err(|error| Refusal::from(error).0)?;
     // A connection of its former enrolment speaks for nobody now.
     authority.fleet.dismiss(enrolled.host());
-    let failed = |error: &dyn std::error::Error| Refusal::internal(error).0;
     let to = HostCertificate { host: enrolled.host().clone(), enrolment: enrolled.enrolment() };
+    let window = Window { from: now, until: now.after(authority.config.link_certificate_lifetime) };
     let certificate =
-        authority.root.issue_host(&request, &to, now).map_err(|error| failed(&error))?;
+        authority.root.issue_host(&request, &to, window).map_err(|error| failed(&error))?;
     let host_certificates =
-        authority.signer.sign_host(&enrolled, &keys, now).map_err(|error| failed(&error))?;
+        authority.signer.sign_host(enrolled.vouched(), &keys).map_err(|error| failed(&error))?;
     tracing::info!(host = %to.host, host_keys = keys.len(), "a host enrolled");
     authority.fleet.change();
-    let printed = |key| Authority::printed(key).map_err(|error| failed(&error));
     let trust = Trust {
         version: VERSION,
         host: to.host,
@@ -79,10 +84,10 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         locks: enrolled.locks().to_vec(),
     };
     let root = authority.root.pem().to_owned();
-    Ok(Reply { trust, certificate, root, host_certificates })
+    Ok(Reply { trust, certificate, root, host_certificates, window: Some(window) })
 }
 
-fn host_keys(texts: &[String]) -> Result<Vec<PublicKey>, String> {
+pub(super) fn host_keys(texts: &[String]) -> Result<Vec<PublicKey>, String> {
     if texts.len() > MAX_HOST_KEYS {
         return Err(format!(
             "{} host keys came; at most {MAX_HOST_KEYS} are certified",

@@ -17,11 +17,12 @@ use wire::time::Timestamp;
 
 use super::enrolment::version_problem;
 use super::frames::{Incoming, LinkError, Outgoing};
+use super::renewal::Desk;
 use super::{Presence, Seat};
 use crate::authority::Authority;
 use crate::clock;
 use crate::http::refusal::Refusal;
-use crate::ledger::{HostRow, LedgerError, ReceiptRow};
+use crate::ledger::{Certified, HostRow, LedgerError, ReceiptRow};
 use crate::x509::HostCertificate;
 
 /// Serves the host that `whose` names.
@@ -40,7 +41,7 @@ where
         let problem = Problem::new(Code::Malformed, "the first frame of a host is its hello");
         return writer.send(&ToHost::Refused(problem)).await;
     };
-    let (last_order, said) = (hello.last_order, hello.at);
+    let (last_order, said, renews) = (hello.last_order, hello.at, hello.renews);
     let row = match greeted(authority, &whose, hello).await {
         Ok(row) => row,
         Err(problem) => {
@@ -48,6 +49,8 @@ where
             return writer.send(&ToHost::Refused(problem)).await;
         }
     };
+    let opened = Desk::open((authority, &whose), row.agent_key.as_deref());
+    let desk = opened.map_err(std::io::Error::other)?;
     let now = clock::now();
     let seat = authority.fleet.seat(whose.host.clone(), presence(said, last_order, now));
     tracing::info!(host = %whose.host, last_order, last_record = row.last_record, "a host connected");
@@ -59,10 +62,12 @@ where
         newest_order,
         at: now,
         tree: None,
+        challenge: Some(desk.challenge().to_owned()),
     };
     writer.send(&ToHost::Welcome(welcome)).await?;
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
-    let link = Link { authority, whose: &whose, seat: &seat };
+    let link = Link { authority, whose: &whose, seat: &seat, desk, renews };
+    link.ask_where_changed(&row);
     let ended = tokio::select! {
         ended = link.take(&mut incoming, answers) => ended,
         ended = link.give(writer, waiting, last_order) => ended,
@@ -80,6 +85,9 @@ struct Link<'a> {
     authority: &'a Authority,
     whose: &'a HostCertificate,
     seat: &'a Seat<'a>,
+    desk: Desk<'a>,
+    /// Whether it can be asked to renew.
+    renews: bool,
 }
 
 impl Link<'_> {
@@ -127,7 +135,14 @@ impl Link<'_> {
             ToAuthority::Heartbeat(heartbeat) => {
                 let last = heartbeat.last_order.map_or(0, |order| order.number());
                 self.seat.heard(presence(heartbeat.at, last, now));
+                if let Some(standing) = heartbeat.certificates {
+                    self.seat.stands(standing);
+                }
                 Ok(None)
+            }
+            ToAuthority::Renew(ask) => Ok(Some(ToHost::Renewed(self.desk.renew(&ask, now).await))),
+            ToAuthority::RenewLink(ask) => {
+                Ok(Some(ToHost::LinkRenewed(self.desk.renew_link(&ask, now).await)))
             }
             ToAuthority::Enrol(_)
             | ToAuthority::Hello(_)
@@ -135,6 +150,16 @@ impl Link<'_> {
             | ToAuthority::Prove(_) => {
                 Err(Problem::new(Code::Malformed, "this frame has no place here"))
             }
+        }
+    }
+
+    /// A host whose certificates say something else than what they would say now is asked to renew them.
+    fn ask_where_changed(&self, row: &HostRow) {
+        let authority = self.authority.host_authority();
+        let differs =
+            |certified: &Certified| certified.differs(&row.name, &row.addresses, &authority);
+        if row.certified.as_ref().is_none_or(differs) {
+            self.authority.fleet.ask_renewal(&row.name);
         }
     }
 
@@ -187,6 +212,9 @@ impl Link<'_> {
                     if changed.is_err() {
                         return Ok(());
                     }
+                }
+                () = self.seat.renewal_asked(), if self.renews => {
+                    writer.send(&ToHost::RenewNow).await?;
                 }
                 answer = waiting.recv() => {
                     let Some(answer) = answer else { return Ok(()) };

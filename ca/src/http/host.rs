@@ -46,7 +46,14 @@ fn logins(roles: &Roles, identity: &Identity, host: &HostRow) -> Vec<LoginView> 
 
 fn view(authority: &Authority, host: HostRow, logins: Vec<LoginView>) -> HostView {
     let presence = authority.fleet.presence(&host.name);
+    let standing = authority.fleet.standing(&host.name);
+    let kept = host.certified.as_ref().and_then(|certified| certified.window);
     HostView {
+        certificate_until: standing
+            .as_ref()
+            .and_then(|standing| standing.until)
+            .or(kept.map(|window| window.until)),
+        certificate_problem: standing.and_then(|standing| standing.problem),
         seen: presence.as_ref().map(|presence| presence.seen).or(host.seen),
         last_order: presence.as_ref().map_or(host.last_order, |presence| presence.last_order),
         connected: presence.is_some(),

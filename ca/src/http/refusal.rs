@@ -8,7 +8,7 @@ use wire::problem::{Code, Problem};
 
 use crate::authority::NoCertificate;
 use crate::challenge::ChallengeRefusal;
-use crate::ledger::{LedgerError, TokenRefusal};
+use crate::ledger::{LedgerError, TokenRefusal, VouchRefusal};
 
 /// A call that was refused or failed.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ impl From<LedgerError> for Refusal {
             LedgerError::Conflict(_) | LedgerError::Token(TokenRefusal::Used(_)) => Code::Conflict,
             LedgerError::NotFound(_) | LedgerError::Token(TokenRefusal::Unknown) => Code::NotFound,
             LedgerError::Token(TokenRefusal::Expired(_)) => Code::Expired,
-            LedgerError::Stale => Code::Busy,
+            LedgerError::Stale | LedgerError::Vouch(VouchRefusal::Soon(_)) => Code::Busy,
+            LedgerError::Vouch(_) => Code::Denied,
             LedgerError::Gap { .. } | LedgerError::Name(_) => Code::Malformed,
             _ => return Self::internal(&error),
         };

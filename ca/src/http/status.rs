@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use wire::api::Status;
+use wire::identifier::HostName;
 use wire::record::Tier;
+use wire::renewal::{Standing, Window};
 use wire::time::Timestamp;
 
 use super::caller::Caller;
@@ -26,6 +28,11 @@ pub(crate) async fn show(
     let newest = *authority.ledger.orders().borrow();
     let mut concerns: Vec<String> =
         hosts.iter().filter_map(|host| concern(&authority, host, (newest, now))).collect();
+    concerns.extend(hosts.iter().filter_map(|host| {
+        let standing = authority.fleet.standing(&host.name);
+        let window = host.certified.as_ref().and_then(|certified| certified.window);
+        certificate_concern(&host.name, (window, standing), now)
+    }));
     concerns.extend(
         authority.roles_refusal().map(|reason| {
             format!("the roles file is refused and older roles are in force: {reason}")
@@ -95,9 +102,58 @@ fn concern(
     }
 }
 
+/// What is wrong with a host's SSH certificates: they have ended, the next ones are overdue, or sshd does not offer them.
+fn certificate_concern(
+    host: &HostName,
+    (window, standing): (Option<Window>, Option<Standing>),
+    now: Timestamp,
+) -> Option<String> {
+    let problem = standing.and_then(|standing| standing.problem);
+    let why = problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
+    match window {
+        Some(window) if window.until <= now => Some(format!(
+            "the SSH certificates of host {host} have ended, so ssh refuses it{why}; look at curfew-agent there"
+        )),
+        Some(window) if window.overdue() <= now => {
+            let left = std::time::Duration::from_secs(window.until.since(now).as_secs());
+            Some(format!(
+                "the SSH certificates of host {host} end in {} and were not renewed{why}; look at curfew-agent there",
+                shown(left)
+            ))
+        }
+        _ => problem.map(|problem| format!("the SSH certificates of host {host}: {problem}")),
+    }
+}
+
 fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// Certificates are backdated by 30 s; a clock further off than this refuses some.
 const MAX_SKEW_SECS: u64 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_overdue_or_not_offered_is_a_concern() {
+        let at = Timestamp::from_secs;
+        let window = Some(Window { from: at(0), until: at(600) });
+        let standing = |problem: Option<&str>| {
+            Some(Standing { until: Some(at(600)), problem: problem.map(str::to_owned) })
+        };
+        let say = |standing, secs| {
+            certificate_concern(&"db1".parse().unwrap(), (window, standing), at(secs))
+        };
+        assert_eq!(say(standing(None), 499), None);
+        assert_eq!(say(None, 499), None);
+        let overdue = say(standing(Some("refused")), 500).unwrap();
+        assert!(overdue.contains("end in 1m 40s and were not renewed: refused;"), "{overdue}");
+        assert!(say(None, 600).unwrap().contains("have ended, so ssh refuses it; look"));
+        let hidden = say(standing(Some("sshd offers none")), 1).unwrap();
+        assert_eq!(hidden, "the SSH certificates of host db1: sshd offers none");
+        let unknown = certificate_concern(&"db1".parse().unwrap(), (None, standing(None)), at(1));
+        assert_eq!(unknown, None);
+    }
+}

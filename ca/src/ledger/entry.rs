@@ -40,6 +40,12 @@ pub(crate) enum Kind {
     HostEnrolled,
     /// A host was removed.
     HostRemoved,
+    /// A host got other addresses or labels.
+    HostChanged,
+    /// A host's SSH keys were certified.
+    HostCertified,
+    /// A host's connection got its next TLS certificate.
+    LinkCertified,
     /// A grant began.
     GrantBegun,
     /// A certificate was allowed.
@@ -92,7 +98,7 @@ pub(super) struct LoggedIn<'a> {
     pub(super) until: Timestamp,
 }
 
-/// [`Kind::HostTokenMade`], [`Kind::HostEnrolled`] and [`Kind::HostRemoved`].
+/// [`Kind::HostTokenMade`], [`Kind::HostEnrolled`], [`Kind::HostChanged`] and [`Kind::HostRemoved`].
 #[derive(Serialize)]
 pub(super) struct Host<'a> {
     pub(super) by: &'a Actor,
@@ -101,6 +107,26 @@ pub(super) struct Host<'a> {
     pub(super) labels: &'a [Label],
     pub(super) until: Option<Timestamp>,
     pub(super) host_keys: &'a [Fingerprint],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent_key: Option<&'a str>,
+}
+
+/// [`Kind::HostCertified`]: all that the certificates say, one for each key.
+#[derive(Serialize)]
+pub(super) struct Vouched<'a> {
+    pub(super) host: &'a HostName,
+    pub(super) names: &'a [String],
+    pub(super) host_keys: &'a [Fingerprint],
+    pub(super) authority: &'a Fingerprint,
+    pub(super) until: Timestamp,
+}
+
+/// [`Kind::LinkCertified`].
+#[derive(Serialize)]
+pub(super) struct LinkCertified<'a> {
+    pub(super) host: &'a HostName,
+    pub(super) key: &'a Fingerprint,
+    pub(super) until: Timestamp,
 }
 
 /// [`Kind::GrantBegun`].

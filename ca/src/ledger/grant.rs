@@ -283,7 +283,7 @@ mod tests {
             until: NOW.after(Duration::from_secs(60)),
         };
         ledger.make_token(Actor::local(), (token, [1; 32]), NOW).await.unwrap();
-        assert!(ledger.enrol([1; 32], Vec::new(), NOW).await.is_ok());
+        assert!(ledger.enrol([1; 32], super::super::Joining::plain(), NOW).await.is_ok());
     }
 
     async fn permit(ledger: &Ledger, roles: &Roles) -> Permit {

@@ -2,12 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use wire::hostlink::Hello;
-use wire::identifier::{Address, Fingerprint, HostName, Label};
+use wire::identifier::{Address, HostName, Label};
 use wire::lock::Lock;
 use wire::record::Tier;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::vouch::{self, Certified, Vouch, Vouched};
 use super::{Actor, Ledger, LedgerError, column, grant, order};
 
 /// A token to be made.
@@ -44,23 +45,42 @@ pub(crate) enum TokenRefusal {
 #[derive(Debug)]
 #[must_use = "the host waits for its certificates"]
 pub(crate) struct Enrolled {
-    host: HostName,
-    addresses: Vec<Address>,
+    vouched: Vouched,
     labels: Vec<Label>,
     enrolment: u64,
     orders_from: u64,
     locks: Vec<Lock>,
 }
 
+/// What a host brings along when it joins.
+#[derive(Debug, Clone)]
+pub(crate) struct Joining {
+    /// What is to be said of its SSH keys.
+    pub(crate) vouch: Vouch,
+    /// The key by which its agent will prove itself, in OpenSSH form.
+    pub(crate) agent_key: Option<String>,
+}
+
+#[cfg(test)]
+impl Joining {
+    /// A host with one key.
+    pub(super) fn plain() -> Self {
+        let lifetime = std::time::Duration::from_secs(1000);
+        let of = wire::identifier::Fingerprint::of;
+        let (keys, authority) = (vec![of(b"host key")], of(b"host authority"));
+        Self { vouch: Vouch { keys, authority, lifetime }, agent_key: None }
+    }
+}
+
 impl Enrolled {
     /// Its name.
     pub(crate) const fn host(&self) -> &HostName {
-        &self.host
+        self.vouched.host()
     }
 
-    /// Where it is reached.
-    pub(crate) fn addresses(&self) -> &[Address] {
-        &self.addresses
+    /// Its SSH keys, under its names.
+    pub(crate) const fn vouched(&self) -> &Vouched {
+        &self.vouched
     }
 
     /// Its labels.
@@ -105,6 +125,10 @@ pub(crate) struct HostRow {
     pub(crate) last_record: u64,
     /// The newest order when it joined; it gets those after it.
     pub(crate) orders_from: u64,
+    /// Its newest SSH certificates.
+    pub(crate) certified: Option<Certified>,
+    /// The key by which its agent proves itself, in OpenSSH form.
+    pub(crate) agent_key: Option<String>,
 }
 
 impl Ledger {
@@ -135,6 +159,7 @@ impl Ledger {
                 labels: &token.labels,
                 until: Some(token.until),
                 host_keys: &[],
+                agent_key: None,
             };
             entry::append(connection, Kind::HostTokenMade, now, &data)?;
             Ok(())
@@ -147,7 +172,7 @@ impl Ledger {
     pub(crate) async fn enrol(
         &self,
         hash: [u8; 32],
-        host_keys: Vec<Fingerprint>,
+        joining: Joining,
         now: Timestamp,
     ) -> Result<Enrolled, LedgerError> {
         self.write(move |connection| {
@@ -160,15 +185,17 @@ impl Ledger {
                 addresses: &token.addresses,
                 labels: &token.labels,
                 until: None,
-                host_keys: &host_keys,
+                host_keys: &joining.vouch.keys,
+                agent_key: joining.agent_key.as_deref(),
             };
             let enrolment = entry::append(connection, Kind::HostEnrolled, now, &data)?;
             let orders_from = order::newest(connection)?;
-            insert(connection, &token, (enrolment, orders_from), now)?;
+            insert(connection, (&token, &joining.agent_key), (enrolment, orders_from), now)?;
             grant::bump_epoch(connection)?;
+            let whose = (token.host, token.addresses);
+            let said = (Kind::HostCertified, now);
             Ok(Enrolled {
-                host: token.host,
-                addresses: token.addresses,
+                vouched: vouch::vouch_for(connection, whose, joining.vouch, said)?,
                 labels: token.labels,
                 enrolment,
                 orders_from,
@@ -203,6 +230,7 @@ impl Ledger {
                 labels: &[],
                 until: None,
                 host_keys: &[],
+                agent_key: None,
             };
             entry::append(connection, Kind::HostRemoved, now, &data)?;
             Ok(())
@@ -284,6 +312,8 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HostRow> {
         last_order: row.get(6)?,
         last_record: row.get(7)?,
         orders_from: row.get(8)?,
+        certified: column::maybe_json(row, 9)?,
+        agent_key: row.get(10)?,
     })
 }
 
@@ -318,7 +348,7 @@ fn take_token(
 }
 
 /// Refuses a name or an address that another host has, so that each of them means one host.
-fn refuse_taken(
+pub(super) fn refuse_taken(
     connection: &Connection,
     host: &HostName,
     addresses: &[Address],
@@ -339,21 +369,18 @@ fn refuse_taken(
 
 fn insert(
     connection: &Connection,
-    token: &NewToken,
+    (token, agent_key): (&NewToken, &Option<String>),
     (enrolment, orders_from): (u64, u64),
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     connection
-        .prepare_cached("DELETE FROM addresses WHERE host = ?")?
-        .execute([token.host.as_str()])?;
-    connection
         .prepare_cached(
-            "INSERT INTO hosts (name, labels, addresses, enrolment, enrolled, orders_from, last_order) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) \
+            "INSERT INTO hosts (name, labels, addresses, enrolment, enrolled, orders_from, last_order, agent_key) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7) \
              ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, addresses = excluded.addresses, \
              enrolment = excluded.enrolment, enrolled = excluded.enrolled, \
              orders_from = excluded.orders_from, last_order = excluded.last_order, \
-             last_record = 0, seen = NULL, tier = NULL",
+             last_record = 0, seen = NULL, tier = NULL, certified = NULL, agent_key = excluded.agent_key",
         )?
         .execute(params![
             token.host.as_str(),
@@ -361,18 +388,29 @@ fn insert(
             serde_json::to_string(&token.addresses)?,
             enrolment,
             now.millis(),
-            orders_from
+            orders_from,
+            agent_key
         ])?;
+    put_addresses(connection, &token.host, &token.addresses)
+}
+
+/// Makes these the host's addresses, and no others.
+pub(super) fn put_addresses(
+    connection: &Connection,
+    host: &HostName,
+    addresses: &[Address],
+) -> Result<(), LedgerError> {
+    connection.prepare_cached("DELETE FROM addresses WHERE host = ?")?.execute([host.as_str()])?;
     let mut address = connection
         .prepare_cached("INSERT OR IGNORE INTO addresses (address, host) VALUES (?, ?)")?;
-    for name in &token.addresses {
-        address.execute([name.as_str(), token.host.as_str()])?;
+    for name in addresses {
+        address.execute([name.as_str(), host.as_str()])?;
     }
     Ok(())
 }
 
-const SELECT: &str = "SELECT name, addresses, labels, enrolment, seen, tier, last_order, last_record, orders_from \
-     FROM hosts";
+const SELECT: &str = "SELECT name, addresses, labels, enrolment, seen, tier, last_order, last_record, orders_from, \
+     certified, agent_key FROM hosts";
 
 #[cfg(test)]
 mod tests {
@@ -403,7 +441,7 @@ mod tests {
         let tries: Vec<_> = (0..20)
             .map(|_| {
                 let ledger = Arc::clone(&ledger);
-                tokio::spawn(async move { ledger.enrol([1; 32], Vec::new(), NOW).await })
+                tokio::spawn(async move { ledger.enrol([1; 32], Joining::plain(), NOW).await })
             })
             .collect();
         let mut joined = 0;
@@ -423,10 +461,10 @@ mod tests {
     async fn an_unknown_or_expired_token_says_which() {
         let (_dir, ledger) = ledger();
         make(&ledger, token("db1", "10.0.0.1"), [1; 32]).await.unwrap();
-        let unknown = ledger.enrol([2; 32], Vec::new(), NOW).await;
+        let unknown = ledger.enrol([2; 32], Joining::plain(), NOW).await;
         assert!(matches!(unknown, Err(LedgerError::Token(TokenRefusal::Unknown))));
         let late = NOW.after(Duration::from_secs(60));
-        let expired = ledger.enrol([1; 32], Vec::new(), late).await;
+        let expired = ledger.enrol([1; 32], Joining::plain(), late).await;
         assert!(matches!(expired, Err(LedgerError::Token(TokenRefusal::Expired(_)))));
         assert!(ledger.hosts().await.unwrap().is_empty());
     }
@@ -435,7 +473,7 @@ mod tests {
     async fn an_address_means_one_host() {
         let (_dir, ledger) = ledger();
         make(&ledger, token("db1", "10.0.0.1"), [1; 32]).await.unwrap();
-        assert!(ledger.enrol([1; 32], Vec::new(), NOW).await.is_ok());
+        assert!(ledger.enrol([1; 32], Joining::plain(), NOW).await.is_ok());
         let taken = make(&ledger, token("db2", "10.0.0.1"), [2; 32]).await.unwrap_err();
         assert_eq!(taken.to_string(), "10.0.0.1 belongs to host db1 already");
         assert!(make(&ledger, token("db2", "db1"), [3; 32]).await.is_err());

@@ -58,7 +58,7 @@ const fn nothing(_connection: &Connection) -> Result<(), LedgerError> {
 }
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 2] = [("
+const STEPS: [Step; 3] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -144,7 +144,14 @@ CREATE TABLE subtrees (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
 CREATE TABLE log (name TEXT NOT NULL) STRICT;
-", entry::take_over)];
+", entry::take_over), ("
+ALTER TABLE hosts ADD COLUMN certified TEXT;
+ALTER TABLE hosts ADD COLUMN agent_key TEXT;
+UPDATE hosts SET certified = (
+    SELECT json_object('names', json('[]'), 'keys', json_extract(CAST(body AS TEXT), '$.host_keys'))
+    FROM bodies WHERE seq = enrolment
+);
+", nothing)];
 
 #[cfg(test)]
 mod tests {

@@ -192,7 +192,9 @@ impl Authority {
         let request = rcgen::CertificateParams::new(vec!["someone-else".to_owned()]).unwrap();
         let csr = request.serialize_request(&key).unwrap().pem().unwrap();
         let host_keys = vec![self::key(99).public_key().to_openssh().unwrap()];
-        let enrol = Enrol { version: wire::VERSION, token: token.into(), csr, host_keys };
+        let agent_key = Some(self::key(98).public_key().to_openssh().unwrap());
+        let enrol =
+            Enrol { version: wire::VERSION, token: token.into(), csr, host_keys, agent_key };
         let mut frames = Frames::new(self.connect(&self.hosts, None).await);
         frames.send(&ToAuthority::Enrol(enrol)).await;
         match frames.next().await.unwrap() {

@@ -49,6 +49,7 @@ async fn a_host_without_a_certificate_can_only_enrol() {
         spooled: 0,
         last_order: None,
         krl: None,
+        certificates: None,
     };
     frames.send(&ToAuthority::Heartbeat(beat)).await;
     let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };

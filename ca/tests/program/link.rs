@@ -26,6 +26,7 @@ pub(crate) fn hello(last_order: u64) -> ToAuthority {
         krl: None,
         tree: None,
         proof: None,
+        renews: true,
     })
 }
 

@@ -238,6 +238,8 @@ mod tests {
             connected: true,
             last_order: 0,
             krl: None,
+            certificate_until: None,
+            certificate_problem: None,
         }
     }
 
