@@ -132,7 +132,7 @@ async fn a_host_from_before_keeps_the_keys_that_it_enrolled_with() {
     let (dir, ledger, enrolment) = joined().await;
     drop(ledger);
     let path = dir.path().join("ledger.db");
-    let connection = rusqlite::Connection::open(&path).unwrap();
+    let connection = Connection::open(&path).unwrap();
     // As the version before left it: the columns are not there, the entry is.
     connection
         .execute_batch(
