@@ -17,7 +17,9 @@ use tokio_rustls::TlsConnector;
 use wire::frame::{Decoder, FrameError, MAX_FRAME, encode};
 use wire::hostlink::{Enrol, Enrolled, ToAuthority, ToHost};
 use wire::identifier::Fingerprint;
+use wire::log::LogKey;
 use wire::tls::PinnedRoot;
+use wire::trust::{AuthorityKey, KeysError};
 
 use crate::config::{Config, ConfigError};
 use crate::store::{self, StoreError};
@@ -126,7 +128,7 @@ impl Default for Places {
             config: "/etc/curfew/agent.toml".into(),
             ssh_dir: "/etc/ssh".into(),
             identity_dir: "/var/lib/curfew-link".into(),
-            user_authorities: "/etc/curfew/user_ca.pub".into(),
+            user_authorities: crate::install::sshd::USER_AUTHORITIES_PATH.into(),
         }
     }
 }
@@ -329,10 +331,15 @@ fn check(enrolled: &Enrolled, pin: &Fingerprint, keys: usize) -> Result<(), Enro
     if enrolled.host_certificates.len() != keys {
         return Err(EnrolError::Answer("it did not certify every host key".into()));
     }
-    for key in enrolled.trust.user_authorities.iter().chain([&enrolled.trust.order_key]) {
-        let parsed = key.parse::<ssh_key::PublicKey>();
-        parsed
-            .map_err(|error| EnrolError::Answer(format!("a key of it cannot be read: {error}")))?;
+    let trust = &enrolled.trust;
+    let odd = |error: KeysError| EnrolError::Answer(format!("a key of it cannot be read: {error}"));
+    trust.order_keys().map_err(odd)?;
+    for key in trust.user_authorities.iter().chain(&trust.host_authorities) {
+        key.trim().parse::<AuthorityKey>().map_err(odd)?;
+    }
+    for key in &trust.log_keys {
+        let odd = |error| EnrolError::Answer(format!("a log key of it cannot be read: {error}"));
+        key.parse::<LogKey>().map_err(odd)?;
     }
     for certificate in &enrolled.host_certificates {
         let parsed = certificate.parse::<wire::certificate::Certificate>();

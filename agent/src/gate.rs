@@ -137,10 +137,12 @@ impl Book {
         let ours = shown.certificate.as_ref().is_ok_and(|certificate| {
             rules.authorities.iter().any(|key| key.key_data() == certificate.authority())
         });
-        if !ours {
+        // One that was seen was ours then: a key that ends meanwhile does not make it somebody else's.
+        let seen = self.of(monitor).iter().any(|seen| seen.bytes == shown.bytes);
+        if !ours && !seen {
             return Ok(outside(rules));
         }
-        if !self.of(monitor).iter().any(|seen| seen.bytes == shown.bytes) {
+        if !seen {
             return Err(shown.refused("it was not shown to the gate before it was used"));
         }
         shown.judge(rules, now).map(|facts| Verdict::Permit(Box::new(facts)))
@@ -423,6 +425,18 @@ mod tests {
         assert_eq!(refused.remote, "10.0.0.1");
         assert!(book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).is_err());
         assert!(book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).is_err());
+    }
+
+    #[test]
+    fn a_key_that_ends_between_the_showing_and_the_session_refuses() {
+        let (mut host, mut book) = (Host::new(), Book::default());
+        let bytes = certificate(1);
+        book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).unwrap();
+        host.authorities = vec![key(2).public_key().clone()];
+        let app = Octets::new("app");
+        assert!(book.account(&host.rules(), MONITOR, (&app, "10.0.0.1"), now()).is_err());
+        let refused = book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).unwrap_err();
+        assert!(refused.reason.contains("does not trust"), "{}", refused.reason);
     }
 
     #[test]

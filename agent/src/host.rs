@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use ssh_key::PublicKey;
 use wire::hostlink::{ToAuthority, Trust};
 use wire::identifier::{OrderNumber, SessionId};
 use wire::record::{AgentStarted, Event, Receipt, Tier};
@@ -24,9 +23,12 @@ use crate::store::{self, StoreError};
 
 mod authority;
 mod login;
+mod trust;
 mod watch;
 
 pub use authority::Link;
+
+use trust::Believed;
 
 /// The agent cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,12 @@ pub enum HostError {
         /// Why.
         source: ssh_key::Error,
     },
+    /// A key that signs orders cannot be read.
+    #[error("a pinned order key cannot be read: {source}")]
+    OrderKey {
+        /// Why.
+        source: wire::trust::KeysError,
+    },
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -56,6 +64,8 @@ pub enum HostError {
 /// Where the agent keeps things.
 #[derive(Debug)]
 struct Places {
+    /// What the host is and whom it believes.
+    trust: PathBuf,
     /// Locks and the newest order.
     revocation: PathBuf,
     /// A file a session, on a file system that does not outlive the boot.
@@ -66,8 +76,7 @@ struct Places {
 #[derive(Debug)]
 pub struct Host {
     trust: Trust,
-    authorities: Vec<PublicKey>,
-    order_key: PublicKey,
+    believed: Believed,
     others: Others,
     places: Places,
     kernel: Box<dyn Kernel>,
@@ -101,31 +110,26 @@ impl Host {
     /// # Errors
     /// When the host is not enrolled, or something that it needs cannot be used.
     pub fn open(config: &Config) -> Result<Self, HostError> {
-        let trust = read_trust(config)?;
-        let authorities = trust
-            .user_authorities
-            .iter()
-            .map(|text| parse_key("user authority", text))
-            .collect::<Result<_, _>>()?;
-        let order_key = parse_key("order key", &trust.order_key)?;
         let places = Places {
+            trust: config.state_dir.join("trust.json"),
             revocation: config.state_dir.join("revocation.json"),
             sessions: config.run_dir.join("sessions"),
         };
-        let revocation = match store::read(&places.revocation) {
+        let trust = read_trust(&places.trust)?;
+        let mut revocation = match store::read(&places.revocation) {
             Err(error) if error.is_absent() => {
                 Revocation::joined(trust.orders_from, trust.locks.clone())
             }
             other => other?,
         };
+        trust::catch_up(&mut revocation, &trust);
         let kernel = kernel::open(config.attribution, &config.bpf_dir)?;
         let tier = match kernel.tier() {
             kernel::Tier::Full => Tier::Full,
             kernel::Tier::Degraded { why } => Tier::Degraded { reason: why.clone() },
         };
         let mut host = Self {
-            authorities,
-            order_key,
+            believed: Believed::read(&trust)?,
             others: config.others(),
             spool: Spool::open(&config.state_dir.join("spool"))?,
             sessions: Sessions::new(config.warn_before.clone()),
@@ -146,6 +150,7 @@ impl Host {
             receipts: Vec::new(),
             outbox: Vec::new(),
         };
+        host.mend_user_authorities();
         host.adopt(now())?;
         Ok(host)
     }
@@ -386,7 +391,7 @@ impl Host {
     fn rules(&self) -> Rules<'_> {
         Rules {
             host: &self.trust.host,
-            authorities: &self.authorities,
+            authorities: &self.believed.authorities,
             revocation: &self.revocation,
             others: self.others,
         }
@@ -440,16 +445,11 @@ fn readable(path: &std::path::Path) -> Option<Session> {
     }
 }
 
-fn read_trust(config: &Config) -> Result<Trust, HostError> {
-    let path = config.state_dir.join("trust.json");
-    match store::read(&path) {
-        Err(error) if error.is_absent() => Err(HostError::NotEnrolled(path)),
+fn read_trust(path: &std::path::Path) -> Result<Trust, HostError> {
+    match store::read(path) {
+        Err(error) if error.is_absent() => Err(HostError::NotEnrolled(path.into())),
         other => Ok(other?),
     }
-}
-
-fn parse_key(what: &'static str, text: &str) -> Result<PublicKey, HostError> {
-    text.parse().map_err(|source| HostError::Key { what, source })
 }
 
 fn session_of(tag: kernel::Tag) -> SessionId {

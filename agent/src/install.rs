@@ -157,7 +157,7 @@ impl Work<'_> {
             ));
         }
         let trust = config.state_dir.join("trust.json");
-        for path in [trust.as_path(), Path::new("/etc/curfew/user_ca.pub")] {
+        for path in [trust.as_path(), Path::new(sshd::USER_AUTHORITIES_PATH)] {
             if !self.at(path).is_file() {
                 return Err(format!(
                     "{} is missing; run `curfew-agent enroll` first",
@@ -285,7 +285,7 @@ impl Work<'_> {
         for folder in [config.state_dir.as_path(), Path::new("/var/lib/curfew-link")] {
             self.clear(folder)?;
         }
-        for path in ["/etc/curfew/user_ca.pub", crate::config::CONFIG_PATH] {
+        for path in [sshd::USER_AUTHORITIES_PATH, crate::config::CONFIG_PATH] {
             file::remove(&self.at(Path::new(path))).map_err(|error| format!("{path}: {error}"))?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use wire::identifier::{OrderNumber, SessionId};
 use wire::lock::{Lock, Subject};
 use wire::order::{Instruction, Order};
 use wire::time::Timestamp;
+use wire::trust::Keys;
 
 /// The locks in force on this host.
 ///
@@ -41,6 +42,8 @@ pub enum Taken {
     Lock(Lock),
     /// It is in force; nothing has to end.
     Unlock,
+    /// It brings other keys; it is in force when the host has them on its disk.
+    Trust(Box<Keys>),
     /// It was in force already.
     Known,
     /// Orders are missing before it; it was not taken.
@@ -79,6 +82,7 @@ impl Revocation {
                 self.locks.retain(|held| held.lock.target != *target);
                 Taken::Unlock
             }
+            Instruction::Trust(keys) => Taken::Trust(Box::new(keys.clone())),
         }
     }
 
@@ -128,6 +132,7 @@ mod tests {
             role: "deploy".parse().unwrap(),
             login: "app".parse().unwrap(),
             host: "db1".parse().unwrap(),
+            authority: None,
         }
     }
 

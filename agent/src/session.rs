@@ -434,6 +434,7 @@ mod tests {
             role: "deploy".parse().unwrap(),
             login: "app".parse().unwrap(),
             host: "db1".parse().unwrap(),
+            authority: None,
         };
         Box::new(Session {
             version: wire::VERSION,

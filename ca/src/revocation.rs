@@ -66,7 +66,8 @@ impl Revoked {
                 Target::Serial(serial) if !ends.contains_key(serial) => {
                     revoked.serials.insert(*serial);
                 }
-                Target::Key(key) => {
+                // A key of the authority stands for every certificate that it signed.
+                Target::Key(key) | Target::Authority(key) => {
                     revoked.keys.insert(key.clone());
                 }
                 Target::Session(session) => {
@@ -129,6 +130,7 @@ mod tests {
             role: format!("role{serial}").parse().unwrap(),
             login: format!("login{serial}").parse().unwrap(),
             host: format!("host{serial}").parse().unwrap(),
+            authority: None,
         };
         Issued { subject, valid_before: NOW }
     }

@@ -91,12 +91,31 @@ fn frames() -> Done {
         last_order: 2,
         at: NOW,
         renews: true,
+        krl: None,
+        tree: None,
+        proof: None,
+        keys: None,
     };
-    let enrol = Enrol { version: 1, token: "t".into(), csr: "c".into(), host_keys: vec![host], agent_key: None };
+    let enrol = Enrol {
+        version: 1,
+        token: "t".into(),
+        csr: "c".into(),
+        host_keys: vec![host],
+        agent_key: None,
+    };
     let order = OrderNumber::try_new(3)?;
     let receipt =
         Receipt { order, sessions: 1, killed: 4, survivors: 0, took_micros: 9, done: true };
-    let beat = Heartbeat { at: NOW, sessions: 1, spooled: 2, last_order: Some(order), certificates: None };
+    let last_order = Some(order);
+    let beat = Heartbeat {
+        at: NOW,
+        sessions: 1,
+        spooled: 2,
+        last_order,
+        krl: None,
+        certificates: None,
+        keys: None,
+    };
     let said = [
         ("enrol", ToAuthority::Enrol(enrol)),
         ("hello", ToAuthority::Hello(hello)),
@@ -107,7 +126,13 @@ fn frames() -> Done {
     for (name, frame) in said {
         put("frame", name, framed(1, &frame)?)?;
     }
-    let welcome = Welcome { version: 1, last_record: 0, newest_order: 3, at: NOW, challenge: Some("c".into()) };
+    let welcome = Welcome {
+        version: 1,
+        last_record: 0,
+        newest_order: 3,
+        at: NOW,
+        challenge: Some("c".into()),
+    };
     let refused = Problem::new(Code::Denied, "no");
     for (name, frame) in [
         ("welcome", ToHost::Welcome(welcome)),
@@ -158,6 +183,7 @@ fn records() -> Result<Vec<Record>, Box<dyn Error>> {
         role: "deploy".parse()?,
         login: "app".parse()?,
         host: "db1".parse()?,
+        authority: None,
     };
     let began = SessionBegan {
         subject,

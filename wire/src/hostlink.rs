@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::identifier::{HostName, Label, OrderNumber, RecordNumber};
+use crate::identifier::{Fingerprint, HostName, Label, OrderNumber, RecordNumber};
 use crate::krl::signed::{KrlAsk, KrlPart, KrlStanding, SignedKrl};
 use crate::log::{Hash, Head, Note};
 use crate::order::SignedOrder;
@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use crate::record::{Receipt, Record, Tier};
 use crate::renewal::{self, Window};
 use crate::time::Timestamp;
+use crate::trust::{self, AuthorityKey, Keys, KeysError};
 
 /// What a host sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +109,7 @@ pub struct Enrolled {
     pub window: Option<Window>,
 }
 
-/// What a host is and whom it believes; pinned at enrolment.
+/// What a host is and whom it believes; pinned at enrolment, and changed by orders alone.
 ///
 /// Who can change this: root on the host. Gains: can make this host trust another authority.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,14 +120,73 @@ pub struct Trust {
     pub host: HostName,
     /// Its labels.
     pub labels: Vec<Label>,
-    /// Keys that sign user certificates, in OpenSSH form.
+    /// Keys that sign user certificates, in OpenSSH form; the first signs now.
     pub user_authorities: Vec<String>,
-    /// The key that signs orders, in OpenSSH form.
+    /// The key that signs orders now, in OpenSSH form, for agents that know only one.
     pub order_key: String,
+    /// Keys that sign orders, in OpenSSH form; the first signs now. None from before there were several.
+    #[serde(default)]
+    pub order_keys: Vec<String>,
+    /// Keys that sign host certificates, in OpenSSH form; the first signs now. None from before hosts kept them.
+    #[serde(default)]
+    pub host_authorities: Vec<String>,
+    /// Keys that sign the ledger's checkpoints, as verifier keys of signed notes; the first signs now. None from before
+    /// hosts kept them.
+    #[serde(default)]
+    pub log_keys: Vec<String>,
+    /// The newest order that brought keys; none when those of enrolment hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderNumber>,
     /// The number of the newest order when the host joined; it takes those after it.
     pub orders_from: u64,
     /// The locks in force when the host joined.
     pub locks: Vec<crate::lock::Lock>,
+}
+
+impl Trust {
+    /// The keys that sign orders, whichever version wrote this.
+    ///
+    /// # Errors
+    /// When one of them is no key.
+    pub fn order_keys(&self) -> Result<Vec<AuthorityKey>, KeysError> {
+        if self.order_keys.is_empty() {
+            return Ok(vec![self.order_key.trim().parse()?]);
+        }
+        self.order_keys.iter().map(|key| key.parse()).collect()
+    }
+
+    /// The same with the keys that an order brings.
+    #[must_use]
+    pub fn with(&self, keys: &Keys, order: OrderNumber) -> Self {
+        let texts =
+            |keys: &[AuthorityKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let order_keys = texts(keys.order_keys());
+        Self {
+            user_authorities: texts(keys.user_authorities()),
+            host_authorities: texts(keys.host_authorities()),
+            order_key: order_keys.first().cloned().unwrap_or_else(|| self.order_key.clone()),
+            order_keys,
+            log_keys: keys.log_keys().iter().map(ToString::to_string).collect(),
+            order: Some(order),
+            ..self.clone()
+        }
+    }
+
+    /// What names the keys that are believed: that of [`Keys::digest`] when they are a whole set.
+    #[must_use]
+    pub fn digest(&self) -> Fingerprint {
+        let orders = if self.order_keys.is_empty() {
+            vec![self.order_key.clone()]
+        } else {
+            self.order_keys.clone()
+        };
+        trust::digest(&[
+            self.user_authorities.clone(),
+            self.host_authorities.clone(),
+            orders,
+            self.log_keys.clone(),
+        ])
+    }
 }
 
 /// The first frame of an enrolled host. Its name is in its TLS certificate and is not repeated here.
@@ -154,6 +214,10 @@ pub struct Hello {
     /// Whether it understands [`ToHost::RenewNow`].
     #[serde(default)]
     pub renews: bool,
+    /// What names the keys that the host believes ([`Trust::digest`]); none from an agent that takes no orders about
+    /// keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Fingerprint>,
 }
 
 /// The authority's answer.
@@ -222,6 +286,9 @@ pub struct Heartbeat {
     /// How its SSH certificates stand.
     #[serde(default)]
     pub certificates: Option<renewal::Standing>,
+    /// What names the keys that the host believes, as in [`Hello`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Fingerprint>,
 }
 
 /// How often a host says that it is here, in seconds.
@@ -232,3 +299,56 @@ pub const MAX_SIZES: usize = 64;
 pub const SILENCE_SECS: u64 = 15;
 /// Most SSH host keys in one request; stock sshd has three.
 pub const MAX_HOST_KEYS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ssh_key::PrivateKey;
+    use ssh_key::private::Ed25519Keypair;
+
+    fn public(seed: u8) -> ssh_key::PublicKey {
+        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32])).public_key().clone()
+    }
+
+    fn key(seed: u8) -> AuthorityKey {
+        AuthorityKey::of(&public(seed)).unwrap()
+    }
+
+    /// As the version before wrote it.
+    fn old() -> Trust {
+        let text = format!(
+            r#"{{"version":1,"host":"db1","labels":[],"user_authorities":["{}"],"order_key":"{}","orders_from":3,"locks":[]}}"#,
+            key(1),
+            key(4)
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn the_trust_of_the_version_before_still_reads() {
+        assert_eq!(old().order_keys().unwrap(), [key(4)]);
+        assert!(old().log_keys.is_empty());
+    }
+
+    #[test]
+    fn keys_from_an_order_replace_all_lists_and_are_named_alike_on_both_sides() {
+        let public = public(5).key_data().ed25519().unwrap().0;
+        let log = crate::log::LogKey::new("ledger".parse().unwrap(), public);
+        let keys = Keys::try_new(trust::Lists {
+            user_authorities: vec![key(2), key(1)],
+            host_authorities: vec![key(3)],
+            order_keys: vec![key(6), key(4)],
+            log_keys: vec![log],
+        })
+        .unwrap();
+        let order = OrderNumber::try_new(9).unwrap();
+        let trust = old().with(&keys, order);
+        assert_ne!(old().digest(), keys.digest());
+        assert_eq!(trust.digest(), keys.digest());
+        assert_eq!(trust.order_keys().unwrap(), [key(6), key(4)]);
+        assert_eq!((trust.order_key.clone(), trust.order), (key(6).to_string(), Some(order)));
+        assert_eq!((trust.orders_from, trust.host.as_str()), (3, "db1"));
+        let text = serde_json::to_string(&trust).unwrap();
+        assert_eq!(serde_json::from_str::<Trust>(&text).unwrap(), trust);
+    }
+}

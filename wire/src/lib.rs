@@ -28,6 +28,7 @@ pub mod sshsig;
 pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod trust;
 
 /// The version of the wire: HTTP bodies, host frames, orders and records.
 ///

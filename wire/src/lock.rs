@@ -29,6 +29,8 @@ pub enum Target {
     Role(RoleName),
     /// One unix account, on every host.
     Login(Login),
+    /// Everything that was certified with one key of the authority, by its fingerprint.
+    Authority(Fingerprint),
 }
 
 impl fmt::Display for Target {
@@ -42,6 +44,7 @@ impl fmt::Display for Target {
             Self::Host(name) => write!(f, "host {name}"),
             Self::Role(name) => write!(f, "role {name}"),
             Self::Login(name) => write!(f, "login {name}"),
+            Self::Authority(name) => write!(f, "authority key {name}"),
         }
     }
 }
@@ -75,6 +78,9 @@ pub struct Subject {
     pub login: Login,
     /// The host.
     pub host: HostName,
+    /// The authority's key that signed the certificate; nobody knows it of what began before hosts kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Fingerprint>,
 }
 
 impl Lock {
@@ -96,6 +102,10 @@ impl Lock {
             Target::Host(name) => *name == subject.host,
             Target::Role(name) => *name == subject.role,
             Target::Login(name) => *name == subject.login,
+            // What nobody knows may have been signed with it.
+            Target::Authority(name) => {
+                subject.authority.as_ref().is_none_or(|signer| signer == name)
+            }
         }
     }
 }
@@ -117,6 +127,7 @@ pub(crate) mod tests {
             role: "deploy".parse().unwrap(),
             login: "app".parse().unwrap(),
             host: "db1".parse().unwrap(),
+            authority: Some(Fingerprint::of(b"authority")),
         }
     }
 
@@ -143,11 +154,24 @@ pub(crate) mod tests {
             (Target::Host("db1".parse().unwrap()), Target::Host("db2".parse().unwrap())),
             (Target::Role("deploy".parse().unwrap()), Target::Role("dba".parse().unwrap())),
             (Target::Login("app".parse().unwrap()), Target::Login("root".parse().unwrap())),
+            (
+                Target::Authority(Fingerprint::of(b"authority")),
+                Target::Authority(Fingerprint::of(b"key")),
+            ),
         ];
         for (hit, miss) in pairs {
             assert!(on(hit.clone()).covers(&subject(), Some(session)), "{hit}");
             assert!(!on(miss.clone()).covers(&subject(), Some(session)), "{miss}");
         }
+    }
+
+    #[test]
+    fn what_an_unknown_key_certified_is_covered_by_a_lock_on_any() {
+        let old = Subject { authority: None, ..subject() };
+        assert!(on(Target::Authority(Fingerprint::of(b"key"))).covers(&old, None));
+        let text = serde_json::to_string(&old).unwrap();
+        assert!(!text.contains("authority"), "as the version before wrote it: {text}");
+        assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), old);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A numbered, signed instruction from the authority to hosts.
 //!
-//! Who can change this: whoever holds the order key. Gains: can lock and unlock. The link that carries orders can
-//! neither forge nor reorder them: the signature covers the exact bytes, and hosts take numbers only upwards.
+//! Who can change this: whoever holds the order key. Gains: can lock, unlock, and say whom hosts believe. The link that
+//! carries orders can neither forge nor reorder them: the signature covers the exact bytes, and hosts take numbers only
+//! upwards.
 
 use serde::{Deserialize, Serialize};
 use ssh_key::{HashAlg, LineEnding, PublicKey, Signature, SshSig};
@@ -10,6 +11,7 @@ use crate::VERSION;
 use crate::identifier::OrderNumber;
 use crate::lock::{Lock, Target};
 use crate::time::Timestamp;
+use crate::trust::{AuthorityKey, Keys};
 
 /// What a host is told to do. Each is idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,8 @@ pub enum Instruction {
     Lock(Lock),
     /// Lift the lock on this target, if there is one.
     Unlock(Target),
+    /// Believe these keys from now on and no others.
+    Trust(Keys),
 }
 
 /// An instruction with its place in the sequence.
@@ -52,7 +56,7 @@ pub enum OrderError {
     #[error("the order is not in the form of version {VERSION}")]
     Form(#[source] serde_json::Error),
     /// The signature is malformed, or not by the order key over these bytes.
-    #[error("the order's signature is not by the pinned order key")]
+    #[error("the order's signature is not by a pinned order key")]
     Signature(#[source] ssh_key::Error),
     /// Whoever holds the order key did not sign.
     #[error("the order key did not sign")]
@@ -97,6 +101,21 @@ impl SignedOrder {
         let order: Order = serde_json::from_str(&self.order).map_err(OrderError::Form)?;
         if order.version == VERSION { Ok(order) } else { Err(OrderError::Version(order.version)) }
     }
+
+    /// Checks that any one of these keys signed, then reads the order.
+    ///
+    /// # Errors
+    /// When none of `keys` signed these bytes, or they are no order of this version.
+    pub fn verify_any(&self, keys: &[AuthorityKey]) -> Result<Order, OrderError> {
+        let mut refused = OrderError::Signature(ssh_key::Error::PublicKey);
+        for key in keys {
+            match self.verify(key.key()) {
+                Err(error @ OrderError::Signature(_)) => refused = error,
+                other => return other,
+            }
+        }
+        Err(refused)
+    }
 }
 
 /// The SSHSIG namespace of orders, so that no other signature can pass for one.
@@ -117,8 +136,11 @@ mod tests {
     }
 
     fn signed() -> SignedOrder {
-        let key = key(1);
-        order().sign(key.public_key(), |message| raw(&key, message)).unwrap()
+        signed_by(&key(1))
+    }
+
+    fn signed_by(key: &PrivateKey) -> SignedOrder {
+        order().sign(key.public_key(), |message| raw(key, message)).unwrap()
     }
 
     fn order() -> Order {
@@ -147,6 +169,16 @@ mod tests {
             SignedOrder { order: signed.order.replace("\"r\"", "\"s\""), ..signed.clone() };
         assert_ne!(forged, signed);
         assert!(forged.verify(key(1).public_key()).is_err());
+    }
+
+    #[test]
+    fn any_pinned_key_may_have_signed_and_no_other() {
+        let pinned = [1, 2].map(|seed| AuthorityKey::of(key(seed).public_key()).unwrap());
+        for seed in [1, 2] {
+            assert_eq!(signed_by(&key(seed)).verify_any(&pinned).unwrap(), order());
+        }
+        assert!(signed_by(&key(3)).verify_any(&pinned).is_err());
+        assert!(signed().verify_any(&[]).is_err());
     }
 
     #[test]

@@ -5,11 +5,12 @@ use wire::hostlink::{Heartbeat, Hello, ToAuthority, ToHost, Welcome};
 use wire::identifier::OrderNumber;
 use wire::order::SignedOrder;
 use wire::record::Receipt;
+use wire::trust::Keys;
 
 use super::Host;
 use crate::clock::Now;
 use crate::feed::Fed;
-use crate::revocation::Taken;
+use crate::revocation::{Revocation, Taken};
 use crate::session::Input;
 use crate::store;
 
@@ -66,6 +67,7 @@ impl Host {
             tree: None,
             proof: None,
             renews: false,
+            keys: Some(self.trust.digest()),
         };
         match out.try_send(ToAuthority::Hello(hello)) {
             Ok(()) => self.link = Some(Link { connection, out, upload: None }),
@@ -147,7 +149,7 @@ impl Host {
 
     /// An order: verified, in force and acted upon, then durable, and only then said to be in force.
     fn take_order(&mut self, signed: &SignedOrder, now: Now) {
-        let order = match signed.verify(&self.order_key) {
+        let order = match signed.verify_any(&self.believed.order_keys) {
             Ok(order) => order,
             Err(error) => {
                 tracing::error!(%error, "an order was not believed");
@@ -167,6 +169,7 @@ impl Host {
                 tracing::info!(order = %order.number, "an order is in force");
                 self.receipt(nothing_ended(order.number));
             }
+            Taken::Trust(keys) => return self.take_trust(&keys, (order.number, before), now),
             Taken::Known => return,
             Taken::Gap { expected } => {
                 tracing::warn!(order = %order.number, expected, "orders are missing; asking again");
@@ -184,6 +187,23 @@ impl Host {
         }
     }
 
+    /// Other keys: durable with their order's number, and only then said to be in force.
+    fn take_trust(&mut self, keys: &Keys, (order, before): (OrderNumber, Revocation), now: Now) {
+        if let Err(error) = self.believe(keys, order) {
+            tracing::error!(%order, %error, "other keys are to be believed, and cannot be; asking again");
+            self.revocation = before;
+            self.link = None;
+            return;
+        }
+        tracing::warn!(%order, keys = %self.trust.digest(), "other keys are believed");
+        if let Err(error) = store::write(&self.places.revocation, &self.revocation) {
+            tracing::error!(%order, %error, "an order is durable with its keys, and not yet with the locks");
+        }
+        // Which keys are believed is said before the receipt, so that nobody takes the one without the other.
+        self.beat(now);
+        self.receipt(nothing_ended(order));
+    }
+
     /// "I am here", to be said every few seconds.
     pub fn beat(&mut self, now: Now) {
         if !self.link.as_ref().is_some_and(Link::is_welcome) {
@@ -196,6 +216,7 @@ impl Host {
             last_order: OrderNumber::try_new(self.revocation.last_order).ok(),
             krl: None,
             certificates: None,
+            keys: Some(self.trust.digest()),
         }));
     }
 

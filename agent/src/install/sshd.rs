@@ -134,7 +134,7 @@ impl Effective {
 const SETTINGS: &[(&str, &str, &str)] = &[
     (
         "TrustedUserCAKeys",
-        "/etc/curfew/user_ca.pub",
+        USER_AUTHORITIES_PATH,
         "Whose user certificates count; enrolment wrote the file.",
     ),
     (
@@ -164,6 +164,8 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ),
     ("ClientAliveCountMax", "3", "See above."),
 ];
+/// What sshd reads as `TrustedUserCAKeys`: the keys that sign user certificates.
+pub const USER_AUTHORITIES_PATH: &str = "/etc/curfew/user_ca.pub";
 /// Our file. sshd takes the first value it reads, and reads these in the order of their names.
 pub const DROP_IN_PATH: &str = "/etc/ssh/sshd_config.d/00-curfew.conf";
 /// sshd's own file.

@@ -80,6 +80,10 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         labels: enrolled.labels().to_vec(),
         user_authorities: vec![printed(authority.signer.user_authority())?],
         order_key: printed(authority.order_key().public())?,
+        order_keys: vec![printed(authority.order_key().public())?],
+        host_authorities: vec![printed(authority.signer.host_authority())?],
+        log_keys: Vec::new(),
+        order: None,
         orders_from: enrolled.orders_from(),
         locks: enrolled.locks().to_vec(),
     };

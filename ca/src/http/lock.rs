@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use wire::api::{LockView, OrderProgress, UnlockAsk};
-use wire::lock::{Lock, MAX_REASON};
+use wire::lock::{Lock, MAX_REASON, Target};
 use wire::order::Instruction;
 use wire::problem::Code;
 
@@ -34,6 +34,7 @@ pub(crate) async fn lock(
     if !lock.holds_at(clock::now()) {
         return Err(Refusal::new(Code::Malformed, "the lock's end is in the past"));
     }
+    refuse_authority(&lock.target)?;
     let (by, reason) = (caller.actor(), lock.reason.clone());
     give(&authority, Directive { by, reason, instruction: Instruction::Lock(lock) }).await
 }
@@ -45,8 +46,19 @@ pub(crate) async fn unlock(
     Body(ask): Body<UnlockAsk>,
 ) -> Result<Json<OrderProgress>, Refusal> {
     check_reason(&ask.reason)?;
+    refuse_authority(&ask.target)?;
     let (by, instruction) = (caller.actor(), Instruction::Unlock(ask.target));
     give(&authority, Directive { by, reason: ask.reason, instruction }).await
+}
+
+/// A key of the authority is locked for good when it is given up as compromised, and in no other way: a lock on the key
+/// that signs would refuse everybody.
+fn refuse_authority(target: &Target) -> Result<(), Refusal> {
+    if !matches!(target, Target::Authority(_)) {
+        return Ok(());
+    }
+    let message = "a key of the authority is given up with `curfew-ca keys retire --compromised`, on its machine";
+    Err(Refusal::new(Code::Malformed, message))
 }
 
 /// A reason is shown on terminals and in listings: one line, of bounded length, that drives no terminal.
@@ -75,6 +87,7 @@ fn describe(instruction: &Instruction) -> String {
     match instruction {
         Instruction::Lock(lock) => format!("{} is locked", lock.target),
         Instruction::Unlock(target) => format!("{target} is unlocked"),
+        Instruction::Trust(keys) => format!("hosts are to believe the keys {}", keys.digest()),
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) enum Kind {
     Lock,
     /// A lock was lifted.
     Unlock,
+    /// Hosts were told which keys to believe.
+    Trust,
     /// Other roles are in force.
     RolesChanged,
     /// A changed roles file was refused, and the roles stayed.
@@ -170,7 +172,7 @@ pub(super) struct Denied<'a> {
     pub(super) reason: String,
 }
 
-/// [`Kind::Lock`] and [`Kind::Unlock`].
+/// [`Kind::Lock`], [`Kind::Unlock`] and [`Kind::Trust`].
 #[derive(Serialize)]
 pub(super) struct Ordered<'a> {
     pub(super) by: &'a Actor,

@@ -261,6 +261,7 @@ fn apply(connection: &Connection, order: &Order) -> Result<Kind, LedgerError> {
             }
             Ok(Kind::Unlock)
         }
+        Instruction::Trust(_) => Ok(Kind::Trust),
     }
 }
 

@@ -70,6 +70,7 @@ fn issued(row: &Row<'_>) -> Result<Issued, rusqlite::Error> {
         login: column::name(row, 4)?,
         host: column::name(row, 5)?,
         key: column::name(row, 6)?,
+        authority: None,
     };
     Ok(Issued { subject, valid_before: column::moment(row, 7)? })
 }

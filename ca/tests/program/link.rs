@@ -27,6 +27,7 @@ pub(crate) fn hello(last_order: u64) -> ToAuthority {
         tree: None,
         proof: None,
         renews: true,
+        keys: None,
     })
 }
 
@@ -67,6 +68,7 @@ fn began() -> Event {
             role: "deploy".parse().unwrap(),
             login: "deploy".parse().unwrap(),
             host: "db1".parse().unwrap(),
+            authority: None,
         },
         certificate_until: AT,
         grant_until: AT.after(Duration::from_secs(60)),

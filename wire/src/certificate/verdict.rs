@@ -158,6 +158,7 @@ fn read(certificate: &Certificate, login: &Login, host: &HostName) -> Result<Fac
         role,
         login: login.clone(),
         host: host.clone(),
+        authority: Some(fingerprint(certificate.authority())),
     };
     let valid_before = Timestamp::from_secs(certificate.valid_before());
     Ok(Facts { subject, valid_before, grant_until })
