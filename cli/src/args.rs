@@ -22,6 +22,7 @@ pub(crate) enum Command {
     Whoami(command::whoami::Whoami),
     Hosts(command::hosts::Hosts),
     Ssh(command::ssh::Ssh),
+    Certificate(command::certificate::Certificate),
     Sessions(command::sessions::Sessions),
     Lock(command::lock::Lock),
     Unlock(command::unlock::Unlock),

@@ -1,5 +1,6 @@
 //! What each subcommand does.
 
+pub(crate) mod certificate;
 pub(crate) mod completions;
 pub(crate) mod hosts;
 pub(crate) mod lock;
@@ -25,6 +26,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Whoami(whoami) => whoami.run(screen),
         Command::Hosts(hosts) => hosts.run(screen),
         Command::Ssh(ssh) => ssh.run(screen),
+        Command::Certificate(certificate) => certificate.run(screen),
         Command::Sessions(sessions) => sessions.run(screen),
         Command::Lock(lock) => lock.run(screen),
         Command::Unlock(unlock) => unlock.run(screen),

@@ -72,12 +72,24 @@ impl IdentityFile {
         put(CERTIFICATE, certificate).with_context(|| format!("cannot write {shown}{CERTIFICATE}"))
     }
 
+    /// Points to a private half that is the person's own and stays where it is.
+    pub(crate) fn link(&self, own: &Path) -> Result<()> {
+        let shown = self.private.display();
+        file::remove(&self.private).with_context(|| format!("cannot remove {shown}"))?;
+        std::os::unix::fs::symlink(own, &self.private)
+            .with_context(|| format!("cannot link {shown} to {}", own.display()))
+    }
+
     /// Copies these files to `other`'s names, for a host that is called in two ways.
     pub(crate) fn mirror(&self, other: &Self) -> Result<()> {
         if self == other {
             return Ok(());
         }
         let certificate = self.certificate().context("the certificate is gone again")?;
+        if let Ok(own) = fs::read_link(&self.private) {
+            other.put(&certificate, None)?;
+            return other.link(&own);
+        }
         let private =
             self.has_private().then(|| PrivateKey::read_openssh_file(&self.private)).transpose()?;
         other.put(&certificate, private.as_ref())
@@ -175,6 +187,24 @@ mod tests {
         first.mirror(&second).unwrap();
         assert_eq!(second.certificate().unwrap(), certificate);
         assert!(second.has_private());
+    }
+
+    #[test]
+    fn a_key_of_ones_own_is_pointed_to_and_never_copied_or_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, certificate) = certified(5, 100);
+        let own = dir.path().join("id_own");
+        fs::write(&own, "the person's").unwrap();
+        let (first, second) = (identity(dir.path(), "db1"), identity(dir.path(), "fe80::1"));
+        first.put(&certificate, None).unwrap();
+        first.link(&own).unwrap();
+        first.mirror(&second).unwrap();
+        for identity in [&first, &second] {
+            assert!(identity.has_private());
+            assert_eq!(fs::read_link(identity.private_path()).unwrap(), own);
+        }
+        sweep(dir.path(), Timestamp::from_secs(100)).unwrap();
+        assert_eq!(names(dir.path()), ["id_own"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a wish to get on a host to a certificate that ssh can use: ask, check, hand to the ssh-agent or to a file.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -8,6 +9,7 @@ use ssh_key::public::KeyData;
 use ssh_key::{Certificate, PrivateKey, PublicKey};
 use wire::api::{CertificateAsk, CertificateReply, HostView};
 use wire::identifier::{Address, HostName, Login, Principal, RoleName};
+use wire::options::Wishes;
 use wire::time::Timestamp;
 use zeroize::Zeroizing;
 
@@ -15,6 +17,7 @@ use crate::client::Client;
 use crate::duration::Span;
 use crate::home::Home;
 use crate::identity_file::IdentityFile;
+use crate::login_key;
 use crate::ssh_agent::SshAgent;
 
 /// Who wants to be whom, where, and on what terms.
@@ -28,8 +31,33 @@ pub(crate) struct Wish {
     pub(crate) role: Option<RoleName>,
     /// For how long.
     pub(crate) span: Option<Span>,
+    /// What to leave out of what the role allows.
+    pub(crate) wishes: Wishes,
     /// Why.
     pub(crate) reason: Option<String>,
+}
+
+/// A key of the person's own that is to be certified.
+#[derive(Debug)]
+pub(crate) struct OwnKey {
+    public: PublicKey,
+    /// The private half's file; none when only an ssh-agent has it.
+    private_path: Option<PathBuf>,
+}
+
+impl OwnKey {
+    /// The key at `path`, either half's file.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let path = std::path::absolute(path).context("--key is no path")?;
+        let public = login_key::public_half(&path)?;
+        let private_path = Some(login_key::private_path(&path)).filter(|path| path.exists());
+        Ok(Self { public, private_path })
+    }
+
+    /// What is certified.
+    pub(crate) const fn public(&self) -> &PublicKey {
+        &self.public
+    }
 }
 
 /// A certificate that is in place.
@@ -63,17 +91,7 @@ pub(crate) fn issue(
 ) -> Result<Issued> {
     let pair = new_pair()?;
     let public = PublicKey::from(KeyData::from(pair.public));
-    let ask = CertificateAsk {
-        public_key: public.to_openssh()?,
-        host: as_address(&wish.host)?,
-        login: wish.login.clone(),
-        role: wish.role.clone(),
-        duration_secs: wish.span.map(Span::secs),
-        wishes: wire::options::Wishes::default(),
-        reason: wish.reason.clone(),
-    };
-    let reply: CertificateReply = client.post("/v1/certificates", &ask)?;
-    let certificate = check(&reply, &public, wish)?;
+    let (certificate, reply) = certify(client, &public, wish)?;
     let identity = IdentityFile::of(&home.identity_dir(), &wish.login, &as_address(&wish.host)?);
     let in_file_because = match hand_to_agent(&pair, &certificate, wish, now)? {
         Handed::Yes => None,
@@ -82,6 +100,41 @@ pub(crate) fn issue(
     let private = in_file_because.is_some().then(|| PrivateKey::from(pair));
     identity.put(&certificate, private.as_ref())?;
     Ok(Issued { identity, reply, in_file_because })
+}
+
+/// Asks for a certificate over a key of the person's own and puts it in place; the key stays where it is.
+pub(crate) fn issue_over(
+    client: &mut Client,
+    home: &Home,
+    (wish, own): (&Wish, &OwnKey),
+) -> Result<Issued> {
+    let (certificate, reply) = certify(client, &own.public, wish)?;
+    let identity = IdentityFile::of(&home.identity_dir(), &wish.login, &as_address(&wish.host)?);
+    identity.put(&certificate, None)?;
+    if let Some(path) = &own.private_path {
+        identity.link(path)?;
+    }
+    Ok(Issued { identity, reply, in_file_because: None })
+}
+
+/// Asks for a certificate over `public`, and checks that it is what was asked for.
+pub(crate) fn certify(
+    client: &mut Client,
+    public: &PublicKey,
+    wish: &Wish,
+) -> Result<(Certificate, CertificateReply)> {
+    let ask = CertificateAsk {
+        public_key: public.to_openssh()?,
+        host: as_address(&wish.host)?,
+        login: wish.login.clone(),
+        role: wish.role.clone(),
+        duration_secs: wish.span.map(Span::secs),
+        wishes: wish.wishes.clone(),
+        reason: wish.reason.clone(),
+    };
+    let reply: CertificateReply = client.post("/v1/certificates", &ask)?;
+    let certificate = check(&reply, public, wish)?;
+    Ok((certificate, reply))
 }
 
 /// The certificate from before, when it is good for a while and its key can still be used.
@@ -93,7 +146,7 @@ pub(crate) fn reusable(home: &Home, wish: &Wish, now: Timestamp) -> Result<Optio
     }
     let usable = identity.has_private()
         || match SshAgent::of_environment() {
-            Ok(Some(mut agent)) => agent.holds(&certificate).unwrap_or(false),
+            Ok(Some(mut agent)) => agent.holds_key_of(&certificate).unwrap_or(false),
             Ok(None) | Err(_) => false,
         };
     Ok(usable.then_some(identity))
@@ -171,6 +224,7 @@ mod tests {
             login: "app".parse().unwrap(),
             role: None,
             span: None,
+            wishes: Wishes::default(),
             reason: None,
         }
     }

@@ -110,7 +110,7 @@ fn unlock(key: &PrivateKey, path: &Path) -> Result<PrivateKey> {
 }
 
 /// The public half of the key at `path`, which is either half's file.
-fn public_half(path: &Path) -> Result<PublicKey> {
+pub(crate) fn public_half(path: &Path) -> Result<PublicKey> {
     let private = PrivateKey::read_openssh_file(path).map(|key| key.public_key().clone());
     let beside = || PublicKey::read_openssh_file(public_path(path));
     let key = private
@@ -131,7 +131,8 @@ fn public_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn private_path(path: &Path) -> PathBuf {
+/// The private half's file, by either half's name.
+pub(crate) fn private_path(path: &Path) -> PathBuf {
     if path.extension().is_some_and(|extension| extension == "pub") {
         path.with_extension("")
     } else {

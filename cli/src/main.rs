@@ -12,6 +12,7 @@ mod home;
 mod identity_file;
 mod issue;
 mod login_key;
+mod narrow;
 mod progress;
 mod prompt;
 mod render;

@@ -104,6 +104,11 @@ impl SshAgent {
         Ok(wanted.iter().all(|blob| held.contains(blob)))
     }
 
+    /// Whether it holds the key of this certificate: ssh finds the certificate in its file, and signs with the plain key.
+    pub(crate) fn holds_key_of(&mut self, certificate: &Certificate) -> Result<bool, AgentError> {
+        Ok(self.list()?.contains(&encode_key(certificate.public_key())?))
+    }
+
     /// Signs `message` with `key`, which it holds, as `ssh-keygen -Y sign` would.
     pub(crate) fn sign(
         &mut self,

@@ -2,11 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use wire::api::HostView;
 use wire::identifier::{Address, Login, RoleName};
+use wire::options::Wishes;
 
 use super::login::learn_hosts;
 use crate::client::Client;
@@ -15,7 +17,8 @@ use crate::duration::Span;
 use crate::exit::{Exit, Fault};
 use crate::home::Home;
 use crate::identity_file::{self, IdentityFile};
-use crate::issue::{self, Wish, as_address, find_host};
+use crate::issue::{self, OwnKey, Wish, as_address, find_host};
+use crate::narrow::Narrow;
 use crate::render::{Screen, moment};
 use crate::ssh_config::word;
 
@@ -28,6 +31,28 @@ pub(crate) struct Ssh {
     /// Where, and as whom
     #[arg(value_name = "[LOGIN@]HOST", required_unless_present = "prepare")]
     destination: Option<String>,
+    /// A key of your own to certify (either half), instead of a new one for each certificate: a security key, say
+    #[arg(long, value_name = "PATH")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    terms: Terms,
+    /// Only get the certificate ready: what ssh's `Match exec` calls. Exits 1 for a host that is not Curfew's
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["HOST", "LOGIN"],
+        allow_hyphen_values = true,
+        conflicts_with_all = ["destination", "key", "Terms", "Narrow", "rest"]
+    )]
+    prepare: Option<Vec<OsString>>,
+    /// Options and a command for ssh
+    #[arg(last = true, value_name = "SSH ARGUMENTS")]
+    rest: Vec<OsString>,
+}
+
+/// On what terms; each only narrows what the role allows.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Terms {
     /// For how long, such as 20s or 1h30m; only shortens what the role allows
     #[arg(long = "for", value_name = "SPAN")]
     span: Option<Span>,
@@ -37,18 +62,46 @@ pub(crate) struct Ssh {
     /// Why; kept with the grant
     #[arg(long)]
     reason: Option<String>,
-    /// Only get the certificate ready: what ssh's `Match exec` calls. Exits 1 for a host that is not Curfew's
-    #[arg(
-        long,
-        num_args = 2,
-        value_names = ["HOST", "LOGIN"],
-        allow_hyphen_values = true,
-        conflicts_with_all = ["destination", "span", "role", "reason", "rest"]
-    )]
-    prepare: Option<Vec<OsString>>,
-    /// Options and a command for ssh
-    #[arg(last = true, value_name = "SSH ARGUMENTS")]
-    rest: Vec<OsString>,
+    #[command(flatten)]
+    narrow: Narrow,
+}
+
+impl Terms {
+    /// Whether the words make sense, before anybody is asked about them.
+    pub(crate) fn check(&self, destination: &str) -> Result<Checked<'_>> {
+        let (login, name) = parse(destination)?;
+        Ok(Checked { terms: self, login, name, wishes: self.narrow.wishes()? })
+    }
+}
+
+/// What was typed, understood.
+pub(crate) struct Checked<'a> {
+    terms: &'a Terms,
+    login: Option<Login>,
+    name: Address,
+    wishes: Wishes,
+}
+
+impl Checked<'_> {
+    /// What is wished for, and where the host is reached.
+    pub(crate) fn wish(self, client: &mut Client, home: &Home) -> Result<(Wish, Address)> {
+        let Self { terms, login, name, wishes } = self;
+        let host = known_host(client, home, &name)?;
+        let login = match login {
+            Some(login) => login,
+            None => usual_login(&host)?,
+        };
+        let address = host.addresses.first().cloned().map_or_else(|| as_address(&host.name), Ok)?;
+        let wish = Wish {
+            host: host.name,
+            login,
+            role: terms.role.clone(),
+            span: terms.span,
+            wishes,
+            reason: terms.reason.clone(),
+        };
+        Ok((wish, address))
+    }
 }
 
 impl Ssh {
@@ -64,23 +117,12 @@ impl Ssh {
     }
 
     fn connect(&self, destination: &str, screen: &Screen) -> Result<Exit> {
-        let (login, name) = parse(destination)?;
+        let checked = self.terms.check(destination)?;
+        let own = self.key.as_deref().map(OwnKey::read).transpose()?;
         let home = Home::find()?;
         let mut client = Client::of(&home)?;
-        let host = known_host(&mut client, &home, &name)?;
-        let login = match login {
-            Some(login) => login,
-            None => usual_login(&host)?,
-        };
-        let wish = Wish {
-            host: host.name.clone(),
-            login,
-            role: self.role.clone(),
-            span: self.span,
-            reason: self.reason.clone(),
-        };
-        let identity = fresh(&mut client, &home, &wish, screen)?;
-        let address = host.addresses.first().cloned().map_or_else(|| as_address(&host.name), Ok)?;
+        let (wish, address) = checked.wish(&mut client, &home)?;
+        let identity = fresh(&mut client, &home, (&wish, own.as_ref()), screen)?;
         become_ssh(&home, &identity, &wish, &address, &self.rest)
     }
 }
@@ -99,28 +141,48 @@ fn prepare(host: &OsStr, login: &OsStr, screen: &Screen) -> Result<Exit> {
     let Some(host) = find_host(&hosts, &name) else { return Ok(Exit::Failure) };
     home.create()?;
     let guard = identity_file::lock(&home.identity_dir())?;
-    let wish = Wish { host: host.name.clone(), login, role: None, span: None, reason: None };
+    let wish = Wish {
+        host: host.name.clone(),
+        login,
+        role: None,
+        span: None,
+        wishes: Wishes::default(),
+        reason: None,
+    };
     let identity = match issue::reusable(&home, &wish, clock::now())? {
         Some(identity) => identity,
-        None => issue(&mut Client::of(&home)?, &home, &wish, screen)?,
+        None => issue(&mut Client::of(&home)?, &home, (&wish, None), screen)?,
     };
     identity.mirror(&IdentityFile::of(&home.identity_dir(), &wish.login, &name))?;
     drop(guard);
     Ok(Exit::Done)
 }
 
-fn fresh(client: &mut Client, home: &Home, wish: &Wish, screen: &Screen) -> Result<IdentityFile> {
+fn fresh(
+    client: &mut Client,
+    home: &Home,
+    (wish, own): (&Wish, Option<&OwnKey>),
+    screen: &Screen,
+) -> Result<IdentityFile> {
     home.create()?;
     let guard = identity_file::lock(&home.identity_dir())?;
-    let identity = issue(client, home, wish, screen)?;
+    let identity = issue(client, home, (wish, own), screen)?;
     drop(guard);
     Ok(identity)
 }
 
-fn issue(client: &mut Client, home: &Home, wish: &Wish, screen: &Screen) -> Result<IdentityFile> {
+fn issue(
+    client: &mut Client,
+    home: &Home,
+    (wish, own): (&Wish, Option<&OwnKey>),
+    screen: &Screen,
+) -> Result<IdentityFile> {
     let now = clock::now();
     identity_file::sweep(&home.identity_dir(), now)?;
-    let issued = issue::issue(client, home, wish, now)?;
+    let issued = match own {
+        Some(own) => issue::issue_over(client, home, (wish, own))?,
+        None => issue::issue(client, home, wish, now)?,
+    };
     let until = moment::relative(issued.reply.grant_until, clock::now());
     screen.note(&format!(
         "curfew: {}@{}, certificate {}, grant {}; the session ends {until}",

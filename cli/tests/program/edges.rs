@@ -13,6 +13,10 @@ fn exit_codes_say_what_kind_of_failure_it_was() {
     assert_eq!(code(&["ssh"]), 64);
     assert_eq!(code(&["ssh", "a b@db1"]), 64);
     assert_eq!(code(&["ssh", "--for", "soon", "db1"]), 64);
+    assert_eq!(code(&["ssh", "--only", "tty", "db1"]), 64);
+    assert_eq!(code(&["ssh", "--from", "10.0.0.1/8", "db1"]), 64);
+    assert_eq!(code(&["certificate", "db1"]), 64, "whose key?");
+    assert_eq!(code(&["certificate", "db1", "--key", "/nonexistent"]), 78);
     assert_eq!(code(&["lock", "ana@example.com"]), 64, "a lock needs a reason");
     assert_eq!(code(&["lock", "nonsense", "x", "--reason", "r"]), 64);
     assert_eq!(code(&["sessions", "show", "../whoami"]), 64);
