@@ -15,7 +15,6 @@ use wire::problem::Code;
 use wire::time::Timestamp;
 
 use crate::authority::Authority;
-use crate::certificate::subject_key;
 use crate::clock;
 use crate::http::body::Body;
 use crate::http::caller::Operator;
@@ -274,17 +273,11 @@ async fn krl(
     }))
 }
 
-/// A key that logins can be checked with: an RSA key can be certified, but its signatures are not checked here.
+/// A key that logins can be checked with.
 fn login_key(text: &str) -> Result<NewKey, Refusal> {
     let malformed = |message: String| Refusal::new(Code::Malformed, message);
-    let key = subject_key(text).map_err(|unfit| malformed(unfit.to_string()))?;
-    let is_p521 = key.algorithm().as_str().contains("nistp521");
-    if key.key_data().is_rsa() || is_p521 {
-        return Err(malformed(format!(
-            "logins with keys of type {} are not supported; use ed25519, ecdsa p256 or p384, or a security key",
-            key.algorithm()
-        )));
-    }
+    let key = wire::sshsig::login_key(text)
+        .map_err(|flaw| malformed(format!("the public key: {flaw}")))?;
     let public_key = Authority::printed(&key).map_err(|error| malformed(error.to_string()))?;
     Ok(NewKey { fingerprint: wire::certificate::fingerprint(key.key_data()), public_key })
 }

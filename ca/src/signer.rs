@@ -1,12 +1,12 @@
 //! The room of the user and host keys, with one narrow door each: it signs what was recorded, and nothing else.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use ssh_key::public::KeyData;
-use ssh_key::{Certificate, HashAlg, PublicKey, Signature};
+use ssh_key::PublicKey;
+use wire::certificate::{Certificate, Checked};
 use wire::time::Timestamp;
 
-use crate::certificate::{Draft, Unfit};
+use crate::certificate::{self, Unfit};
 use crate::key::{Sign, SignError};
 use crate::ledger::{Recorded, Vouched};
 use crate::random::{self, NoRandomness};
@@ -37,9 +37,6 @@ pub(crate) enum SignerError {
     /// The key did not sign.
     #[error(transparent)]
     Key(#[from] SignError),
-    /// What was signed cannot be written or read.
-    #[error("the certificate cannot be written or read back")]
-    Form(#[source] ssh_key::Error),
     /// What came out is not what was to be signed; it is not released.
     #[error("the certificate that was signed is not the one that was recorded: {0}")]
     Differs(String),
@@ -63,17 +60,13 @@ impl Signer {
 
     /// Signs what was recorded.
     pub(crate) fn sign(&self, recorded: Recorded, now: Timestamp) -> Result<Signed, SignerError> {
-        let draft = Draft::user(&recorded)?;
-        let certificate = sign_draft(&draft, &*self.user)?;
+        let certificate = sign_draft(certificate::user(&recorded)?, &*self.user)?;
         let permit = recorded.permit();
         let authorities = std::slice::from_ref(self.user.public());
         let (login, host) = (&permit.ask().login, permit.host());
-        let text = certificate.to_openssh().map_err(SignerError::Form)?;
-        let read = wire::certificate::Certificate::from_openssh(&text)
-            .map_err(|flaw| SignerError::Differs(flaw.to_string()))?;
-        wire::certificate::verify(&read, authorities, login, host, now)
+        wire::certificate::verify(&certificate, authorities, login, host, now)
             .map_err(|refusal| SignerError::Differs(refusal.to_string()))?;
-        Ok(Signed { text, recorded })
+        Ok(Signed { text: certificate.to_openssh(), recorded })
     }
 
     /// Certifies the SSH keys that the ledger vouches for, for the host's name and addresses.
@@ -89,9 +82,9 @@ impl Signer {
         }
         keys.iter()
             .map(|key| {
-                let draft = Draft::host(key, host, addresses, (vouched.entry(), vouched.window()))?;
-                let certificate = sign_draft(&draft, &*self.host)?;
-                certificate.to_openssh().map_err(SignerError::Form)
+                let numbered = (vouched.entry(), vouched.window());
+                let said = certificate::host(key, host, addresses, numbered)?;
+                Ok(sign_draft(said, &*self.host)?.to_openssh())
             })
             .collect()
     }
@@ -109,43 +102,12 @@ impl Signed {
     }
 }
 
-/// Signs, encodes, reads back, and compares with what was to be signed.
-fn sign_draft(draft: &Draft, key: &dyn Sign) -> Result<Certificate, SignerError> {
-    let builder = draft.builder(random::bytes()?)?;
-    let signing = Signing { key, refusal: Mutex::new(None) };
-    let made = builder.sign(&signing);
-    if let Some(refusal) = signing.refusal.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(SignerError::Key(refusal));
-    }
-    let text = made.and_then(|made| made.to_openssh()).map_err(SignerError::Form)?;
-    let certificate = Certificate::from_openssh(&text).map_err(SignerError::Form)?;
-    let trusted = key.public().fingerprint(HashAlg::Sha256);
-    if !draft.is_said_by(&certificate) || certificate.signature_key() != key.public().key_data() {
-        return Err(SignerError::Differs(format!("read back under {trusted}")));
-    }
-    certificate.verify_signature().map_err(SignerError::Form)?;
-    Ok(certificate)
-}
-
-/// A key as the builder of certificates wants it; it keeps the reason when the key does not sign.
-struct Signing<'a> {
-    key: &'a dyn Sign,
-    refusal: Mutex<Option<SignError>>,
-}
-
-impl signature::Signer<Signature> for Signing<'_> {
-    fn try_sign(&self, message: &[u8]) -> Result<Signature, signature::Error> {
-        self.key.sign(message).map_err(|refusal| {
-            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
-            signature::Error::new()
-        })
-    }
-}
-
-impl From<&Signing<'_>> for KeyData {
-    fn from(signing: &Signing<'_>) -> Self {
-        signing.key.public().key_data().clone()
-    }
+/// Signs what was checked, under a nonce that nobody chose; what is read back is compared before it is released.
+fn sign_draft(checked: Checked, key: &dyn Sign) -> Result<Certificate, SignerError> {
+    let to_be_signed =
+        checked.to_be_signed(random::bytes()?, key.public().key_data()).map_err(Unfit::Rule)?;
+    let signature = key.sign(to_be_signed.as_bytes())?;
+    to_be_signed.finish(&signature).map_err(|unfit| SignerError::Differs(unfit.to_string()))
 }
 
 #[cfg(test)]
@@ -158,9 +120,9 @@ mod tests {
         let host = "db1".parse().unwrap();
         let (from, until) = (Timestamp::from_secs(100_000), Timestamp::from_secs(200_000));
         let window = wire::renewal::Window { from, until };
-        let draft = Draft::host(key(1).public(), &host, &[], (4, window)).unwrap();
-        let first = sign_draft(&draft, &*key(2)).unwrap();
-        let second = sign_draft(&draft, &*key(2)).unwrap();
+        let draft = certificate::host(key(1).public(), &host, &[], (4, window)).unwrap();
+        let first = sign_draft(draft.clone(), &*key(2)).unwrap();
+        let second = sign_draft(draft, &*key(2)).unwrap();
         assert_eq!(first.nonce().len(), 32);
         assert_ne!(first.nonce(), second.nonce());
     }

@@ -80,6 +80,18 @@ pub fn fits(key: &KeyData, signature: &Signature) -> Result<(), SignatureFlaw> {
     if fits { Ok(()) } else { Err(SignatureFlaw::Algorithm(name())) }
 }
 
+/// Whether signatures by this key can be checked at all.
+///
+/// # Errors
+/// When the key is not one that Curfew works with, or an RSA key beyond [`MAX_CHECKED_BITS`].
+pub fn can_verify(key: &KeyData) -> Result<(), SignatureFlaw> {
+    key::check(key)?;
+    match key.rsa().map(key::rsa_bits) {
+        Some(bits) if bits > MAX_CHECKED_BITS => Err(SignatureFlaw::LongRsa(bits)),
+        _ => Ok(()),
+    }
+}
+
 /// Checks that `signature` is by `key` over `message`. What a security key says of its holder comes back, and nothing for
 /// other keys; whether that is enough is for the caller to decide.
 ///
@@ -91,7 +103,7 @@ pub fn verify(
     signature: &Signature,
 ) -> Result<Option<Presence>, SignatureFlaw> {
     fits(key, signature)?;
-    key::check(key)?;
+    can_verify(key)?;
     let bytes = signature.as_bytes();
     match key {
         KeyData::Ed25519(point) => by_ed25519(&point.0, message, bytes).map(|()| None),
@@ -155,10 +167,6 @@ fn by_rsa(
         Algorithm::Rsa { hash: Some(HashAlg::Sha512) } => &RSA_PKCS1_2048_8192_SHA512,
         _ => return Err(SignatureFlaw::Sha1),
     };
-    let bits = key::rsa_bits(key);
-    if bits > MAX_CHECKED_BITS {
-        return Err(SignatureFlaw::LongRsa(bits));
-    }
     let n = key.n().as_positive_bytes().ok_or(SignatureFlaw::Form)?;
     let e = key.e().as_positive_bytes().ok_or(SignatureFlaw::Form)?;
     // Some ssh-agents leave zero bytes at the beginning out; OpenSSH puts them back too.

@@ -1,9 +1,9 @@
 //! Signatures as by `ssh-keygen -Y sign` (`PROTOCOL.sshsig`): by a known key, for one purpose, over these bytes.
 
 use ssh_key::public::KeyData;
-use ssh_key::{HashAlg, SshSig};
+use ssh_key::{HashAlg, PublicKey, SshSig};
 
-use crate::key::KeyKind;
+use crate::key::{self, KeyKind};
 use crate::signature::{self, Presence, SignatureFlaw};
 
 /// Why a sealed message is not believed.
@@ -29,6 +29,16 @@ pub enum SealFlaw {
     /// The signature within.
     #[error(transparent)]
     Signature(#[from] SignatureFlaw),
+}
+
+/// Reads a public key with which somebody is to log in: one whose signatures can be checked.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn login_key(text: &str) -> Result<PublicKey, SignatureFlaw> {
+    let key = key::from_openssh(text)?;
+    signature::can_verify(key.key_data())?;
+    Ok(key)
 }
 
 /// Reads an armoured signature.

@@ -14,7 +14,6 @@ use wire::renewal::Window;
 
 use super::frames::{Incoming, LinkError, Outgoing};
 use crate::authority::Authority;
-use crate::certificate::subject_key;
 use crate::clock;
 use crate::http::refusal::Refusal;
 use crate::ledger::Joining;
@@ -51,8 +50,8 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
     let request = CertificateSigningRequestParams::from_pem(&enrol.csr)
         .map_err(|error| malformed(format!("the certificate request cannot be used: {error}")))?;
     let keys = host_keys(&enrol.host_keys).map_err(malformed)?;
-    let agent_key = enrol.agent_key.map(|text| subject_key(&text)).transpose();
-    let agent_key = agent_key.map_err(|unfit| malformed(format!("the agent's key: {unfit}")))?;
+    let agent_key = enrol.agent_key.map(|text| wire::key::from_openssh(&text)).transpose();
+    let agent_key = agent_key.map_err(|flaw| malformed(format!("the agent's key: {flaw}")))?;
     let failed = |error: &dyn std::error::Error| Refusal::internal(error).0;
     let printed = |key| Authority::printed(key).map_err(|error| failed(&error));
     let agent_key = agent_key.as_ref().map(printed).transpose()?;
@@ -98,7 +97,10 @@ pub(super) fn host_keys(texts: &[String]) -> Result<Vec<PublicKey>, String> {
             texts.len()
         ));
     }
-    texts.iter().map(|text| subject_key(text).map_err(|unfit| unfit.to_string())).collect()
+    texts
+        .iter()
+        .map(|text| wire::key::from_openssh(text).map_err(|flaw| format!("a host key: {flaw}")))
+        .collect()
 }
 
 /// What a peer that speaks another version is told.

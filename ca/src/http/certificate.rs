@@ -13,7 +13,6 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use crate::access::Ask;
 use crate::authority::{Authority, NoCertificate};
-use crate::certificate::subject_key;
 
 /// `POST /v1/certificates`
 pub(crate) async fn issue(
@@ -23,7 +22,8 @@ pub(crate) async fn issue(
 ) -> Result<Json<CertificateReply>, Refusal> {
     let login = caller.person()?;
     let malformed = |message: String| Refusal::new(Code::Malformed, message);
-    let key = subject_key(&ask.public_key).map_err(|unfit| malformed(unfit.to_string()))?;
+    let key = wire::key::from_openssh(&ask.public_key)
+        .map_err(|flaw| malformed(format!("the public key: {flaw}")))?;
     if let Some(reason) = &ask.reason {
         super::check_reason(reason)?;
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use ssh_key::public::KeyData;
-use ssh_key::{PublicKey, SshSig};
+use ssh_key::PublicKey;
 use wire::api::{Challenge, ChallengeAsk, LoginAsk, Token};
 use wire::identifier::Fingerprint;
 use wire::problem::Code;
+use wire::sshsig;
 
 use super::body::Body;
 use super::caller::Peer;
@@ -55,31 +55,19 @@ pub(crate) async fn login(
 /// Which of the identity's keys made the signature. Whoever fails learns nothing about which identities there are.
 async fn prove(authority: &Authority, ask: &LoginAsk) -> Result<Fingerprint, Refusal> {
     authority.challenges.take(&ask.identity, &ask.challenge, clock::now())?;
-    let signature: SshSig = ask.signature.parse().map_err(|error: ssh_key::Error| {
-        Refusal::new(Code::Malformed, format!("the signature cannot be read: {error}"))
-    })?;
+    let seal = sshsig::parse(&ask.signature)
+        .map_err(|flaw| Refusal::new(Code::Malformed, format!("the signature: {flaw}")))?;
     let message =
         wire::login::message(&authority.root.fingerprint(), &ask.identity, &ask.challenge);
     for text in authority.ledger.login_keys(ask.identity.clone()).await? {
         let key = PublicKey::from_openssh(&text).map_err(|error| Refusal::internal(&error))?;
-        if key.key_data() == signature.public_key()
-            && key.verify(wire::login::NAMESPACE, message.as_bytes(), &signature).is_ok()
-            && is_touched(&signature)
-        {
-            return Ok(wire::certificate::fingerprint(key.key_data()));
+        let (key, purpose) = (key.key_data(), wire::login::NAMESPACE);
+        // Also refused: a security key that nobody touched.
+        if sshsig::verify(&seal, key, purpose, message.as_bytes()).is_ok() {
+            return Ok(wire::certificate::fingerprint(key));
         }
     }
     Err(refused())
-}
-
-/// A security key says in its signature whether someone touched it (PROTOCOL.u2f); without that it is refused.
-fn is_touched(signature: &SshSig) -> bool {
-    if !matches!(signature.public_key(), KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_)) {
-        return true;
-    }
-    let bytes = signature.signature_bytes();
-    let flags = bytes.len().checked_sub(SK_TRAILER).and_then(|at| bytes.get(at));
-    flags.is_some_and(|flags| flags & USER_PRESENT != 0)
 }
 
 fn refused() -> Refusal {
@@ -88,7 +76,3 @@ fn refused() -> Refusal {
         "the login was refused: the identity is unknown or disabled, or this is not one of its keys",
     )
 }
-
-/// A security key's signature ends in a byte of flags and a counter of four.
-const SK_TRAILER: usize = 5;
-const USER_PRESENT: u8 = 1;

@@ -1,5 +1,8 @@
 //! Logging in.
 
+use std::process::Command;
+
+use base64::Engine as _;
 use wire::api::{LoginAsk, Token, Whoami};
 use wire::problem::{Code, Problem};
 
@@ -117,4 +120,47 @@ async fn whatever_is_malformed_is_answered_with_a_problem() {
     let method: Result<serde_json::Value, Problem> =
         authority.send("/v1/whoami", Some(&ops), &1).await;
     assert_eq!(method.unwrap_err().code, Code::Malformed);
+}
+
+#[tokio::test]
+async fn every_kind_of_key_that_ssh_keygen_makes_logs_in() {
+    let authority = Authority::start();
+    for (kind, bits) in
+        [("ed25519", "256"), ("ecdsa", "256"), ("ecdsa", "384"), ("ecdsa", "521"), ("rsa", "2048")]
+    {
+        let path = authority.dir.path().join(format!("{kind}-{bits}"));
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-N", "", "-t", kind, "-b", bits, "-f"])
+            .arg(&path)
+            .status();
+        assert!(made.unwrap().success());
+        let name = format!("{kind}-{bits}");
+        let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+        authority.run(&["identity", "add", &name, "--key", public.trim()]);
+        let mut answer = authority.answer(&name, 9).await;
+        let message =
+            wire::login::message(&authority.fingerprint, &answer.identity, &answer.challenge);
+        let file = path.with_extension("message");
+        std::fs::write(&file, message).unwrap();
+        let sealed = Command::new("ssh-keygen")
+            .args(["-q", "-Y", "sign", "-n", wire::login::NAMESPACE, "-f"])
+            .args([&path, &file])
+            .status();
+        assert!(sealed.unwrap().success());
+        answer.signature = std::fs::read_to_string(path.with_extension("message.sig")).unwrap();
+        let token: Result<Token, Problem> = authority.send("/v1/login", None, &answer).await;
+        assert!(token.is_ok(), "{kind} {bits}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_signatures_cannot_be_checked_is_not_enrolled() {
+    let authority = Authority::start();
+    let blob =
+        |text: &[u8]| [u32::try_from(text.len()).unwrap().to_be_bytes().as_slice(), text].concat();
+    let modulus = [&[0, 0x80][..], &[1; 1087]].concat();
+    let bytes = [blob(b"ssh-rsa"), blob(&[1, 0, 1]), blob(&modulus)].concat();
+    let key = format!("ssh-rsa {}", base64::engine::general_purpose::STANDARD.encode(bytes));
+    let (_, refused) = authority.refuse(&["identity", "add", "ana", "--key", &key]);
+    assert!(refused.contains("8704 bits; signatures are checked up to 8192"), "{refused}");
 }

@@ -11,8 +11,10 @@ use ssh_key::public::KeyData;
 use crate::blob;
 use crate::identifier::Serial;
 use crate::key::{self, KeyFlaw, KeyKind};
+use crate::network::Networks;
 use crate::octets::Octets;
-use crate::signature::{self, MAX_CHECKED_BITS, SignatureFlaw};
+use crate::options::ForceCommand;
+use crate::signature::{self, SignatureFlaw};
 use crate::time::Timestamp;
 
 use super::verdict::{FORCE_COMMAND, KNOWN_EXTENSIONS, SOURCE_ADDRESS, VERIFY_REQUIRED};
@@ -66,10 +68,7 @@ pub enum Unfit {
     Subject(KeyFlaw),
     /// The key to certify with.
     #[error("the certifying key: {0}")]
-    Authority(KeyFlaw),
-    /// The certifying key is longer than anybody here can check.
-    #[error("the certifying RSA key has {0} bits; use at most {MAX_CHECKED_BITS}")]
-    LongAuthority(u32),
+    Authority(SignatureFlaw),
     /// The authority would certify itself.
     #[error("the certifying key does not certify itself")]
     Itself,
@@ -161,10 +160,10 @@ impl Draft {
         let wrong = |reason| Err(Unfit::Value(name.to_owned(), reason));
         match name {
             _ if self.kind == Kind::Host => Err(Unfit::Option(Octets::new(name))),
-            FORCE_COMMAND if !rule::is_command(value) => {
+            FORCE_COMMAND if ForceCommand::try_new(value).is_err() => {
                 wrong("takes a command of one line without control characters")
             }
-            SOURCE_ADDRESS if !rule::are_networks(value) => wrong(
+            SOURCE_ADDRESS if Networks::from_option(value).is_err() => wrong(
                 "takes networks as in 10.0.0.0/8,2001:db8::/32, with no bit set after the prefix",
             ),
             VERIFY_REQUIRED if !value.is_empty() => wrong("is a flag, and takes nothing"),
@@ -215,12 +214,7 @@ impl Checked {
         authority: &KeyData,
     ) -> Result<ToBeSigned, Unfit> {
         let Self(draft) = self;
-        key::check(authority).map_err(Unfit::Authority)?;
-        if let Some(bits) = authority.rsa().map(key::rsa_bits)
-            && bits > MAX_CHECKED_BITS
-        {
-            return Err(Unfit::LongAuthority(bits));
-        }
+        signature::can_verify(authority).map_err(Unfit::Authority)?;
         if *authority == draft.subject {
             return Err(Unfit::Itself);
         }
@@ -297,7 +291,8 @@ impl Draft {
         blob::put(&mut to, &options(&self.critical));
         blob::put(&mut to, &options(&self.extensions));
         blob::put(&mut to, b"");
-        blob::put(&mut to, &key::to_bytes(authority).map_err(Unfit::Authority)?);
+        let authority = key::to_bytes(authority).map_err(SignatureFlaw::Key);
+        blob::put(&mut to, &authority.map_err(Unfit::Authority)?);
         Ok(to)
     }
 }
