@@ -21,7 +21,6 @@ use crate::http::caller::Operator;
 use crate::http::refusal::Refusal;
 use crate::ledger::{IdentityRow, NewKey, NewToken};
 use crate::random::Secret;
-use crate::revocation::Revoked;
 use crate::role::Role;
 
 pub(crate) mod client;
@@ -112,6 +111,8 @@ pub(crate) struct TokenMade {
 pub(crate) struct KrlMade {
     /// The list, in base64.
     pub(crate) krl: String,
+    /// The order key's signature over it, armoured.
+    pub(crate) signature: String,
     /// How many certificates it revokes, however many authorities they may be of.
     pub(crate) certificates: u64,
     /// How many locked sessions it cannot name.
@@ -148,6 +149,7 @@ async fn add_identity(
     let who = ask.identity.clone();
     let added = (key, ask.operator);
     authority.ledger.add_identity(caller.actor(), ask.identity, added, clock::now()).await?;
+    authority.krl.wake();
     tracing::info!(identity = %who, "an identity was added or got a key");
     authority.ledger.identity(who).await?.map(Json).ok_or_else(|| {
         Refusal::new(Code::Internal, "the identity was recorded and cannot be read back")
@@ -177,6 +179,7 @@ async fn enable_identity(
     let who = ask.identity.clone();
     let ledger = &authority.ledger;
     let number = ledger.enable_identity(caller.actor(), ask.identity, key, clock::now()).await?;
+    authority.krl.wake();
     tracing::warn!(identity = %who, "an identity was enabled");
     match number {
         None => Ok(Json(None)),
@@ -258,18 +261,14 @@ async fn krl(
     State(authority): State<Arc<Authority>>,
     Operator(_caller): Operator,
 ) -> Result<Json<KrlMade>, Refusal> {
-    let now = clock::now();
-    let facts = authority.ledger.revocations(now).await?;
-    let revoked = Revoked::of(&facts, now);
-    let krl = revoked
-        .list(facts.version, &[authority.signer.user_authority()], now)
-        .and_then(|krl| krl.encode())
-        .map_err(|error| Refusal::internal(&error))?;
+    let made = crate::krl::refresh(&authority).await;
+    let (list, _) = made.map_err(|error| Refusal::internal(&error))?;
     let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
     Ok(Json(KrlMade {
-        krl: base64::engine::general_purpose::STANDARD.encode(krl),
-        certificates: count(revoked.serials.len()),
-        sessions: count(revoked.sessions.len()),
+        krl: base64::engine::general_purpose::STANDARD.encode(list.bytes()),
+        signature: list.announced().signature.clone(),
+        certificates: count(list.revoked().serials.len()),
+        sessions: count(list.revoked().sessions.len()),
     }))
 }
 

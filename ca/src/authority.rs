@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::key::{Keyring, Purpose, Sign};
+use crate::krl::Lists;
 use crate::ledger::{Ledger, LedgerError, ReceiptRow, Vouch};
 use crate::role::Roles;
 use crate::signer::{Signed, Signer, SignerError};
@@ -33,6 +34,8 @@ pub(crate) struct Authority {
     pub(crate) root: Root,
     /// The hosts that are connected.
     pub(crate) fleet: Fleet,
+    /// The list of revoked keys.
+    pub(crate) krl: Lists,
     /// Login challenges.
     pub(crate) challenges: Challenges,
     /// The keys that sign.
@@ -70,6 +73,7 @@ impl Authority {
             signer: Signer::new(keyring.oldest(Purpose::User)?, keyring.oldest(Purpose::Host)?),
             root: Root::read(&dir)?,
             fleet: Fleet::default(),
+            krl: Lists::default(),
             challenges: Challenges::new(config.challenge_lifetime)?,
             order_key: keyring.oldest(Purpose::Order)?,
             keyring,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use wire::identifier::HostName;
+use wire::krl::signed::KrlStanding;
 use wire::renewal::Standing;
 use wire::time::Timestamp;
 
@@ -21,7 +22,7 @@ pub(crate) struct Fleet {
 }
 
 /// A connected host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Presence {
     /// When it was last heard of.
     pub(crate) seen: Timestamp,
@@ -29,6 +30,8 @@ pub(crate) struct Presence {
     pub(crate) last_order: u64,
     /// How far its clock is off, in seconds, either way.
     pub(crate) skew_secs: u64,
+    /// How far it is with lists of revoked keys; nothing when its agent knows none.
+    pub(crate) krl: Option<KrlStanding>,
 }
 
 struct Place {
@@ -89,7 +92,7 @@ impl Fleet {
 
     /// The host's presence, when it is connected.
     pub(crate) fn presence(&self, host: &HostName) -> Option<Presence> {
-        self.hosts().get(host).map(|place| place.presence)
+        self.hosts().get(host).map(|place| place.presence.clone())
     }
 
     /// Whether the host is connected.
@@ -174,7 +177,8 @@ impl Drop for Seat<'_> {
 mod tests {
     use super::*;
 
-    const HERE: Presence = Presence { seen: Timestamp::from_secs(1), last_order: 3, skew_secs: 0 };
+    const HERE: Presence =
+        Presence { seen: Timestamp::from_secs(1), last_order: 3, skew_secs: 0, krl: None };
 
     #[tokio::test]
     async fn a_second_connection_of_a_host_takes_the_place_of_the_first() {

@@ -263,6 +263,6 @@ pub(crate) mod tests {
         let raw = Connection::open(&path).unwrap();
         raw.pragma_update(None, "user_version", 99).unwrap();
         let error = open(&path).err().unwrap().to_string();
-        assert!(error.contains("version 99") && error.contains("up to 2"), "{error}");
+        assert!(error.contains("version 99") && error.contains("up to 4"), "{error}");
     }
 }

@@ -15,6 +15,7 @@ mod exit;
 mod fleet;
 mod http;
 mod key;
+mod krl;
 mod ledger;
 mod random;
 mod revocation;

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use wire::api::HostView;
 use wire::identifier::{Address, HostName, Label};
+use wire::krl::signed::KrlStanding;
 use wire::record::Tier;
 use wire::time::Timestamp;
 
@@ -127,6 +128,7 @@ fn show(hosts: &Vec<HostView>, json: bool) -> anyhow::Result<()> {
                 if host.connected { "connected" } else { "unreachable" }.into(),
                 host.seen.map_or_else(|| "never".into(), shown),
                 host.last_order.to_string(),
+                krl(host.krl.as_ref()),
                 life(host, now),
                 list(&host.addresses),
                 list(&host.labels),
@@ -135,7 +137,7 @@ fn show(hosts: &Vec<HostView>, json: bool) -> anyhow::Result<()> {
         })
         .collect();
     say_table(
-        &["HOST", "STATE", "SEEN", "ORDER", "CERTIFICATE", "ADDRESSES", "LABELS", "SEES"],
+        &["HOST", "STATE", "SEEN", "ORDER", "KRL", "CERTIFICATE", "ADDRESSES", "LABELS", "SEES"],
         &cells,
     )
 }
@@ -155,6 +157,15 @@ fn life(host: &HostView, now: Timestamp) -> String {
     match &host.certificate_problem {
         None => left,
         Some(problem) => format!("{left}: {problem}"),
+    }
+}
+
+/// Which list of revoked keys sshd reads there; marked when something is wrong with it.
+fn krl(standing: Option<&KrlStanding>) -> String {
+    match standing {
+        None => "-".into(),
+        Some(KrlStanding { version, trouble: None }) => version.to_string(),
+        Some(KrlStanding { version, trouble: Some(_) }) => format!("{version} !"),
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum Command {
 /// Where to.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The file, which is replaced in one step; standard output when absent
+    /// The file, which is replaced in one step, with its signature in FILE.sig; standard output when absent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Say what it holds as JSON
@@ -65,7 +65,11 @@ impl Command {
             return writeln!(std::io::stderr(), "{summary}").context("standard error is closed");
         };
         refuse_to_lose(path, &krl)?;
-        replace(path, &bytes).with_context(|| format!("{} cannot be written", path.display()))?;
+        let beside = beside(path);
+        for (path, bytes) in [(path, bytes.as_slice()), (&beside, made.signature.as_bytes())] {
+            replace(path, bytes)
+                .with_context(|| format!("{} cannot be written", path.display()))?;
+        }
         if arguments.json {
             return say_json(&Written {
                 file: path,
@@ -78,6 +82,13 @@ impl Command {
         }
         say(&format!("{}: {}", path.display(), described(&krl, bytes.len(), &made)))
     }
+}
+
+/// Where the signature lies: OpenSSH refuses a list that carries one itself.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
 }
 
 /// `version 812 of 2027-01-15T08:00:00Z: 3 certificates and 1 key revoked, 312 bytes`

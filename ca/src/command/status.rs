@@ -1,7 +1,7 @@
 //! `curfew-ca status`: what is there and what is wrong.
 
 use clap::Args;
-use wire::api::Status;
+use wire::api::{KrlBehind, Status};
 use wire::octets::plain;
 
 use super::{say, say_json};
@@ -27,6 +27,19 @@ impl Arguments {
             status.connected, status.hosts, status.sessions, status.locks, status.authority_version
         ))?;
         say(&format!("fingerprint {}", status.fingerprint))?;
+        if let Some(krl) = &status.krl {
+            say(&format!(
+                "KRL {}, {} certificates and {} keys, {} bytes",
+                krl.in_words(),
+                krl.certificates,
+                krl.keys,
+                krl.bytes
+            ))?;
+            let behind: Vec<String> = krl.behind.iter().map(KrlBehind::in_words).collect();
+            if !behind.is_empty() {
+                say(&format!("behind: {}", behind.join(", ")))?;
+            }
+        }
         for concern in &status.concerns {
             say(&format!("! {}", plain(concern)))?;
         }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use wire::VERSION;
 use wire::hostlink::{Hello, SILENCE_SECS, ToAuthority, ToHost, Welcome};
 use wire::identifier::RecordNumber;
+use wire::krl::signed::{KrlAsk, KrlStanding};
 use wire::problem::{Code, Problem};
 use wire::record::Receipt;
 use wire::time::Timestamp;
@@ -41,7 +42,8 @@ where
         let problem = Problem::new(Code::Malformed, "the first frame of a host is its hello");
         return writer.send(&ToHost::Refused(problem)).await;
     };
-    let (last_order, said, renews) = (hello.last_order, hello.at, hello.renews);
+    let (last_order, said, renews, krl) =
+        (hello.last_order, hello.at, hello.renews, hello.krl.clone());
     let row = match greeted(authority, &whose, hello).await {
         Ok(row) => row,
         Err(problem) => {
@@ -52,7 +54,8 @@ where
     let opened = Desk::open((authority, &whose), row.agent_key.as_deref());
     let desk = opened.map_err(std::io::Error::other)?;
     let now = clock::now();
-    let seat = authority.fleet.seat(whose.host.clone(), presence(said, last_order, now));
+    let here = Presence { krl: krl.clone(), ..presence(said, last_order, now) };
+    let seat = authority.fleet.seat(whose.host.clone(), here);
     tracing::info!(host = %whose.host, last_order, last_record = row.last_record, "a host connected");
     let orders = authority.ledger.orders();
     let newest_order = *orders.borrow();
@@ -68,9 +71,10 @@ where
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
     let link = Link { authority, whose: &whose, seat: &seat, desk, renews };
     link.ask_where_changed(&row);
+    link.is_ahead(krl.as_ref()).await;
     let ended = tokio::select! {
         ended = link.take(&mut incoming, answers) => ended,
-        ended = link.give(writer, waiting, last_order) => ended,
+        ended = link.give(writer, waiting, (last_order, krl.map(|krl| krl.version))) => ended,
         () = seat.dismissed() => {
             tracing::warn!(host = %whose.host, "another connection of the same host took over, or it was removed");
             Ok(())
@@ -134,7 +138,9 @@ impl Link<'_> {
             }
             ToAuthority::Heartbeat(heartbeat) => {
                 let last = heartbeat.last_order.map_or(0, |order| order.number());
-                self.seat.heard(presence(heartbeat.at, last, now));
+                self.is_ahead(heartbeat.krl.as_ref()).await;
+                let krl = heartbeat.krl;
+                self.seat.heard(Presence { krl, ..presence(heartbeat.at, last, now) });
                 if let Some(standing) = heartbeat.certificates {
                     self.seat.stands(standing);
                 }
@@ -144,10 +150,8 @@ impl Link<'_> {
             ToAuthority::RenewLink(ask) => {
                 Ok(Some(ToHost::LinkRenewed(self.desk.renew_link(&ask, now).await)))
             }
-            ToAuthority::Enrol(_)
-            | ToAuthority::Hello(_)
-            | ToAuthority::KrlAsk(_)
-            | ToAuthority::Prove(_) => {
+            ToAuthority::KrlAsk(ask) => Ok(self.part(ask)),
+            ToAuthority::Enrol(_) | ToAuthority::Hello(_) | ToAuthority::Prove(_) => {
                 Err(Problem::new(Code::Malformed, "this frame has no place here"))
             }
         }
@@ -182,21 +186,55 @@ impl Link<'_> {
         let elapsed_micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let row = ReceiptRow { host: self.whose.host.clone(), receipt, elapsed_micros };
         ledger.take_receipt(row, now).await?;
-        let skew_secs =
-            self.authority.fleet.presence(&self.whose.host).map_or(0, |known| known.skew_secs);
-        self.seat.heard(Presence { seen: now, last_order, skew_secs });
+        let known = self.authority.fleet.presence(&self.whose.host);
+        let (skew_secs, krl) = known.map_or((0, None), |known| (known.skew_secs, known.krl));
+        self.seat.heard(Presence { seen: now, last_order, skew_secs, krl });
         self.authority.fleet.change();
         Ok(())
     }
 
-    /// Sends every order after `sent` as it becomes durable, and the answers in between.
+    /// The part of a list that the host asked for; the announcement of the newest when it asked for another.
+    fn part(&self, ask: KrlAsk) -> Option<ToHost> {
+        let list = self.authority.krl.newest()?;
+        let part = if ask.version == list.version() && ask.offset > 0 {
+            list.part(ask.offset)
+        } else {
+            None
+        };
+        Some(part.map_or_else(|| ToHost::Krl(list.announced().clone()), ToHost::KrlPart))
+    }
+
+    /// A host with a newer list than ours: this ledger was restored from a backup, or the host lies. Lists go on above it.
+    async fn is_ahead(&self, krl: Option<&KrlStanding>) {
+        let Some(newest) = self.authority.krl.newest() else { return };
+        let (ours, theirs) = (newest.version(), krl.map_or(0, |krl| krl.version));
+        if theirs <= ours {
+            return;
+        }
+        let host = &self.whose.host;
+        if theirs.saturating_sub(ours) > MAX_LEAP {
+            tracing::error!(%host, theirs, ours, "a host says that it has a list of revoked keys that cannot be; look at its agent");
+            return;
+        }
+        tracing::error!(%host, theirs, ours, "a host has a newer list of revoked keys than this ledger: was an old backup restored? Lists go on above it");
+        match self.authority.ledger.raise_krl(theirs).await {
+            Ok(_) => self.authority.krl.wake(),
+            Err(error) => {
+                tracing::error!(%host, %error, "the version of the host's list could not be noted; it keeps its list");
+            }
+        }
+    }
+
+    /// Sends every order after `sent` as it becomes durable, and the answers and lists in between. No more than one
+    /// frame of a list stands before an order: parts are sent as they are asked for, one at a time.
     async fn give<W: AsyncWrite + Unpin>(
         &self,
         writer: &mut Outgoing<W>,
         mut waiting: mpsc::Receiver<ToHost>,
-        mut sent: u64,
+        (mut sent, mut listed): (u64, Option<u64>),
     ) -> Result<(), LinkError> {
         let mut newest = self.authority.ledger.orders();
+        let mut lists = self.authority.krl.subscribe();
         loop {
             while sent < *newest.borrow_and_update() {
                 let orders = self.authority.ledger.orders_after(sent).await;
@@ -205,6 +243,14 @@ impl Link<'_> {
                     writer.send(&ToHost::Order(order.order)).await?;
                     sent = order.number;
                 }
+            }
+            let list = lists.borrow_and_update().clone();
+            if let (Some(before), Some(list)) = (listed, list)
+                && before < list.version()
+            {
+                listed = Some(list.version());
+                writer.send(&ToHost::Krl(list.announced().clone())).await?;
+                continue;
             }
             tokio::select! {
                 biased;
@@ -215,6 +261,11 @@ impl Link<'_> {
                 }
                 () = self.seat.renewal_asked(), if self.renews => {
                     writer.send(&ToHost::RenewNow).await?;
+                }
+                changed = lists.changed(), if listed.is_some() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
                 }
                 answer = waiting.recv() => {
                     let Some(answer) = answer else { return Ok(()) };
@@ -233,8 +284,10 @@ impl Link<'_> {
         let reason = error.map_or_else(|| "in order".to_owned(), ToString::to_string);
         tracing::warn!(%host, %reason, "a host is not connected any more");
         let known = self.authority.fleet.presence(&host);
-        let seen = known.map_or_else(clock::now, |presence| presence.seen);
-        let noted = self.authority.ledger.seen(host, self.seat.last_order(), seen).await;
+        let (seen, krl) =
+            known.map_or_else(|| (clock::now(), None), |presence| (presence.seen, presence.krl));
+        let standing = (self.seat.last_order(), krl);
+        let noted = self.authority.ledger.seen(host, standing, seen).await;
         if let Err(error) = noted {
             tracing::error!(%error, "when a host was last heard of could not be noted");
         }
@@ -271,8 +324,10 @@ async fn greeted(
 
 fn presence(said: Timestamp, last_order: u64, now: Timestamp) -> Presence {
     let skew = now.since(said).max(said.since(now));
-    Presence { seen: now, last_order, skew_secs: skew.as_secs() }
+    Presence { seen: now, last_order, skew_secs: skew.as_secs(), krl: None }
 }
 
+/// A host's version further above ours than this is a lie: no backup is so old.
+const MAX_LEAP: u64 = 1 << 32;
 /// Answers that may wait for a host to read them.
 const MAX_ANSWERS: usize = 64;

@@ -48,6 +48,7 @@ fn view(authority: &Authority, host: HostRow, logins: Vec<LoginView>) -> HostVie
     let presence = authority.fleet.presence(&host.name);
     let standing = authority.fleet.standing(&host.name);
     let kept = host.certified.as_ref().and_then(|certified| certified.window);
+    let krl = presence.as_ref().map_or(host.krl, |presence| presence.krl.clone());
     HostView {
         certificate_until: standing
             .as_ref()
@@ -61,7 +62,7 @@ fn view(authority: &Authority, host: HostRow, logins: Vec<LoginView>) -> HostVie
         addresses: host.addresses,
         labels: host.labels,
         tier: host.tier,
-        krl: None,
+        krl,
         logins,
     }
 }

@@ -10,6 +10,8 @@ use wire::record::Tier;
 use wire::renewal::{Standing, Window};
 use wire::time::Timestamp;
 
+mod krl;
+
 use super::caller::Caller;
 use super::refusal::Refusal;
 use crate::authority::Authority;
@@ -41,6 +43,11 @@ pub(crate) async fn show(
     concerns.extend(authority.ledger.survivors().await?.into_iter().map(|(order, host, alive)| {
         format!("{alive} processes survive order {order} on host {host}: end them there by hand")
     }));
+    let krl = authority.krl.newest().map(|list| krl::standing(&authority, &hosts, &list));
+    concerns.extend(krl.iter().flat_map(|(_, concerns)| concerns.iter().cloned()));
+    concerns.extend(authority.krl.failure().map(|reason| {
+        format!("what is locked is not in the list of revoked keys that hosts have: {reason}")
+    }));
     if sessions.unknown > 0 {
         concerns.push(format!(
             "{} sessions began with certificates that were never issued here: lock their hosts and look at the keys",
@@ -55,7 +62,7 @@ pub(crate) async fn show(
         connected: count(authority.fleet.connected()),
         sessions: sessions.alive,
         locks: count(authority.ledger.locks(now).await?.len()),
-        krl: None,
+        krl: krl.map(|(status, _)| status),
         concerns,
     }))
 }

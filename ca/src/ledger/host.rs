@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use wire::hostlink::Hello;
 use wire::identifier::{Address, HostName, Label};
+use wire::krl::signed::KrlStanding;
 use wire::lock::Lock;
 use wire::record::Tier;
 use wire::time::Timestamp;
@@ -129,6 +130,8 @@ pub(crate) struct HostRow {
     pub(crate) certified: Option<Certified>,
     /// The key by which its agent proves itself, in OpenSSH form.
     pub(crate) agent_key: Option<String>,
+    /// How far it was with lists of revoked keys when it was last asked; nothing when its agent knows none.
+    pub(crate) krl: Option<KrlStanding>,
 }
 
 impl Ledger {
@@ -258,7 +261,7 @@ impl Ledger {
         self.write(move |connection| {
             let changed = connection
                 .prepare_cached(
-                    "UPDATE hosts SET seen = ?, tier = ?, agent_version = ?, last_order = ? \
+                    "UPDATE hosts SET seen = ?, tier = ?, agent_version = ?, last_order = ?, krl = ? \
                      WHERE name = ? AND enrolment = ?",
                 )?
                 .execute(params![
@@ -266,6 +269,7 @@ impl Ledger {
                     serde_json::to_string(&hello.tier)?,
                     hello.agent_version,
                     hello.last_order,
+                    hello.krl.as_ref().map(serde_json::to_string).transpose()?,
                     host.as_str(),
                     enrolment
                 ])?;
@@ -286,15 +290,21 @@ impl Ledger {
     pub(crate) async fn seen(
         &self,
         host: HostName,
-        last_order: u64,
+        (last_order, krl): (u64, Option<KrlStanding>),
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         self.write(move |connection| {
             connection
                 .prepare_cached(
-                    "UPDATE hosts SET seen = max(coalesce(seen, 0), ?), last_order = max(last_order, ?) WHERE name = ?",
+                    "UPDATE hosts SET seen = max(coalesce(seen, 0), ?), last_order = max(last_order, ?), \
+                     krl = coalesce(?, krl) WHERE name = ?",
                 )?
-                .execute(params![now.millis(), last_order, host.as_str()])?;
+                .execute(params![
+                    now.millis(),
+                    last_order,
+                    krl.as_ref().map(serde_json::to_string).transpose()?,
+                    host.as_str()
+                ])?;
             Ok(())
         })
         .await
@@ -314,6 +324,7 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HostRow> {
         orders_from: row.get(8)?,
         certified: column::maybe_json(row, 9)?,
         agent_key: row.get(10)?,
+        krl: column::maybe_json(row, 11)?,
     })
 }
 
@@ -380,7 +391,8 @@ fn insert(
              ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, addresses = excluded.addresses, \
              enrolment = excluded.enrolment, enrolled = excluded.enrolled, \
              orders_from = excluded.orders_from, last_order = excluded.last_order, \
-             last_record = 0, seen = NULL, tier = NULL, certified = NULL, agent_key = excluded.agent_key",
+             last_record = 0, seen = NULL, tier = NULL, certified = NULL, agent_key = excluded.agent_key, \
+             krl = NULL",
         )?
         .execute(params![
             token.host.as_str(),
@@ -410,7 +422,7 @@ pub(super) fn put_addresses(
 }
 
 const SELECT: &str = "SELECT name, addresses, labels, enrolment, seen, tier, last_order, last_record, orders_from, \
-     certified, agent_key FROM hosts";
+     certified, agent_key, krl FROM hosts";
 
 #[cfg(test)]
 mod tests {

@@ -1,26 +1,66 @@
-//! What is locked and which certificates it bears on, as of one moment.
+//! What is locked and which certificates it bears on, as of one moment, and which list says so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, Row, params};
-use wire::identifier::{GrantId, Identity, Serial};
+use rusqlite::{Connection, Params, Row, params};
+use wire::identifier::{Fingerprint, GrantId, Identity, Serial};
 use wire::lock::{Lock, Subject, Target};
 use wire::time::Timestamp;
 
 use super::{Ledger, LedgerError, column, order};
-use crate::revocation::{Facts, Issued, horizon};
+use crate::revocation::{Facts, Issued, Published, horizon};
 
 impl Ledger {
-    /// What bears on the list of revoked certificates and keys, on one snapshot.
+    /// What bears on the list of revoked certificates and keys, on one snapshot. What it costs depends on what is locked
+    /// and still lives, not on what was ever issued.
     pub(crate) async fn revocations(&self, now: Timestamp) -> Result<Facts, LedgerError> {
         self.read(move |connection| {
             let locks = order::locks_in_force(connection, now)?;
+            let disabled = disabled(connection)?;
+            let people =
+                disabled.iter().chain(locks.iter().filter_map(|lock| match &lock.target {
+                    Target::Identity(name) => Some(name),
+                    _ => None,
+                }));
             Ok(Facts {
-                version: newest_entry(connection)?,
-                disabled: disabled(connection)?,
-                certificates: certificates(connection, &locks, now)?,
+                newest_entry: newest_entry(connection)?,
+                published: published(connection)?,
+                login_keys: login_keys(connection, people)?,
+                certificates: certificates(connection, (&locks, &disabled), now)?,
+                disabled,
                 locks,
             })
+        })
+        .await
+    }
+
+    /// Remembers the list that is published next; from then on its version is taken, whatever happens.
+    pub(crate) async fn publish_krl(&self, published: Published) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            let changed = connection
+                .prepare_cached(
+                    "UPDATE krl SET version = ?1, generated = ?2, digest = ?3 WHERE version < ?1",
+                )?
+                .execute(params![
+                    published.version,
+                    published.generated.millis(),
+                    published.digest
+                ])?;
+            if changed == 0 {
+                return Err(LedgerError::Stale);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes that a host has a list of this version: the next one is above it. `true` when ours was not.
+    pub(crate) async fn raise_krl(&self, version: u64) -> Result<bool, LedgerError> {
+        self.write(move |connection| {
+            let raised = connection
+                .prepare_cached("UPDATE krl SET version = ?1, digest = x'' WHERE version < ?1")?
+                .execute([version])?;
+            Ok(raised > 0)
         })
         .await
     }
@@ -33,32 +73,85 @@ fn newest_entry(connection: &Connection) -> Result<u64, LedgerError> {
     Ok(newest)
 }
 
+fn published(connection: &Connection) -> Result<Published, LedgerError> {
+    let published = connection
+        .prepare_cached("SELECT version, generated, digest FROM krl")?
+        .query_row([], |row| {
+            Ok(Published {
+                version: row.get(0)?,
+                generated: column::moment(row, 1)?,
+                digest: row.get(2)?,
+            })
+        })?;
+    Ok(published)
+}
+
 fn disabled(connection: &Connection) -> Result<BTreeSet<Identity>, LedgerError> {
     let mut statement = connection.prepare_cached("SELECT name FROM identities WHERE disabled")?;
     let names = statement.query_map([], |row| column::name(row, 0))?;
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-/// Those that may still open something, and those that a lock names.
+fn login_keys<'a>(
+    connection: &Connection,
+    people: impl Iterator<Item = &'a Identity>,
+) -> Result<BTreeSet<Fingerprint>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached("SELECT fingerprint FROM keys WHERE identity = ?")?;
+    let mut keys = BTreeSet::new();
+    for identity in people {
+        let found = statement.query_map([identity.as_str()], |row| column::name(row, 0))?;
+        keys.extend(found.collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(keys)
+}
+
+/// Those that a lock may cover and that may still open something, and those that a lock names. By the index of what each
+/// lock is on; roles and logins have none, so there it is whatever lives.
 fn certificates(
     connection: &Connection,
-    locks: &[Lock],
+    (locks, disabled): (&[Lock], &BTreeSet<Identity>),
     now: Timestamp,
 ) -> Result<Vec<Issued>, LedgerError> {
-    let mut live = connection.prepare_cached(&format!("{SELECT} WHERE valid_before >= ?"))?;
-    let rows = live.query_map([horizon(now).millis()], issued)?;
-    let mut certificates: Vec<Issued> = rows.collect::<Result<_, _>>()?;
-    let mut over =
-        connection.prepare_cached(&format!("{SELECT} WHERE serial = ? AND valid_before < ?"))?;
+    let since = horizon(now).millis();
+    let mut found = Found { connection, certificates: BTreeMap::new() };
+    for identity in disabled {
+        found.add(OF_IDENTITY, params![identity.as_str(), since])?;
+    }
     for lock in locks {
-        if let Target::Serial(serial) = &lock.target {
-            // Beyond what the database counts to, nothing was ever issued.
-            let Ok(serial) = i64::try_from(serial.number()) else { continue };
-            let rows = over.query_map(params![serial, horizon(now).millis()], issued)?;
-            certificates.extend(rows.collect::<Result<Vec<_>, _>>()?);
+        match &lock.target {
+            Target::Identity(name) => found.add(OF_IDENTITY, params![name.as_str(), since])?,
+            Target::Host(name) => found.add(OF_HOST, params![name.as_str(), since])?,
+            Target::Key(key) => found.add(OF_KEY, params![key.as_str(), since])?,
+            Target::Grant(grant) => found.add(OF_GRANT, params![grant.number(), since])?,
+            Target::Role(name) => found.add(OF_ROLE, params![name.as_str(), since])?,
+            Target::Login(name) => found.add(OF_LOGIN, params![name.as_str(), since])?,
+            Target::Serial(serial) => {
+                // Beyond what the database counts to, nothing was ever issued.
+                let Ok(serial) = i64::try_from(serial.number()) else { continue };
+                found.add("serial = ?", params![serial])?;
+            }
+            Target::Session(_) | Target::Authority(_) => {}
         }
     }
-    Ok(certificates)
+    Ok(found.certificates.into_values().collect())
+}
+
+/// Certificates, each once.
+struct Found<'a> {
+    connection: &'a Connection,
+    certificates: BTreeMap<Serial, Issued>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, which: &str, params: impl Params) -> Result<(), LedgerError> {
+        let mut statement = self.connection.prepare_cached(&format!("{SELECT} WHERE {which}"))?;
+        for row in statement.query_map(params, issued)? {
+            let issued = row?;
+            self.certificates.insert(issued.subject.serial, issued);
+        }
+        Ok(())
+    }
 }
 
 fn issued(row: &Row<'_>) -> Result<Issued, rusqlite::Error> {
@@ -75,5 +168,57 @@ fn issued(row: &Row<'_>) -> Result<Issued, rusqlite::Error> {
     Ok(Issued { subject, valid_before: column::moment(row, 7)? })
 }
 
+/// CROSS JOIN keeps the certificates, which are few, on the outside, and never scans the grants.
 const SELECT: &str = "SELECT serial, grant_id, certificates.identity, role, login, certificates.host, key, valid_before \
-     FROM certificates JOIN grants ON grants.id = grant_id";
+     FROM certificates CROSS JOIN grants ON grants.id = grant_id";
+const OF_IDENTITY: &str = "certificates.identity = ? AND valid_before >= ?";
+const OF_HOST: &str = "certificates.host = ? AND valid_before >= ?";
+const OF_KEY: &str = "key = ? AND valid_before >= ?";
+const OF_GRANT: &str = "grant_id = ? AND valid_before >= ?";
+const OF_ROLE: &str = "role = ? AND valid_before >= ?";
+const OF_LOGIN: &str = "login = ? AND valid_before >= ?";
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{NOW, ledger, open};
+    use super::*;
+
+    #[tokio::test]
+    async fn no_lock_makes_the_ledger_read_all_that_was_ever_issued() {
+        let (_dir, ledger) = ledger();
+        let plans = ledger.read(|connection| {
+            let mut plans = Vec::new();
+            for which in [OF_IDENTITY, OF_HOST, OF_KEY, OF_GRANT, OF_ROLE, OF_LOGIN, "serial = ?"] {
+                let sql = format!("EXPLAIN QUERY PLAN {SELECT} WHERE {which}");
+                let mut statement = connection.prepare(&sql)?;
+                let unbound = statement.parameter_count();
+                let values = rusqlite::params_from_iter(std::iter::repeat_n(1, unbound));
+                let steps = statement.query_map(values, |row| row.get::<_, String>(3))?;
+                plans.push((which, steps.collect::<Result<Vec<_>, _>>()?.join("; ")));
+            }
+            Ok(plans)
+        });
+        for (which, plan) in plans.await.unwrap() {
+            assert!(!plan.contains("SCAN"), "{which}: {plan}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_version_of_a_list_is_taken_once_and_never_falls() {
+        let (dir, ledger) = ledger();
+        let list = |version| Published { version, generated: NOW, digest: vec![1] };
+        ledger.publish_krl(list(5)).await.unwrap();
+        for late in [5, 4] {
+            let refused = ledger.publish_krl(list(late)).await;
+            assert!(matches!(refused, Err(LedgerError::Stale)));
+        }
+        assert!(!ledger.raise_krl(5).await.unwrap());
+        assert!(ledger.raise_krl(9).await.unwrap());
+        drop(ledger);
+        let again = open(&dir.path().join("ledger.db")).unwrap();
+        let facts = again.revocations(NOW).await.unwrap();
+        assert_eq!(facts.published, Published { version: 9, generated: NOW, digest: Vec::new() });
+        assert_eq!(facts.published.next(facts.newest_entry), 10);
+        assert_eq!(facts.published.next(500), 500);
+    }
+}

@@ -58,7 +58,7 @@ const fn nothing(_connection: &Connection) -> Result<(), LedgerError> {
 }
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 3] = [("
+const STEPS: [Step; 4] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -151,6 +151,11 @@ UPDATE hosts SET certified = (
     SELECT json_object('names', json('[]'), 'keys', json_extract(CAST(body AS TEXT), '$.host_keys'))
     FROM bodies WHERE seq = enrolment
 );
+", nothing), ("
+CREATE INDEX certificates_by_end ON certificates (valid_before);
+CREATE TABLE krl (version INTEGER NOT NULL, generated INTEGER NOT NULL, digest BLOB NOT NULL) STRICT;
+INSERT INTO krl VALUES (0, 0, x'');
+ALTER TABLE hosts ADD COLUMN krl TEXT;
 ", nothing)];
 
 #[cfg(test)]

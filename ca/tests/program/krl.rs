@@ -2,12 +2,16 @@
 
 use std::process::Command;
 
-use ssh_key::Certificate;
-use wire::api::{CertificateAsk, CertificateReply, OrderProgress, UnlockAsk};
+use ssh_key::{Certificate, PublicKey};
+use wire::api::{CertificateAsk, CertificateReply, KrlStatus, OrderProgress, Status, UnlockAsk};
+use wire::hostlink::{Heartbeat, ToAuthority, ToHost};
+use wire::krl::signed::{KrlAsk, KrlPart, KrlStanding, MAX_PART, SignedKrl, verify};
 use wire::krl::{Axis, Extent, Krl};
 use wire::lock::{Lock, Target};
+use wire::time::Timestamp;
 
-use crate::authority::{Authority, key, run};
+use crate::authority::{Authority, Frames, Host, key, run};
+use crate::link::hello;
 
 /// An authority with a host and two people who may enter it.
 struct Site {
@@ -60,6 +64,58 @@ impl Site {
         self.authority.run(&["krl", "export", "--out", &self.path()]);
         Krl::decode(&std::fs::read(self.path()).unwrap()).unwrap()
     }
+
+    /// A host that says it knows lists and has this one.
+    async fn host(&self, name: &str, version: u64) -> (Host, Frames) {
+        let host = self.authority.host(name).await;
+        let frames = self.link(&host, Some(version)).await;
+        (host, frames)
+    }
+
+    async fn link(&self, host: &Host, version: Option<u64>) -> Frames {
+        let mut frames = self.authority.link(Some(host)).await;
+        let ToAuthority::Hello(mut hello) = hello(0) else { unreachable!("a hello") };
+        hello.last_order = host.enrolled.trust.orders_from;
+        hello.krl = version.map(|version| KrlStanding { version, trouble: None });
+        frames.send(&ToAuthority::Hello(hello)).await;
+        let Some(ToHost::Welcome(_)) = frames.next().await else { panic!("not welcome") };
+        frames
+    }
+
+    fn order_key(host: &Host) -> PublicKey {
+        host.enrolled.trust.order_key.parse().unwrap()
+    }
+
+    async fn status(&self) -> KrlStatus {
+        let status: Status =
+            self.authority.call(("GET", "/v1/status"), Some(&self.ops), &()).await.unwrap();
+        status.krl.unwrap()
+    }
+}
+
+/// The next list that comes; orders are passed over.
+async fn announced(frames: &mut Frames) -> SignedKrl {
+    loop {
+        match frames.next().await {
+            Some(ToHost::Krl(list)) => return list,
+            Some(ToHost::Order(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn beat(frames: &mut Frames, standing: Option<KrlStanding>) {
+    let at = Timestamp::from_secs(0);
+    let beat = Heartbeat {
+        at,
+        sessions: 0,
+        spooled: 0,
+        last_order: None,
+        krl: standing,
+        certificates: None,
+        keys: None,
+    };
+    frames.send(&ToAuthority::Heartbeat(beat)).await;
 }
 
 fn read(reply: &CertificateReply) -> Certificate {
@@ -76,13 +132,13 @@ async fn each_kind_of_lock_is_on_the_list_until_it_is_lifted() {
     assert!(!std::fs::read(site.path()).unwrap().is_empty());
     let subject = wire::certificate::fingerprint(hers.public_key());
     for (target, axis, is_his_too) in [
-        (Target::Identity("ana".parse().unwrap()), Axis::Serial, false),
-        (Target::Grant(ana.grant), Axis::Serial, false),
-        (Target::Serial(ana.serial), Axis::Serial, false),
+        (Target::Identity("ana".parse().unwrap()), Axis::Sha256, false),
+        (Target::Grant(ana.grant), Axis::KeyId, false),
+        (Target::Serial(ana.serial), Axis::KeyId, false),
         (Target::Key(subject), Axis::Sha256, false),
-        (Target::Host("db1".parse().unwrap()), Axis::Serial, true),
-        (Target::Role("deploy".parse().unwrap()), Axis::Serial, true),
-        (Target::Login("deploy".parse().unwrap()), Axis::Serial, true),
+        (Target::Host("db1".parse().unwrap()), Axis::KeyId, true),
+        (Target::Role("deploy".parse().unwrap()), Axis::KeyId, true),
+        (Target::Login("deploy".parse().unwrap()), Axis::KeyId, true),
     ] {
         site.lock(target.clone()).await;
         let locked = site.export();
@@ -115,7 +171,7 @@ async fn openssh_agrees_with_what_is_exported() {
     site.lock(Target::Identity("ana".parse().unwrap())).await;
     site.lock(Target::Session("00000000000000ff".parse().unwrap())).await;
     let said = site.authority.run(&["krl", "export", "--out", &site.path()]);
-    assert!(said.contains("1 certificates and 0 keys revoked"), "{said}");
+    assert!(said.contains("1 certificates and 1 keys revoked"), "{said}");
     assert!(said.contains("1 locked sessions left out"), "{said}");
     for (reply, verdict) in [(&ana, "REVOKED"), (&bob, "ok")] {
         let file = site.authority.dir.path().join("probe-cert.pub");
@@ -134,14 +190,18 @@ async fn openssh_agrees_with_what_is_exported() {
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(std::fs::metadata(site.path()).unwrap().permissions().mode() & 0o777, 0o644);
     let beside = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
-    assert_eq!(beside.filter(|name| name.to_string_lossy().contains("revoked")).count(), 1);
+    assert_eq!(
+        beside.filter(|name| name.to_string_lossy().contains("revoked")).count(),
+        2,
+        "the list and its signature"
+    );
 }
 
 #[tokio::test]
 async fn nothing_that_is_revoked_is_lost_by_an_export() {
     let site = Site::start().await;
     let version = site.export().version();
-    let newer = Krl::new(version + 100, wire::time::Timestamp::from_secs(1));
+    let newer = Krl::new(version + 100, Timestamp::from_secs(1));
     let ours = newer.clone().with_comment("curfew").unwrap();
     let theirs = newer.with_comment("somebody").unwrap();
     let cases: [(&[u8], &str); 4] = [
@@ -174,4 +234,139 @@ fn principals_are_printed_without_the_authority_and_only_for_good_names() {
         let arguments: Vec<&str> = ["principals"].into_iter().chain(line.split(' ')).collect();
         assert_eq!(run(dir.path(), &arguments).status.code(), Some(64), "{line}");
     }
+}
+
+#[tokio::test]
+async fn hosts_get_each_list_signed_and_the_authority_knows_who_has_it() {
+    let site = Site::start().await;
+    let hers = read(&site.certify("ana", 1).await);
+    let (web, mut frames) = site.host("web1", 0).await;
+    let first = announced(&mut frames).await;
+    let empty = verify(
+        (first.version, first.beginning.as_bytes()),
+        &first.signature,
+        &[Site::order_key(&web)],
+    );
+    assert_eq!(empty.unwrap().extent(), Extent::default());
+    site.lock(Target::Identity("ana".parse().unwrap())).await;
+    let second = announced(&mut frames).await;
+    assert!(second.version > first.version);
+    let list = (second.version, second.beginning.as_bytes());
+    let locked = verify(list, &second.signature, &[Site::order_key(&web)]).unwrap();
+    assert!(locked.is_revoked(&hers));
+    // Keys of theirs serve nowhere, not even where an authorized_keys file names them.
+    assert!(locked.is_revoked_key(key(1).public_key().key_data()));
+    assert!(!locked.is_revoked_key(key(2).public_key().key_data()));
+    let status = site.status().await;
+    assert_eq!((status.version, status.current, status.hosts), (second.version, 0, 2));
+    assert_eq!(status.certificates, 1);
+    let standing = |version, trouble: Option<&str>| {
+        Some(KrlStanding { version, trouble: trouble.map(str::to_owned) })
+    };
+    beat(&mut frames, standing(second.version, None)).await;
+    let text = eventually(|| {
+        let text = site.authority.run(&["status"]);
+        text.contains(&format!("KRL {}: 1 of 2 hosts", second.version)).then_some(text)
+    });
+    assert!(text.await.contains("behind: db1 (its agent is too old)"));
+    beat(&mut frames, standing(second.version, Some("no sshd"))).await;
+    let text = eventually(|| {
+        let text = site.authority.run(&["host", "list"]);
+        text.contains(&format!("{} !", second.version)).then_some(text)
+    });
+    assert!(text.await.contains("web1"));
+    // What it had when it left is remembered.
+    beat(&mut frames, standing(second.version, None)).await;
+    drop(frames);
+    let gone = eventually(|| {
+        let text = site.authority.run(&["host", "list"]);
+        (text.contains("unreachable") && !text.contains('!')).then_some(text)
+    });
+    assert!(gone.await.contains(&second.version.to_string()));
+    assert_eq!(site.status().await.current, 1);
+}
+
+#[tokio::test]
+async fn a_host_that_knows_no_lists_gets_none_and_one_that_has_the_newest_neither() {
+    let mut site = Site::start().await;
+    let (web, mut frames) = site.host("web1", 0).await;
+    let newest = announced(&mut frames).await;
+    drop(frames);
+    // The same list after a restart: nothing was revoked meanwhile, so the version stands.
+    site.authority.restart();
+    site.ops = site.authority.login("ops", 3).await.unwrap();
+    for known in [None, Some(newest.version)] {
+        let mut frames = site.link(&web, known).await;
+        site.lock(Target::Session("00000000000000ff".parse().unwrap())).await;
+        // A lock that no list can name changes none: what comes is the order, and then nothing but what is asked for.
+        let Some(ToHost::Order(_)) = frames.next().await else { panic!("no order") };
+        frames.send(&ToAuthority::KrlAsk(KrlAsk { version: newest.version, offset: 0 })).await;
+        let again = announced(&mut frames).await;
+        assert_eq!((again.version, &again.beginning), (newest.version, &newest.beginning));
+        let web = site.authority.run(&["host", "list"]);
+        assert!(web.contains("web1"));
+        site.unlock(Target::Session("00000000000000ff".parse().unwrap())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_parts_that_are_asked_for_one_by_one() {
+    let site = Site::start().await;
+    let (web, mut frames) = site.host("web1", 0).await;
+    let before = announced(&mut frames).await;
+    // Serials that were never issued do not compress.
+    let locks: Vec<u64> = (1..=600_u64).map(|n| n * 0x0001_0000_0001_0001).collect();
+    for serial in &locks {
+        let target = Target::Serial(wire::identifier::Serial::try_new(*serial).unwrap());
+        site.lock(target).await;
+    }
+    let mut list = announced(&mut frames).await;
+    let holds = |list: &SignedKrl| Krl::decode(list.beginning.as_bytes()).unwrap().extent().serials;
+    while holds(&list) < 600 {
+        list = announced(&mut frames).await;
+    }
+    assert!(list.version > before.version);
+    let mut whole = list.beginning.as_bytes().to_vec();
+    assert!(whole.len() <= MAX_PART);
+    // As if only its head had come: the rest from there, and beyond its end the announcement.
+    whole.truncate(100);
+    frames.send(&ToAuthority::KrlAsk(KrlAsk { version: list.version, offset: 100 })).await;
+    let Some(ToHost::KrlPart(KrlPart { version, offset, bytes })) = frames.next().await else {
+        panic!("no part")
+    };
+    assert_eq!((version, offset), (list.version, 100));
+    whole.extend_from_slice(bytes.as_bytes());
+    let krl = verify((list.version, &whole), &list.signature, &[Site::order_key(&web)]).unwrap();
+    assert_eq!(krl.extent().serials, 600);
+    for (version, offset) in [(list.version, u64::MAX), (before.version, 100)] {
+        frames.send(&ToAuthority::KrlAsk(KrlAsk { version, offset })).await;
+        assert_eq!(announced(&mut frames).await, list);
+    }
+}
+
+#[tokio::test]
+async fn versions_go_on_above_what_a_host_has_and_above_no_lie() {
+    let mut site = Site::start().await;
+    let (web, mut frames) = site.host("web1", 0).await;
+    let first = announced(&mut frames).await;
+    let ahead = first.version + 1_000;
+    beat(&mut frames, Some(KrlStanding { version: ahead, trouble: None })).await;
+    let above = announced(&mut frames).await;
+    assert!(above.version > ahead, "{} is not above {ahead}", above.version);
+    drop(frames);
+    let mut frames = site.link(&web, Some(above.version)).await;
+    beat(&mut frames, Some(KrlStanding { version: u64::MAX, trouble: None })).await;
+    site.authority.restart();
+    assert_eq!(site.export().version(), above.version, "also after a restart");
+}
+
+/// Looks again for some seconds.
+async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..200 {
+        if let Some(found) = look() {
+            return found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it never came to pass")
 }

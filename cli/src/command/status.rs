@@ -1,7 +1,7 @@
 //! `curfew status`: the one page.
 
 use anyhow::Result;
-use wire::api;
+use wire::api::{self, KrlBehind};
 
 use crate::client::Client;
 use crate::clock;
@@ -37,6 +37,13 @@ fn show(status: &api::Status, home: &Home, screen: &Screen) -> Result<()> {
     screen.line(&format!("hosts      {} of {} connected", status.connected, status.hosts))?;
     screen.line(&format!("sessions   {} alive", status.sessions))?;
     screen.line(&format!("locks      {} in force", status.locks))?;
+    if let Some(krl) = &status.krl {
+        screen.line(&format!("KRL        {}", krl.in_words()))?;
+        let behind: Vec<String> = krl.behind.iter().map(KrlBehind::in_words).collect();
+        if !behind.is_empty() {
+            screen.toned(Tone::Warning, &format!("  behind   {}", behind.join(", ")))?;
+        }
+    }
     let now = clock::now();
     let apart = now.since(status.at).max(status.at.since(now));
     if apart > CLOCK_TOLERANCE {

@@ -6,7 +6,7 @@
 //! Who can change this: whoever holds the order key. Gains: can revoke and un-revoke where the agent is not asked.
 
 use serde::{Deserialize, Serialize};
-use ssh_key::{PublicKey, SshSig};
+use ssh_key::{HashAlg, LineEnding, PublicKey, Signature, SshSig};
 
 use super::{Krl, KrlError};
 use crate::octets::Octets;
@@ -54,9 +54,12 @@ pub struct KrlStanding {
     pub trouble: Option<String>,
 }
 
-/// Why a list was not believed.
+/// Why a list was not signed or not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignedKrlError {
+    /// Whoever holds the order key did not sign.
+    #[error("the order key did not sign the list")]
+    Key(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The signature is malformed, or not by an order key over these bytes.
     #[error("the list's signature is not by the pinned order key")]
     Signature,
@@ -74,9 +77,28 @@ pub enum SignedKrlError {
 }
 
 impl SignedKrl {
-    /// The announcement of the list `bytes`.
-    #[must_use]
-    pub fn announce(version: u64, bytes: &[u8], signature: String) -> Self {
+    /// Has the list `bytes` signed by `sign`, which signs a message with the order key whose public half is `key`.
+    ///
+    /// # Errors
+    /// When the key does not sign.
+    pub fn sign<E>(
+        (version, bytes): (u64, &[u8]),
+        key: &PublicKey,
+        sign: impl FnOnce(&[u8]) -> Result<Signature, E>,
+    ) -> Result<Self, SignedKrlError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let message = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, bytes)
+            .map_err(|error| SignedKrlError::Key(error.into()))?;
+        let raw = sign(&message).map_err(|error| SignedKrlError::Key(error.into()))?;
+        let signature = SshSig::new(key.key_data().clone(), NAMESPACE, HashAlg::Sha512, raw)
+            .and_then(|signature| signature.to_pem(LineEnding::LF))
+            .map_err(|error| SignedKrlError::Key(error.into()))?;
+        Ok(Self::announce(version, bytes, signature))
+    }
+
+    fn announce(version: u64, bytes: &[u8], signature: String) -> Self {
         let beginning = Octets::new(part(bytes, 0).to_vec());
         Self { version, length: length(bytes), signature, beginning }
     }
@@ -136,10 +158,14 @@ mod tests {
     use crate::krl::Issuer;
     use crate::time::Timestamp;
     use ssh_key::private::Ed25519Keypair;
-    use ssh_key::{HashAlg, LineEnding, PrivateKey};
+    use ssh_key::{PrivateKey, SigningKey};
 
     fn key(seed: u8) -> PrivateKey {
         PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+    }
+
+    fn raw(key: &impl SigningKey, message: &[u8]) -> Result<Signature, ssh_key::Error> {
+        Ok(key.try_sign(message)?)
     }
 
     fn signed(bytes: &[u8], namespace: &str) -> String {
@@ -180,7 +206,9 @@ mod tests {
     fn parts_make_the_whole_and_fit_into_frames() {
         let bytes = list(7, 30_000);
         assert!(bytes.len() > 3 * MAX_PART);
-        let announced = SignedKrl::announce(7, &bytes, signed(&bytes, NAMESPACE));
+        let sign = |message: &[u8]| raw(&key(1), message);
+        let announced = SignedKrl::sign((7, &bytes), key(1).public_key(), sign).unwrap();
+        assert!(verify((7, &bytes), &announced.signature, &[key(1).public_key().clone()]).is_ok());
         let mut whole = announced.beginning.as_bytes().to_vec();
         while let Some(part) = KrlPart::of(7, &bytes, length(&whole)) {
             let frame = crate::hostlink::ToHost::KrlPart(part.clone());
