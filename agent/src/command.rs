@@ -14,6 +14,7 @@ mod enroll;
 mod install;
 mod man;
 mod sessions;
+mod settle;
 mod status;
 mod table;
 
@@ -54,6 +55,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Decide a dispute with the ledger, when it went back, was forked, or could not show a tree as its own.
+    ///
+    /// `curfew-agent status` names both trees. Until this is decided the host believes nothing new of the ledger, and so lets
+    /// in nobody with a new certificate. Find out first which tree is true: ask another host, a witness, or whoever restored
+    /// the ledger.
+    Settle(settle::Settle),
     /// Sessions that are not over.
     Sessions {
         /// A JSON array.
@@ -134,6 +141,7 @@ impl Arguments {
                 Ok(Exit::Ok)
             }
             Command::Status { json } => status::perform(&Config::load(&config)?, json),
+            Command::Settle(settle) => settle.perform(&Config::load(&config)?),
             Command::Sessions { json } => sessions::perform(&Config::load(&config)?, json),
             Command::Install => install::perform(&Config::load(&config)?),
             Command::Uninstall { purge } => install::undo(&Config::load(&config)?, purge),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use wire::log::WitnessKey;
 
 use crate::gate::Others;
 use crate::kernel::Attribution;
@@ -24,6 +25,12 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// What becomes of logins that are not under our authority.
     pub other_logins: OtherLogins,
+    /// Whether a certificate needs a proof of the ledger, or one without is let in and reported.
+    pub require_proof: bool,
+    /// Witnesses whose word for the ledger counts here.
+    pub witnesses: Vec<WitnessKey>,
+    /// How many of them must have cosigned.
+    pub quorum: usize,
     /// How sessions are told apart.
     pub attribution: Attribution,
     /// Where tags and programs are kept in the kernel.
@@ -67,6 +74,24 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("\"allow\""),
         range: "\"allow\" or \"refuse\"",
         sentence: "What becomes of logins without a certificate of the authority. With \"refuse\", nobody gets in while the agent is down. Run `curfew-agent install` after a change.",
+    },
+    Setting {
+        key: "proof",
+        default: Some("\"require\""),
+        range: "\"require\" or \"report\"",
+        sentence: "What becomes of a certificate of the authority that does not prove that the ledger holds it: refused, or let in. Both are reported as an incident.",
+    },
+    Setting {
+        key: "witnesses",
+        default: Some("[]"),
+        range: "at most 16 keys of witnesses, as `curfew-ca witness init` prints them",
+        sentence: "Witnesses whose cosignature under the ledger's checkpoints counts on this host.",
+    },
+    Setting {
+        key: "witness_quorum",
+        default: Some("0"),
+        range: "a number up to that of the witnesses",
+        sentence: "How many of the witnesses must have cosigned the checkpoint that a certificate rests on. While fewer answer the authority, nobody gets in.",
     },
     Setting {
         key: "warn_before",
@@ -178,7 +203,11 @@ impl Config {
         let page = Page { path, text };
         let table = page.table()?;
         page.no_strangers(&table)?;
+        let witnesses = page.setting(&table, "witnesses", witnesses)?;
         Ok(Self {
+            require_proof: page.setting(&table, "proof", proof)?,
+            quorum: page.quorum(&table, witnesses.len())?,
+            witnesses,
             authority: page.setting(&table, "authority", authority)?,
             state_dir: page.setting(&table, "state_dir", folder)?,
             run_dir: page.setting(&table, "run_dir", folder)?,
@@ -278,6 +307,22 @@ impl<'a> Page<'a> {
         read(value.get_ref()).map_err(|problem| wrong(0, problem))
     }
 
+    /// How many of so many witnesses must have cosigned.
+    fn quorum(&self, table: &DeTable<'_>, witnesses: usize) -> Result<usize, ConfigError> {
+        let quorum = self.setting(table, "witness_quorum", number)?;
+        if quorum <= witnesses {
+            return Ok(quorum);
+        }
+        let at = table.get("witness_quorum").map_or(0, |value| value.span().start);
+        Err(ConfigError::Range {
+            path: self.path.to_owned(),
+            line: self.line(at),
+            key: "witness_quorum",
+            range: "a number up to that of the witnesses",
+            problem: format!("{quorum} of {witnesses} can never cosign"),
+        })
+    }
+
     fn line(&self, offset: usize) -> usize {
         let before = self.text.as_bytes().iter().take(offset);
         before.filter(|byte| **byte == b'\n').count().saturating_add(1)
@@ -319,6 +364,41 @@ fn attribution(value: &DeValue<'_>) -> Result<Attribution, String> {
         "auto" => Ok(Attribution::Probe),
         "audit" => Ok(Attribution::Audit),
         other => Err(format!("{other:?} is neither")),
+    }
+}
+
+fn proof(value: &DeValue<'_>) -> Result<bool, String> {
+    match text(value)? {
+        "require" => Ok(true),
+        "report" => Ok(false),
+        other => Err(format!("{other:?} is neither")),
+    }
+}
+
+fn witnesses(value: &DeValue<'_>) -> Result<Vec<WitnessKey>, String> {
+    let DeValue::Array(values) = value else {
+        return Err("this is no list".to_owned());
+    };
+    if values.len() > MAX_WITNESSES {
+        return Err(format!("these are {}", values.len()));
+    }
+    let mut keys: Vec<WitnessKey> = Vec::new();
+    for value in values {
+        let key: WitnessKey = text(value.get_ref())?.parse().map_err(|error| format!("{error}"))?;
+        if keys.iter().any(|known| known.public() == key.public()) {
+            return Err(format!("{key} is there twice"));
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+fn number(value: &DeValue<'_>) -> Result<usize, String> {
+    match value {
+        DeValue::Integer(number) => {
+            number.as_str().parse().map_err(|error| format!("{:?}: {error}", number.as_str()))
+        }
+        _ => Err("this is no number".to_owned()),
     }
 }
 
@@ -409,6 +489,8 @@ fn wrapped(sentence: &str) -> Vec<String> {
 pub const CONFIG_PATH: &str = "/etc/curfew/agent.toml";
 /// Most warnings a session gives; more would be noise on the terminal.
 const MAX_WARNINGS: usize = 8;
+/// Most witnesses; C2SP's own logs have fewer.
+const MAX_WITNESSES: usize = 16;
 /// A day: no grant that people ask for is longer than a few.
 const MAX_WARNING_SECS: u64 = 24 * 3_600;
 /// A key with so many wrong letters still means a setting.

@@ -10,14 +10,18 @@ use std::time::Duration;
 
 use ssh_key::PublicKey;
 use wire::certificate::{Certificate, Facts, Malformed, Refusal};
+use wire::hostlink::ProofMode;
 use wire::identifier::{Fingerprint, HostName, Login, Principal};
+use wire::log::{Attested, EXTENSION};
 use wire::octets::Octets;
-use wire::record::Refused;
+use wire::record::{Dispute, Event, Incident, Refused};
 use wire::time::Uptime;
 
 use crate::clock::Now;
+use crate::proof::{Proofs, Standing};
 use crate::revocation::Revocation;
 use crate::session::Monitor;
+use crate::witness::{Weight, Witness};
 
 /// What the gate measures logins against.
 #[derive(Debug)]
@@ -28,6 +32,10 @@ pub struct Rules<'a> {
     pub authorities: &'a [PublicKey],
     /// Locks in force.
     pub revocation: &'a Revocation,
+    /// What is asked of a certificate's proof.
+    pub proofs: &'a Proofs,
+    /// What is known of the ledger.
+    pub witness: &'a Witness,
     /// Logins that are not under our authority.
     pub others: Others,
 }
@@ -42,15 +50,59 @@ pub enum Others {
 }
 
 /// What the gate says. Nothing of a session exists before [`Verdict::Permit`] has been acted upon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
     /// Yes, under our authority.
-    Permit(Box<Facts>),
+    Permit(Box<Admission>),
     /// It is none of ours, and host policy lets it pass.
     Outside,
     /// It is none of ours, and host policy lets in only ours.
     Shut,
+}
+
+/// Whom the gate lets in.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// What the certificate says.
+    pub facts: Facts,
+    /// The tree in which it stands; it must be remembered before anybody is let in on it.
+    pub tree: Option<Box<Attested>>,
+    /// What a host would have refused it for that requires proofs.
+    pub despite: Option<Box<No>>,
+}
+
+/// Whom the gate does not let in, and what must be said of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct No {
+    /// The record of it.
+    pub refused: Refused,
+    /// Whether it is more than a refusal.
+    pub trouble: Trouble,
+}
+
+/// What a refusal may show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing more.
+    None,
+    /// Somebody signs with our authority's key what the ledger does not hold.
+    Unproved,
+    /// The ledger's key signed two trees of which one must be false.
+    Fork(Box<Dispute>),
+}
+
+impl No {
+    /// What is recorded.
+    #[must_use]
+    pub fn event(self, admitted: bool) -> Event {
+        match self.trouble {
+            Trouble::Unproved => {
+                Event::Incident(Box::new(Incident::Unproved { attempt: self.refused, admitted }))
+            }
+            Trouble::None | Trouble::Fork(_) => Event::Refused(self.refused),
+        }
+    }
 }
 
 /// A certificate as sshd showed it, before any proof that its holder has the key.
@@ -79,8 +131,8 @@ impl Book {
         monitor: Monitor,
         shown: &Shown,
         now: Now,
-    ) -> Result<Vec<Principal>, Box<Refused>> {
-        let facts = shown.judge(rules, now)?;
+    ) -> Result<Vec<Principal>, Box<No>> {
+        let facts = shown.judge(rules, now)?.facts;
         self.tidy(now.up);
         let login = shown.login.as_bytes().to_vec();
         let entry = Seen { bytes: shown.bytes.clone(), login, at: now.up };
@@ -106,12 +158,12 @@ impl Book {
         monitor: Monitor,
         (login, remote): (&Octets, &str),
         now: Now,
-    ) -> Result<Verdict, Box<Refused>> {
+    ) -> Result<Verdict, Box<No>> {
         let mut refusal = None;
         for seen in self.of(monitor).iter().filter(|seen| seen.login == login.as_bytes()) {
             let shown = Shown::new(login.clone(), seen.bytes.clone(), remote.to_owned());
             match shown.judge(rules, now) {
-                Ok(facts) => return Ok(Verdict::Permit(Box::new(facts))),
+                Ok(admission) => return Ok(Verdict::Permit(Box::new(admission))),
                 Err(refused) => refusal = Some(refused),
             }
         }
@@ -129,7 +181,7 @@ impl Book {
         monitor: Monitor,
         attempt: &Attempt,
         now: Now,
-    ) -> Result<Verdict, Box<Refused>> {
+    ) -> Result<Verdict, Box<No>> {
         let Some(bytes) = used_certificate(attempt.auth_info.as_bytes()) else {
             return Ok(outside(rules));
         };
@@ -145,7 +197,7 @@ impl Book {
         if !seen {
             return Err(shown.refused("it was not shown to the gate before it was used"));
         }
-        shown.judge(rules, now).map(|facts| Verdict::Permit(Box::new(facts)))
+        shown.judge(rules, now).map(|admission| Verdict::Permit(Box::new(admission)))
     }
 
     /// Forgets a monitor whose connection is over.
@@ -202,7 +254,7 @@ impl Shown {
         Self { login, remote, bytes, certificate }
     }
 
-    fn judge(&self, rules: &Rules<'_>, now: Now) -> Result<Facts, Box<Refused>> {
+    fn judge(&self, rules: &Rules<'_>, now: Now) -> Result<Admission, Box<No>> {
         let certificate = self
             .certificate
             .as_ref()
@@ -212,23 +264,69 @@ impl Shown {
             .and_then(|text| Login::try_new(text).map_err(|error| self.refused(error)))?;
         let facts =
             wire::certificate::verify(certificate, rules.authorities, &login, rules.host, now.at)
-                .map_err(|refusal: Refusal| self.refused(refusal))?;
+                .map_err(|refusal| self.unfit(certificate, rules, &refusal))?;
+        let (tree, despite) = match self.prove(certificate, rules, now) {
+            Ok(tree) => (tree, None),
+            Err(no) if rules.proofs.mode() == ProofMode::Require => return Err(no),
+            Err(no) => (None, Some(no)),
+        };
         match rules.revocation.covering(&facts.subject, None, now.at) {
-            None => Ok(facts),
+            None => Ok(Admission { facts, tree, despite }),
             Some(held) => {
                 let (target, reason) = (&held.lock.target, &held.lock.reason);
-                Err(self.refused(format!("{target} is locked: {reason}")))
+                Err(self.ours(format!("{target} is locked: {reason}"), Trouble::None))
             }
         }
     }
 
-    fn refused(&self, reason: impl ToString) -> Box<Refused> {
+    /// The tree in which the certificate stands; none where this host cannot know.
+    fn prove(
+        &self,
+        certificate: &Certificate,
+        rules: &Rules<'_>,
+        now: Now,
+    ) -> Result<Option<Box<Attested>>, Box<No>> {
+        let tree = match standing(certificate, rules) {
+            Standing::Unpinned => return Ok(None),
+            Standing::Unproved(why) => return Err(self.ours(why, Trouble::Unproved)),
+            Standing::Proved(tree) => tree,
+        };
+        match rules.witness.weigh(&tree, now.at) {
+            Weight::Shown | Weight::Waiting | Weight::New => Ok(Some(tree)),
+            Weight::Fork(dispute) => Err(self.ours(&dispute, Trouble::Fork(dispute.clone()))),
+            Weight::Disputed => Err(self.ours(DISPUTED, Trouble::None)),
+            Weight::Full => Err(self.ours(FULL, Trouble::None)),
+        }
+    }
+
+    /// A refusal by the rules of certificates. One that our authority did sign, and that the ledger does not hold, is more
+    /// than that.
+    fn unfit(&self, certificate: &Certificate, rules: &Rules<'_>, refusal: &Refusal) -> Box<No> {
+        if matches!(refusal, Refusal::Kind | Refusal::Authority(_) | Refusal::Signature) {
+            return self.refused(refusal);
+        }
+        match standing(certificate, rules) {
+            Standing::Unproved(why) => {
+                self.ours(format!("{refusal}, and {why}"), Trouble::Unproved)
+            }
+            Standing::Proved(_) | Standing::Unpinned => self.ours(refusal, Trouble::None),
+        }
+    }
+
+    fn ours(&self, reason: impl ToString, trouble: Trouble) -> Box<No> {
+        let mut no = self.refused(reason);
+        no.refused.ours = true;
+        no.trouble = trouble;
+        no
+    }
+
+    fn refused(&self, reason: impl ToString) -> Box<No> {
         let certificate = self.certificate.as_ref().ok();
         let key = certificate.map_or_else(
             || Fingerprint::of(&self.bytes),
             |certificate| wire::certificate::fingerprint(certificate.subject()),
         );
-        Box::new(Refused {
+        let refused = Refused {
             login: self.login.clone(),
             remote: self.remote.clone(),
             key_id: certificate.map_or_else(Octets::default, |known| known.key_id().clone()),
@@ -237,7 +335,19 @@ impl Shown {
             reason: reason.to_string(),
             count: 1,
             ours: false,
-        })
+        };
+        Box::new(No { refused, trouble: Trouble::None })
+    }
+}
+
+/// What the certificate's proof is worth. The entry commits to everything that is signed but the proof itself.
+fn standing(certificate: &Certificate, rules: &Rules<'_>) -> Standing {
+    match certificate.extensions().text(EXTENSION) {
+        Err(flaw) => Standing::Unproved(format!("its proof of the ledger {flaw}")),
+        Ok(evidence) => {
+            let stripped = certificate.to_be_signed_without(EXTENSION).unwrap_or_default();
+            rules.proofs.judge(evidence, &stripped)
+        }
     }
 }
 
@@ -264,38 +374,41 @@ fn used_certificate(auth_info: &[u8]) -> Option<Vec<u8>> {
 /// repeated ones are counted and written when [`Refusals::due`].
 #[derive(Debug, Default)]
 pub struct Refusals {
-    counted: BTreeMap<(String, u64, Vec<u8>), (Refused, Uptime)>,
+    counted: BTreeMap<(String, u64, Vec<u8>), (No, Uptime)>,
 }
 
 impl Refusals {
     /// A refusal to be written now, unless it is a repetition, which is only counted.
-    pub fn note(&mut self, refused: Refused, now: Uptime) -> Option<Refused> {
+    pub fn note(&mut self, no: No, now: Uptime) -> Option<No> {
+        let refused = &no.refused;
         let key = (refused.reason.clone(), refused.serial, refused.login.as_bytes().to_vec());
         if let Some((counted, _)) = self.counted.get_mut(&key) {
-            counted.count = counted.count.saturating_add(1);
+            counted.refused.count = counted.refused.count.saturating_add(1);
             return None;
         }
-        if self.counted.len() >= MAX_REFUSALS {
-            let key = (String::from("other"), 0, Vec::new());
-            let other =
-                Refused { reason: "too many kinds of refusal at once".into(), count: 0, ..refused };
-            let (counted, _) = self.counted.entry(key).or_insert((other, now));
-            counted.count = counted.count.saturating_add(1);
+        let is_full = self.counted.len() >= MAX_REFUSALS;
+        let mut waiting = no.clone();
+        waiting.refused.count = 0;
+        if is_full {
+            // Refusals that show more than themselves are counted apart.
+            let key = (String::from("other"), u64::from(no.trouble == Trouble::None), Vec::new());
+            waiting.refused.reason = "too many kinds of refusal at once".into();
+            let (counted, _) = self.counted.entry(key).or_insert((waiting, now));
+            counted.refused.count = counted.refused.count.saturating_add(1);
             return None;
         }
-        let waiting = Refused { count: 0, ..refused.clone() };
         self.counted.insert(key, (waiting, now));
-        Some(refused)
+        Some(no)
     }
 
     /// The counts whose time has come; those of zero say nothing.
-    pub fn due(&mut self, now: Uptime) -> Vec<Refused> {
+    pub fn due(&mut self, now: Uptime) -> Vec<No> {
         let due: Vec<_> = self
             .counted
             .extract_if(.., |_, (_, since)| now.since(*since) >= COUNT_FOR)
-            .map(|(_, (refused, _))| refused)
+            .map(|(_, (no, _))| no)
             .collect();
-        due.into_iter().filter(|refused| refused.count > 0).collect()
+        due.into_iter().filter(|no| no.refused.count > 0).collect()
     }
 
     /// When [`Refusals::due`] is worth asking.
@@ -305,6 +418,12 @@ impl Refusals {
     }
 }
 
+/// Why a tree that was never shown to be the ledger's opens nothing while a dispute is open.
+const DISPUTED: &str = "this host has seen the ledger contradict itself and believes nothing new of it; root on this host \
+    looks with `curfew-agent status` and decides with `curfew-agent settle`";
+/// Why nobody is let in on one more tree that the authority has not shown to be its own.
+const FULL: &str =
+    "too many of the ledger's trees wait to be shown by the authority, which is out of reach";
 /// Certificates that one connection may show; `ssh` offers as many as its agent holds, sshd stops at six tries.
 const MAX_CERTIFICATES: usize = 16;
 /// Connections remembered at once; sshd's default `MaxStartups` ends at 100.

@@ -15,13 +15,16 @@ use crate::config::Config;
 use crate::gate::{Book, Others, Refusals, Rules};
 use crate::kernel::{self, Kernel, KernelError};
 use crate::peer::Held;
+use crate::proof::Proofs;
 use crate::revocation::Revocation;
 use crate::session::{Action, Input, Session, Sessions, State};
 use crate::spool::{Spool, SpoolError};
 use crate::status::Status;
 use crate::store::{self, StoreError};
+use crate::witness::Witness;
 
 mod authority;
+mod ledger;
 mod login;
 mod trust;
 mod watch;
@@ -53,6 +56,14 @@ pub enum HostError {
         /// Why.
         source: wire::trust::KeysError,
     },
+    /// A pinned key of the ledger cannot be read.
+    #[error("the pinned key of the ledger {text:?} cannot be read: {source}")]
+    LogKey {
+        /// What is pinned.
+        text: String,
+        /// Why.
+        source: wire::log::FormError,
+    },
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -70,6 +81,8 @@ struct Places {
     revocation: PathBuf,
     /// A file a session, on a file system that does not outlive the boot.
     sessions: PathBuf,
+    /// What is known of the ledger.
+    ledger: ledger::Places,
 }
 
 /// Everything that the agent is.
@@ -97,6 +110,10 @@ pub struct Host {
     book: Book,
     refusals: Refusals,
     revocation: Revocation,
+    proofs: Proofs,
+    witness: Witness,
+    /// When the newest checkpoint was asked for last.
+    followed: Option<Uptime>,
     spool: Spool,
     link: Option<Link>,
     /// Last receipts, said again when the authority may have missed them.
@@ -114,6 +131,7 @@ impl Host {
             trust: config.state_dir.join("trust.json"),
             revocation: config.state_dir.join("revocation.json"),
             sessions: config.run_dir.join("sessions"),
+            ledger: ledger::Places::of(config),
         };
         let trust = read_trust(&places.trust)?;
         let mut revocation = match store::read(&places.revocation) {
@@ -133,6 +151,9 @@ impl Host {
             others: config.others(),
             spool: Spool::open(&config.state_dir.join("spool"))?,
             sessions: Sessions::new(config.warn_before.clone()),
+            proofs: ledger::proofs(config, &trust)?,
+            witness: ledger::resume(&places.ledger)?,
+            followed: None,
             trust,
             places,
             kernel,
@@ -151,6 +172,9 @@ impl Host {
             outbox: Vec::new(),
         };
         host.mend_user_authorities();
+        if let Some(concern) = host.concern() {
+            tracing::error!("{concern}");
+        }
         host.adopt(now())?;
         Ok(host)
     }
@@ -339,8 +363,8 @@ impl Host {
     pub fn tick(&mut self, now: Now) {
         let actions = self.sessions.step(Input::Tick, now.up);
         self.perform(actions, now);
-        for refused in self.refusals.due(now.up) {
-            self.record(None, Event::Refused(refused), now);
+        for no in self.refusals.due(now.up) {
+            self.record(None, no.event(false), now);
         }
         self.drain(now);
         self.look_for_ended(now);
@@ -393,6 +417,8 @@ impl Host {
             host: &self.trust.host,
             authorities: &self.believed.authorities,
             revocation: &self.revocation,
+            proofs: &self.proofs,
+            witness: &self.witness,
             others: self.others,
         }
     }
@@ -412,6 +438,11 @@ impl Host {
             at: now.at,
             up: now.up,
             sessions: self.sessions.iter().cloned().collect(),
+            proof: Some(self.proofs.mode()),
+            tree: self.witness.newest(),
+            unshown: self.witness.waiting(),
+            dispute: self.witness.dispute().cloned(),
+            concern: self.concern(),
         }
     }
 
@@ -422,7 +453,8 @@ impl Host {
         let link = if connected { "connected" } else { "the authority is out of reach" };
         let tier = if self.tier == Tier::Full { "" } else { ", degraded" };
         let (sessions, waiting) = (self.sessions.len(), self.spool.waiting());
-        format!("{link}{tier}; {sessions} sessions, {waiting} records waiting")
+        let concern = self.concern().map(|concern| format!("; {concern}")).unwrap_or_default();
+        format!("{link}{tier}; {sessions} sessions, {waiting} records waiting{concern}")
     }
 
     /// The kernel room, to wait for its events.

@@ -92,6 +92,7 @@ fn make_folders(config: &Config) -> Result<(), RunError> {
     for (folder, mode) in [
         (config.run_dir.clone(), 0o755),
         (config.run_dir.join("sessions"), 0o700),
+        (config.run_dir.join("trees"), 0o700),
         (config.state_dir.join("spool"), 0o700),
     ] {
         let mut builder = std::fs::DirBuilder::new();

@@ -1,8 +1,10 @@
 //! What the agent says of itself on its status socket: written once on each connection, nothing is read from it.
 
 use serde::{Deserialize, Serialize};
+use wire::hostlink::ProofMode;
 use wire::identifier::HostName;
-use wire::record::Tier;
+use wire::log::Head;
+use wire::record::{Dispute, Tier};
 use wire::time::{Timestamp, Uptime};
 
 use crate::session::Session;
@@ -32,4 +34,19 @@ pub struct Status {
     pub up: Uptime,
     /// Sessions that are not over.
     pub sessions: Vec<Session>,
+    /// What becomes of certificates without proof of the ledger; absent from an agent that knows of none.
+    #[serde(default)]
+    pub proof: Option<ProofMode>,
+    /// The newest tree of the ledger that is believed.
+    #[serde(default)]
+    pub tree: Option<Head>,
+    /// Trees on which somebody was let in and that the authority has not shown to be its own yet.
+    #[serde(default)]
+    pub unshown: usize,
+    /// What contradicts the ledger, until root settles it.
+    #[serde(default)]
+    pub dispute: Option<Dispute>,
+    /// What an operator of this host should know.
+    #[serde(default)]
+    pub concern: Option<String>,
 }

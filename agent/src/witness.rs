@@ -29,7 +29,7 @@ pub struct Kept {
 }
 
 /// What this host knows of the ledger.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Witness {
     kept: Kept,
     /// Trees of certificates that the authority has not shown to be its own, by size.
@@ -158,46 +158,35 @@ impl Witness {
     }
 
     /// Takes the authority's answer: its newest tree, and that it continues those that were asked about. Says which trees wait
-    /// no longer.
+    /// no longer, or nothing when nothing was asked.
     ///
     /// # Errors
-    /// What the answer contradicts. The dispute is open then; what was shown before it is taken all the same.
+    /// What the answer contradicts; the dispute is the caller's to open. What was shown before it is taken all the same.
     pub fn take(
         &mut self,
         answer: &Attested,
         paths: &Continuation,
         now: Timestamp,
-    ) -> Result<Vec<u64>, Box<Dispute>> {
-        let asked = self.asked.take().unwrap_or_default();
-        if let Some(open) = self.dispute() {
-            return Err(Box::new(open.clone()));
+    ) -> Result<Option<Vec<u64>>, Box<Dispute>> {
+        let Some(asked) = self.asked.take() else {
+            return Ok(None);
+        };
+        self.advance(answer, paths, now)?;
+        let mut done = Vec::new();
+        for size in asked {
+            let Some(seen) = self.waiting.get(&size) else {
+                continue;
+            };
+            if !continues(seen.head, answer.head(), paths) {
+                return Err(Box::new(seen.dispute(Quarrel::Stray, answer.note(), now)));
+            }
+            self.shown.extend(self.waiting.remove_entry(&size));
+            done.push(size);
         }
-        let taken = self.advance(answer, paths, now).and_then(|()| {
-            let mut done = Vec::new();
-            for (size, seen) in &self.waiting {
-                if !asked.contains(size) {
-                    continue;
-                }
-                if !continues(seen.head, answer.head(), paths) {
-                    return Err(Box::new(seen.dispute(Quarrel::Stray, answer.note(), now)));
-                }
-                done.push(*size);
-            }
-            Ok(done)
-        });
-        match taken {
-            Ok(done) => {
-                for size in &done {
-                    self.shown.extend(self.waiting.remove_entry(size));
-                }
-                self.forget_old();
-                Ok(done)
-            }
-            Err(dispute) => {
-                self.open(&dispute);
-                Err(dispute)
-            }
+        while self.shown.len() > MAX_SHOWN {
+            self.shown.pop_first();
         }
+        Ok(Some(done))
     }
 
     fn advance(
@@ -224,9 +213,13 @@ impl Witness {
         Ok(())
     }
 
-    /// Opens a dispute; one that is open stays.
-    pub fn open(&mut self, dispute: &Dispute) {
-        self.kept.dispute.get_or_insert_with(|| dispute.clone());
+    /// Opens a dispute, unless one is open already; says whether it did.
+    pub fn open(&mut self, dispute: &Dispute) -> bool {
+        let is_first = self.kept.dispute.is_none();
+        if is_first {
+            self.kept.dispute = Some(dispute.clone());
+        }
+        is_first
     }
 
     /// Closes the dispute as root decided: on from the tree that was offered, or from the one that is known.
@@ -238,12 +231,6 @@ impl Witness {
         // What waited was seen before the decision.
         *self = Self::resume(std::mem::take(&mut self.kept), Vec::new());
         Some(dispute)
-    }
-
-    fn forget_old(&mut self) {
-        while self.shown.len() > MAX_SHOWN {
-            self.shown.pop_first();
-        }
     }
 }
 

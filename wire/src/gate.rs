@@ -32,6 +32,13 @@ pub enum Question {
     },
     /// From PAM when the connection ends.
     Close,
+    /// From `curfew-agent settle`, run by root: the dispute with the ledger is settled.
+    Settle {
+        /// On from the tree that was offered, or from the one that is known.
+        accept: bool,
+        /// Why, for the record.
+        reason: String,
+    },
 }
 
 /// What PAM knows of a login.

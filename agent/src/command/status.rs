@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use wire::frame::{Decoder, MAX_FRAME};
+use wire::hostlink::ProofMode;
+use wire::log::Note;
 use wire::record::Tier;
 
 use super::{Exit, table};
@@ -35,15 +37,49 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         if status.connected { "connected" } else { "out of reach; limits stay in force" };
     table::say(&format!(
         "host       {}\nauthority  {} ({authority})\nsees       {tier}\norders     up to {} in force, {} locks\n\
-         records    {} not yet at the authority\nsessions   {}",
+         ledger     {}\nrecords    {} not yet at the authority\nsessions   {}",
         status.host,
         config.authority,
         status.last_order,
         status.locks,
+        ledger(&status),
         status.spooled,
         status.sessions.len()
     ))?;
+    if let Some(concern) = &status.concern {
+        table::say(&format!("\n! {concern}"))?;
+    }
+    if let Some(dispute) = &status.dispute {
+        table::say(&format!(
+            "  known:\n{}\n  offered:\n{}\n  decide with `curfew-agent settle --accept|--keep --reason …`",
+            indented(&dispute.known),
+            indented(&dispute.offered)
+        ))?;
+    }
     Ok(Exit::Ok)
+}
+
+fn ledger(status: &Status) -> String {
+    let known = match status.tree {
+        Some(head) => format!("{} entries under {}", head.size, head.root),
+        None => "no checkpoint yet".to_owned(),
+    };
+    let waits = match status.unshown {
+        0 => String::new(),
+        count => format!(", {count} trees wait to be shown"),
+    };
+    let mode = match status.proof {
+        Some(ProofMode::Require) => "; proofs are required",
+        Some(ProofMode::Report) => "; proofs are only reported",
+        Some(ProofMode::Unpinned) | None => "; proofs cannot be checked",
+    };
+    format!("{known}{waits}{mode}")
+}
+
+/// A checkpoint as it is signed, for comparing with what other hosts and witnesses have.
+fn indented(note: &Note) -> String {
+    let note = note.to_string();
+    note.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn read(config: &Config) -> anyhow::Result<Status> {

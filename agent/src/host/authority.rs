@@ -19,6 +19,8 @@ use crate::store;
 pub struct Link {
     connection: u64,
     out: mpsc::Sender<ToAuthority>,
+    /// Whether the authority shows that the ledger's trees continue each other.
+    shows_trees: bool,
     /// Set by the authority's welcome; nothing but the hello goes out before.
     upload: Option<Upload>,
 }
@@ -31,6 +33,11 @@ struct Upload {
 }
 
 impl Link {
+    /// Whether the authority answers about trees.
+    pub(super) const fn shows_trees(&self) -> bool {
+        self.shows_trees
+    }
+
     /// Whether the authority has welcomed the host.
     #[must_use]
     pub const fn is_welcome(&self) -> bool {
@@ -64,21 +71,25 @@ impl Host {
             last_order: self.revocation.last_order,
             at: now.at,
             krl: None,
-            tree: None,
-            proof: None,
+            tree: self.witness.newest(),
+            proof: Some(self.proofs.mode()),
             renews: false,
             keys: Some(self.trust.digest()),
         };
         match out.try_send(ToAuthority::Hello(hello)) {
-            Ok(()) => self.link = Some(Link { connection, out, upload: None }),
+            Ok(()) => {
+                self.witness.hang_up();
+                self.link = Some(Link { connection, out, shows_trees: false, upload: None });
+            }
             Err(error) => tracing::warn!(%error, "a link took no hello"),
         }
     }
 
     fn take_frame(&mut self, frame: ToHost, now: Now) {
         match frame {
-            ToHost::Welcome(welcome) => self.welcomed(&welcome),
+            ToHost::Welcome(welcome) => self.welcomed(&welcome, now),
             ToHost::Order(signed) => self.take_order(&signed, now),
+            ToHost::Checkpoint(answer) => self.take_continuation(&answer, now),
             ToHost::Acknowledged(number) => self.acknowledged(number.number()),
             ToHost::Refused(problem) => {
                 tracing::error!(%problem, "the authority refuses this host");
@@ -87,14 +98,13 @@ impl Host {
             ToHost::Enrolled(_)
             | ToHost::Krl(_)
             | ToHost::KrlPart(_)
-            | ToHost::Checkpoint(_)
             | ToHost::RenewNow
             | ToHost::Renewed(_)
             | ToHost::LinkRenewed(_) => tracing::warn!("the authority answered what was not asked"),
         }
     }
 
-    fn welcomed(&mut self, welcome: &Welcome) {
+    fn welcomed(&mut self, welcome: &Welcome, now: Now) {
         if welcome.version != wire::VERSION {
             tracing::error!(
                 theirs = welcome.version,
@@ -121,7 +131,10 @@ impl Host {
         }
         if let Some(link) = &mut self.link {
             link.upload = Some(Upload { sent: last, acknowledged: last });
+            link.shows_trees = welcome.tree.is_some();
         }
+        self.followed = None;
+        self.follow_ledger(now);
         self.acknowledged(last);
         self.outbox.extend(self.receipts.iter().cloned().map(ToAuthority::Receipt));
         tracing::info!(newest_order = welcome.newest_order, "the authority welcomes this host");
@@ -209,6 +222,7 @@ impl Host {
         if !self.link.as_ref().is_some_and(Link::is_welcome) {
             return;
         }
+        self.follow_ledger(now);
         self.outbox.push(ToAuthority::Heartbeat(Heartbeat {
             at: now.at,
             sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),

@@ -7,12 +7,12 @@ use wire::certificate::Facts;
 use wire::gate::{Answer, Login, Question};
 use wire::identifier::SessionId;
 use wire::octets::Octets;
-use wire::record::{Event, Outside, Refused, SessionBegan};
+use wire::record::{Event, Outside, SessionBegan};
 
 use super::Host;
 use crate::act;
 use crate::clock::Now;
-use crate::gate::{Attempt, Shown, Verdict};
+use crate::gate::{Admission, Attempt, No, Shown, Trouble, Verdict};
 use crate::peer::{Held, Peer};
 use crate::session::{Input, Session, State};
 use crate::store;
@@ -33,6 +33,7 @@ impl Host {
             }
             Question::Account(login) => self.account(&peer, &login, now),
             Question::Open { login, auth_info } => self.open_session(peer, &login, auth_info, now),
+            Question::Settle { accept, reason } => self.settle_dispute(accept, &reason, now),
             Question::Close => {
                 self.book.forget(peer.process.name);
                 self.look_at_last(&peer, now);
@@ -80,7 +81,10 @@ impl Host {
         let remote = printable(&login.remote);
         let attempt = Attempt { login: login.user.clone(), remote: remote.clone(), auth_info };
         match self.book.open(&self.rules(), peer.process.name, &attempt, now) {
-            Ok(Verdict::Permit(facts)) => self.begin(peer.process, *facts, remote, now),
+            Ok(Verdict::Permit(admission)) => match self.admit(*admission, now) {
+                Ok(facts) => self.begin(peer.process, facts, remote, now),
+                Err(answer) => answer,
+            },
             Ok(Verdict::Outside) => {
                 self.note_outside(login, true, now);
                 Answer::Outside
@@ -154,14 +158,42 @@ impl Host {
         }
     }
 
-    fn refuse(&mut self, refused: Refused, now: Now) -> Answer {
-        let answer = Answer::Refuse(format!("curfew: {}", refused.reason));
-        if let Some(refused) = self.refusals.note(refused, now.up) {
+    /// Remembers the tree on which somebody is let in, durably, before they are; and says what was wrong all the same.
+    fn admit(&mut self, admission: Admission, now: Now) -> Result<Facts, Answer> {
+        if let Some(tree) = &admission.tree
+            && let Err(error) = self.remember(tree, now)
+        {
+            tracing::error!(%error, "refused a login: the tree that it rests on could not be kept");
+            return Err(Answer::Refuse("curfew: what this login rests on cannot be kept".into()));
+        }
+        if let Some(no) = admission.despite {
+            self.say_trouble(&no, now);
+            self.record(None, no.event(true), now);
+        }
+        Ok(admission.facts)
+    }
+
+    fn refuse(&mut self, no: No, now: Now) -> Answer {
+        let answer = Answer::Refuse(format!("curfew: {}", no.refused.reason));
+        self.say_trouble(&no, now);
+        if let Some(no) = self.refusals.note(no, now.up) {
+            let refused = &no.refused;
             tracing::info!(login = %refused.login.display(), key_id = %refused.key_id.display(),
                 cert.serial = refused.serial, reason = refused.reason, "refused a login");
-            self.record(None, Event::Refused(refused), now);
+            self.record(None, no.event(false), now);
         }
         answer
+    }
+
+    fn say_trouble(&mut self, no: &No, now: Now) {
+        match &no.trouble {
+            Trouble::None => {}
+            Trouble::Unproved => tracing::error!(
+                key_id = %no.refused.key_id.display(), cert.serial = no.refused.serial, reason = no.refused.reason,
+                "INCIDENT: our authority's key signed a certificate that the ledger does not prove"
+            ),
+            Trouble::Fork(dispute) => self.dispute(dispute, now),
+        }
     }
 
     fn note_outside(&mut self, login: &Login, allowed: bool, now: Now) {

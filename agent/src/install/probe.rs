@@ -214,7 +214,9 @@ fn answer(mut peer: UnixStream) -> io::Result<Question> {
             Answer::Principals(vec![Principal::try_new(PRINCIPAL).map_err(io::Error::other)?])
         }
         Question::Account(_) | Question::Close => Answer::Permit,
-        Question::Open { .. } => Answer::Refuse("Curfew: this was a probe".to_owned()),
+        Question::Open { .. } | Question::Settle { .. } => {
+            Answer::Refuse("Curfew: this was a probe".to_owned())
+        }
     };
     peer.write_all(&encode(&answer).map_err(io::Error::other)?)?;
     Ok(question)

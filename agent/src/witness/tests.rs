@@ -64,7 +64,8 @@ impl Ledger {
 /// One round of question and answer.
 fn ask(witness: &mut Witness, ledger: &Ledger, size: u64) -> Result<Vec<u64>, Box<Dispute>> {
     let asked = witness.ask(true).unwrap();
-    witness.take(&ledger.at(size), &ledger.answer(size, &asked), NOW)
+    let taken = witness.take(&ledger.at(size), &ledger.answer(size, &asked), NOW);
+    taken.map(Option::unwrap).inspect_err(|dispute| assert!(witness.open(dispute)))
 }
 
 fn fresh() -> Witness {
@@ -91,7 +92,8 @@ fn a_growing_ledger_is_followed_and_its_certificates_are_shown() {
     assert_eq!(witness.ask(false), Some(vec![10, 4, 25]));
     assert_eq!(witness.ask(true), None, "one question at a time");
     let answer = ledger.answer(40, &[10, 4, 25]);
-    assert_eq!(witness.take(&ledger.at(40), &answer, NOW), Ok(vec![4, 25]));
+    assert_eq!(witness.take(&ledger.at(40), &answer, NOW), Ok(Some(vec![4, 25])));
+    assert_eq!(witness.take(&ledger.at(40), &answer, NOW), Ok(None), "nothing was asked");
     for size in [4, 10, 25, 40] {
         assert_eq!(witness.weigh(&ledger.at(size), NOW), Weight::Shown);
     }
