@@ -436,6 +436,9 @@ const MAX_REFUSALS: usize = 512;
 const COUNT_FOR: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
+mod proved;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use base64::Engine as _;
@@ -478,6 +481,8 @@ mod tests {
         name: HostName,
         authorities: Vec<PublicKey>,
         revocation: Revocation,
+        proofs: Proofs,
+        witness: Witness,
         others: Others,
     }
 
@@ -487,6 +492,8 @@ mod tests {
                 name: "db1".parse().unwrap(),
                 authorities: vec![key(1).public_key().clone()],
                 revocation: Revocation::joined(0, Vec::new()),
+                proofs: Proofs::new(true, Vec::new(), (Vec::new(), 0)),
+                witness: Witness::resume(crate::witness::Kept::default(), Vec::new()),
                 others: Others::Allow,
             }
         }
@@ -496,6 +503,8 @@ mod tests {
                 host: &self.name,
                 authorities: &self.authorities,
                 revocation: &self.revocation,
+                proofs: &self.proofs,
+                witness: &self.witness,
                 others: self.others,
             }
         }
@@ -518,7 +527,9 @@ mod tests {
             Ok(Verdict::Permit(_))
         ));
         let verdict = book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).unwrap();
-        assert!(matches!(verdict, Verdict::Permit(facts) if facts.subject.serial.number() == 7));
+        assert!(
+            matches!(verdict, Verdict::Permit(admission) if admission.facts.subject.serial.number() == 7)
+        );
     }
 
     #[test]
@@ -526,7 +537,7 @@ mod tests {
         let (host, mut book) = (Host::new(), Book::default());
         let bytes = certificate(1);
         let refused = book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).unwrap_err();
-        assert!(refused.reason.contains("not shown"));
+        assert!(refused.refused.reason.contains("not shown"));
         let other = Monitor { pid: 100, start_ticks: 6 };
         book.show(&host.rules(), other, &shown("app", &bytes), now()).unwrap();
         assert!(book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).is_err());
@@ -540,8 +551,8 @@ mod tests {
         host.lock();
         let app = Octets::new("app");
         let refused = book.account(&host.rules(), MONITOR, (&app, "10.0.0.1"), now()).unwrap_err();
-        assert!(refused.reason.contains("locked: gone"));
-        assert_eq!(refused.remote, "10.0.0.1");
+        assert!(refused.refused.reason.contains("locked: gone"));
+        assert_eq!(refused.refused.remote, "10.0.0.1");
         assert!(book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).is_err());
         assert!(book.show(&host.rules(), MONITOR, &shown("app", &bytes), now()).is_err());
     }
@@ -555,7 +566,7 @@ mod tests {
         let app = Octets::new("app");
         assert!(book.account(&host.rules(), MONITOR, (&app, "10.0.0.1"), now()).is_err());
         let refused = book.open(&host.rules(), MONITOR, &attempt(&bytes), now()).unwrap_err();
-        assert!(refused.reason.contains("does not trust"), "{}", refused.reason);
+        assert!(refused.refused.reason.contains("does not trust"), "{}", refused.refused.reason);
     }
 
     #[test]
@@ -570,7 +581,7 @@ mod tests {
         for (login, bytes, words) in cases {
             let refused =
                 book.show(&host.rules(), MONITOR, &shown(login, &bytes), now()).unwrap_err();
-            assert!(refused.reason.contains(words), "{}", refused.reason);
+            assert!(refused.refused.reason.contains(words), "{}", refused.refused.reason);
         }
     }
 
@@ -611,6 +622,6 @@ mod tests {
         }
         assert!(refusals.due(Uptime::from_nanos(1)).is_empty());
         let due = refusals.due(refusals.next_due().unwrap());
-        assert_eq!(due[0].count, 1_000);
+        assert_eq!(due[0].refused.count, 1_000);
     }
 }

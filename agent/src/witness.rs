@@ -260,4 +260,6 @@ const MAX_WAITING: usize = 1024;
 const MAX_SHOWN: usize = 256;
 
 #[cfg(test)]
+pub(crate) mod grown;
+#[cfg(test)]
 mod tests;

@@ -68,7 +68,7 @@ fn waiting(folder: &Path) -> Result<Vec<Note>, StoreError> {
             match store::read(&path) {
                 Ok(note) => notes.push(note),
                 Err(error) => {
-                    tracing::error!(%error, "a tree on which somebody was let in is not asked about")
+                    tracing::error!(%error, "a tree on which somebody was let in is not asked about");
                 }
             }
         }

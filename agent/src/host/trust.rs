@@ -44,6 +44,7 @@ impl Host {
     pub(super) fn believe(&mut self, keys: &Keys, order: OrderNumber) -> Result<(), HostError> {
         let trust = self.trust.with(keys, order);
         let believed = Believed::read(&trust)?;
+        let logs = super::ledger::log_keys(&trust)?;
         // sshd first: the gate believes nothing that sshd does not, and a key that ends must end with sshd as well.
         write_user_authorities(Path::new(USER_AUTHORITIES_PATH), &trust)?;
         if let Err(error) = store::write(&self.places.trust, &trust) {
@@ -52,6 +53,7 @@ impl Host {
         }
         self.trust = trust;
         self.believed = believed;
+        self.proofs.rotate(logs);
         Ok(())
     }
 

@@ -1,65 +1,11 @@
 //! The witness against ledgers that grow, go back, fork, and lie.
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use proptest::prelude::*;
-use tlog_tiles::tlog;
-use wire::hostlink::ContinuationPath;
-use wire::log::{Hash, LogKey, Policy};
 
+use super::grown::Ledger;
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000);
-const LOG: &str = "ca.example.com/ledger";
-
-fn key() -> (Ed25519KeyPair, LogKey) {
-    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-    let public = pair.public_key().as_ref().try_into().unwrap();
-    (pair, LogKey::new(LOG.parse().unwrap(), public))
-}
-
-/// A ledger in memory, with the entries 0 to `size`; from `forked` on they are others.
-struct Ledger {
-    stored: Vec<tlog::Hash>,
-}
-
-impl tlog::HashReader for Ledger {
-    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog::Hash>, tlog::Error> {
-        Ok(indexes.iter().map(|index| self.stored[usize::try_from(*index).unwrap()]).collect())
-    }
-}
-
-impl Ledger {
-    fn new(size: u64, forked: u64) -> Self {
-        let mut ledger = Self { stored: Vec::new() };
-        for entry in 0..size {
-            let name = if entry < forked { "entry" } else { "other" };
-            let bytes = format!("{name} {entry}");
-            let hashes = tlog::stored_hashes(entry, bytes.as_bytes(), &ledger).unwrap();
-            ledger.stored.extend(hashes);
-        }
-        ledger
-    }
-
-    fn at(&self, size: u64) -> Attested {
-        let head = Head { size, root: Hash(tlog::tree_hash(size, self).unwrap().0) };
-        let text = Checkpoint { origin: LOG.into(), head }.text();
-        let (private, public) = key();
-        let signature = private.sign(text.as_bytes());
-        let line = public.line(signature.as_ref().try_into().unwrap());
-        let note = Note::new(text, vec![line]).unwrap();
-        Policy { logs: vec![public], ..Policy::default() }.attest(note).unwrap()
-    }
-
-    fn answer(&self, size: u64, asked: &[u64]) -> Continuation {
-        let path = |old: u64| {
-            let path = tlog::prove_tree(size, old, self).unwrap();
-            let path = path.into_iter().map(|hash| Hash(hash.0)).collect();
-            ContinuationPath { size: old, path }
-        };
-        let paths = asked.iter().filter(|old| **old <= size).map(|old| path(*old)).collect();
-        Continuation { checkpoint: self.at(size).note().clone(), paths }
-    }
-}
 
 /// One round of question and answer.
 fn ask(witness: &mut Witness, ledger: &Ledger, size: u64) -> Result<Vec<u64>, Box<Dispute>> {
@@ -222,9 +168,9 @@ proptest! {
         let (mut witness, mut size) = (fresh(), 1);
         for (what, by) in steps {
             match what {
-                0 => { size += by; ask(&mut witness, &ledger, size).unwrap(); }
+                0 => { size = size.saturating_add(by); ask(&mut witness, &ledger, size).unwrap(); }
                 1 => {
-                    size += by;
+                    size = size.saturating_add(by);
                     let weight = witness.weigh(&ledger.at(size), NOW);
                     prop_assert!(matches!(weight, Weight::New | Weight::Shown | Weight::Waiting));
                     if weight == Weight::New { witness.remember(&ledger.at(size)); }
@@ -240,12 +186,12 @@ proptest! {
         while let Some(asked) = witness.ask(false) {
             witness.take(&ledger.at(size), &ledger.answer(size, &asked), NOW).unwrap();
         }
-        ask(&mut witness, &ledger, size.max(parted + 1)).unwrap();
-        let later = size.max(parted + 1) + 9;
+        ask(&mut witness, &ledger, size.max(parted.saturating_add(1))).unwrap();
+        let later = size.max(parted.saturating_add(1)).saturating_add(9);
         match witness.weigh(&forked.at(later), NOW) {
             Weight::New => {
                 witness.remember(&forked.at(later));
-                prop_assert!(ask(&mut witness, &ledger, later + 3).is_err());
+                prop_assert!(ask(&mut witness, &ledger, later.saturating_add(3)).is_err());
             }
             other => prop_assert!(false, "{other:?}"),
         }
