@@ -165,7 +165,7 @@ proptest! {
         parted in 1_u64..30,
     ) {
         let (ledger, forked) = (Ledger::new(200, 200), Ledger::new(200, parted));
-        let (mut witness, mut size) = (fresh(), 1);
+        let (mut witness, mut size) = (fresh(), 1_u64);
         for (what, by) in steps {
             match what {
                 0 => { size = size.saturating_add(by); ask(&mut witness, &ledger, size).unwrap(); }
