@@ -1,9 +1,11 @@
 //! The key that a person logs in with: a file, or a key that only the ssh-agent holds.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
-use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
+use ssh_key::{Algorithm, EcdsaCurve, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 use wire::login;
 
 use crate::exit::Fault;
@@ -87,10 +89,42 @@ fn sign_by_file(path: &Path, message: &str) -> Result<SshSig> {
     let key = PrivateKey::read_openssh_file(path).with_context(|| {
         format!("cannot read the private key {shown}; is it in OpenSSH's form, or only in an ssh-agent that is not running?")
     })?;
+    if !signs_here(&key) {
+        return sign_by_keygen(path, message);
+    }
     let key = if key.is_encrypted() { unlock(&key, path)? } else { key };
     key.sign(login::NAMESPACE, HashAlg::Sha512, message.as_bytes()).with_context(|| {
         format!("cannot sign with {shown}, a key of kind {}; put it into your ssh-agent (ssh-add {shown})", key.algorithm())
     })
+}
+
+/// The kinds that this program signs with by itself.
+fn signs_here(key: &PrivateKey) -> bool {
+    match key.algorithm() {
+        Algorithm::Ed25519 => true,
+        Algorithm::Ecdsa { curve } => curve != EcdsaCurve::NistP521,
+        _ => false,
+    }
+}
+
+/// RSA, P-521 and security keys: by ssh-keygen, which speaks to tokens and asks for a touch, a PIN or a passphrase.
+fn sign_by_keygen(path: &Path, message: &str) -> Result<SshSig> {
+    let shown = path.display();
+    let mut keygen = Command::new("ssh-keygen")
+        .args(["-q", "-Y", "sign", "-n", login::NAMESPACE, "-f"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start ssh-keygen, which signs with this kind of key; is it installed?")?;
+    let written = keygen.stdin.take().map(|mut pipe| pipe.write_all(message.as_bytes()));
+    let output = keygen.wait_with_output().context("cannot wait for ssh-keygen")?;
+    if !output.status.success() {
+        return Err(anyhow!("ssh-keygen did not sign with {shown}; its complaint is above"));
+    }
+    written.transpose().context("ssh-keygen did not read what it was to sign")?;
+    let pem = String::from_utf8(output.stdout).context("ssh-keygen's signature is no text")?;
+    pem.parse().with_context(|| format!("ssh-keygen's signature by {shown} cannot be read"))
 }
 
 fn unlock(key: &PrivateKey, path: &Path) -> Result<PrivateKey> {
@@ -150,7 +184,6 @@ const PASSPHRASE_TRIES: usize = 3;
 mod tests {
     use super::*;
     use crate::ssh_agent::tests::RealAgent;
-    use std::process::Command;
 
     fn keygen(path: &Path, passphrase: &str) -> PublicKey {
         let made = Command::new("ssh-keygen")
@@ -174,6 +207,26 @@ mod tests {
         for named in [path.clone(), public_path(&path)] {
             let keys = LoginKey::candidates(Some(&named), None).unwrap();
             assert!(verifies(&public, &keys[0].sign("message", None).unwrap()));
+        }
+    }
+
+    #[test]
+    fn every_kind_of_file_signs_what_the_authority_verifies() {
+        let dir = tempfile::tempdir().unwrap();
+        for (kind, bits) in [("rsa", "2048"), ("ecdsa", "256"), ("ecdsa", "384"), ("ecdsa", "521")]
+        {
+            let path = dir.path().join(format!("{kind}{bits}"));
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", kind, "-b", bits, "-N", "", "-f"])
+                .arg(&path)
+                .status();
+            assert!(made.unwrap().success());
+            let keys = LoginKey::candidates(Some(&path), None).unwrap();
+            let seal = wire::sshsig::parse(&keys[0].sign("message", None).unwrap()).unwrap();
+            let key = keys[0].public.key_data();
+            let verdict = wire::sshsig::verify(&seal, key, login::NAMESPACE, b"message");
+            assert_eq!(verdict, Ok(None), "{kind} {bits}");
+            assert!(wire::sshsig::verify(&seal, key, login::NAMESPACE, b"messagE").is_err());
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    FleetError, Host, Output, Running, Terminal,
+    FleetError, Host, Output, Programs, Running, Terminal,
     command::{PATH, command, run},
     fleet::{Ground, JOIN},
     patience::eventually,
@@ -95,6 +95,25 @@ impl Client {
         Ok(path)
     }
 
+    /// Makes another key in `~/.ssh` by `ssh-keygen` with options of its own, such as `["-t", "rsa", "-b", "3072"]`.
+    /// Kinds that end in `-sk` live in a security key in software.
+    ///
+    /// # Errors
+    /// When `ssh-keygen` refuses.
+    pub fn make_key_with(&self, name: &str, options: &[&str]) -> Result<PathBuf, FleetError> {
+        let path = self.ssh_dir().join(name);
+        let mut keygen = self.command("ssh-keygen");
+        keygen.args(["-q", "-N", "", "-C", &self.name]).args(options).arg("-f").arg(&path);
+        run(keygen, b"")?.done()?;
+        Ok(path)
+    }
+
+    /// What `ssh -o` must be told to find the security key in software; unlike its kin, it does not look at the environment.
+    #[must_use]
+    pub fn security_key_option() -> String {
+        format!("SecurityKeyProvider={}", Programs::security_key().display())
+    }
+
     /// Writes `~/.ssh/config`: `lines` first, then what keeps this person apart from the machine.
     ///
     /// # Errors
@@ -131,7 +150,7 @@ impl Client {
     pub fn agent(&self) -> Result<SshAgent, FleetError> {
         let socket_path = self.agent_socket_path();
         let mut agent = self.command("ssh-agent");
-        agent.args(["-D", "-a"]).arg(&socket_path);
+        agent.args(["-D", "-P"]).arg(Programs::security_key()).arg("-a").arg(&socket_path);
         let running = Running::start(agent)?;
         eventually("the ssh-agent listens", || socket_path.exists())?;
         Ok(SshAgent { _running: running, socket_path })
@@ -203,6 +222,8 @@ impl Client {
             .env("USER", &self.name)
             .env("LOGNAME", &self.name)
             .env("TERM", "xterm-256color")
+            // Asked only where a key of a security key is used.
+            .env("SSH_SK_PROVIDER", Programs::security_key())
             .current_dir(&self.home_dir);
         if self.agent_socket_path().exists() {
             command.env("SSH_AUTH_SOCK", self.agent_socket_path());

@@ -33,6 +33,14 @@ impl Programs {
         existing(built_dir().join(name), |path| FleetError::NotBuilt { path })
     }
 
+    /// The security key in software, whether it is built or not: what OpenSSH calls a security key provider.
+    #[must_use]
+    pub fn security_key() -> PathBuf {
+        let path = built_dir().join("libcurfew_test_sk.so");
+        // ssh-agent compares with the path that it finds behind links.
+        path.canonicalize().unwrap_or(path)
+    }
+
     /// The folder with the programs.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -71,7 +71,6 @@ pub unsafe extern "C" fn sk_enroll(
 /// Called by OpenSSH: `data` and `key_handle` are as long as it says, `application` ends in a zero, `options` in a
 /// null, and `response` can be written.
 #[unsafe(no_mangle)]
-#[expect(clippy::too_many_arguments, reason = "it is OpenSSH's interface")]
 pub unsafe extern "C" fn sk_sign(
     algorithm: u32,
     data: *const u8,
