@@ -130,6 +130,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/hosts/remove", post(remove_host))
         .route("/admin/roles", get(roles))
         .route("/admin/krl", get(krl))
+        .route("/admin/erase", post(crate::http::erase))
         .with_state(authority)
 }
 

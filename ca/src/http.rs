@@ -16,6 +16,7 @@ mod about;
 pub(crate) mod body;
 pub(crate) mod caller;
 mod certificate;
+mod entry;
 mod host;
 pub(crate) mod listener;
 mod lock;
@@ -26,6 +27,7 @@ pub(crate) mod refusal;
 mod session;
 mod status;
 
+pub(crate) use entry::erase;
 pub(crate) use lock::{check_reason, progress_of};
 use refusal::Refusal;
 
@@ -44,6 +46,8 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/unlocks", post(lock::unlock))
         .route("/v1/orders/{number}", get(order::progress))
         .route("/v1/status", get(status::show))
+        .route("/v1/entries", get(entry::list))
+        .route("/v1/entries/range", get(entry::range))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
         .with_state(authority)

@@ -24,6 +24,7 @@ use crate::random::NoRandomness;
 mod column;
 mod entry;
 mod grant;
+mod history;
 mod host;
 mod identity;
 mod log;
@@ -40,6 +41,7 @@ mod vouch;
 mod writer;
 
 pub(crate) use grant::Recorded;
+pub(crate) use history::Search;
 pub(crate) use host::{HostRow, Joining, NewToken, TokenRefusal};
 pub(crate) use identity::{IdentityRow, NewKey};
 pub(crate) use login::Login;
@@ -59,6 +61,7 @@ pub(crate) struct Ledger {
     writer: Writer,
     readers: Readers,
     pulse: Arc<Pulse>,
+    path: PathBuf,
 }
 
 /// Why the ledger did not do it. Whatever was asked has then not happened.
@@ -187,7 +190,7 @@ impl Ledger {
         let pulse = Pulse::new(order::newest(&connection)?, Arc::clone(tree.newest()));
         let pulse = Arc::new(pulse);
         let writer = Writer::start(connection, tree, Arc::clone(&pulse))?;
-        Ok(Self { writer, readers: Readers::new(path.into()), pulse })
+        Ok(Self { writer, readers: Readers::new(path.into()), pulse, path: path.into() })
     }
 
     /// The number of the newest order, and word of each new one.

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::identifier::Identity;
 use crate::log::{
     Attested, CERTIFICATE, FormError, Hash, Head, Leaf, MAX_PATH, Note, Policy, Unproved,
     leaf_hash, node_hash, verify_consistency,
@@ -66,6 +67,49 @@ pub struct End {
     pub note: String,
     /// The proof that its tree continues that of the range; nothing when they are the same.
     pub consistency: Vec<Hash>,
+}
+
+/// Some entries, as an operator reads them: `GET /v1/entries`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Those that were asked for, in order.
+    pub entries: Vec<Entry>,
+    /// The last entry that was looked at: the next page begins after it.
+    pub reached: u64,
+    /// How many entries there are.
+    pub size: u64,
+}
+
+/// What proves a range of entries, when it stands around them: `GET /v1/entries/range`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// What comes first.
+    pub after: After,
+    /// What comes last.
+    pub end: End,
+}
+
+/// "Erase these bodies": `POST /admin/erase`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseAsk {
+    /// Whose: the bodies of these entries.
+    #[serde(default)]
+    pub entries: Vec<u64>,
+    /// And every body that names this identity, which must be disabled.
+    #[serde(default)]
+    pub identity: Option<Identity>,
+    /// Why; it is kept.
+    pub reason: String,
+}
+
+/// What was erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    /// The entry that says so.
+    pub seq: u64,
+    /// The entries whose bodies are gone.
+    pub entries: Vec<u64>,
 }
 
 /// What is wrong.

@@ -211,7 +211,8 @@ fn show(locks: &Vec<LockView>, json: bool) -> anyhow::Result<()> {
     say_table(&["LOCKED", "UNTIL", "ORDER", "BY", "SINCE", "REASON"], &cells)
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
+/// A moment as `2027-01-31T12:00:00Z`.
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let at: jiff::Timestamp = text
         .parse()
         .map_err(|error: jiff::Error| format!("{error}; write it as 2027-01-31T12:00:00Z"))?;

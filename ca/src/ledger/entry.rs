@@ -66,6 +66,8 @@ pub(crate) enum Kind {
     SessionBegun,
     /// A host says that a session ended.
     SessionEnded,
+    /// Bodies of entries were erased; the entries stay in the tree.
+    BodiesErased,
 }
 
 /// [`Kind::AuthorityCreated`].
@@ -208,6 +210,14 @@ pub(super) struct Ended<'a> {
     pub(super) host: &'a HostName,
     pub(super) session: SessionId,
     pub(super) ended: &'a SessionEnded,
+}
+
+/// [`Kind::BodiesErased`].
+#[derive(Serialize)]
+pub(super) struct BodiesErased<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) entries: &'a [u64],
+    pub(super) reason: &'a str,
 }
 
 /// Adds an entry and says its number.
