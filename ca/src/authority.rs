@@ -105,7 +105,8 @@ impl Authority {
                     return Err(NoCertificate::Denied(denial));
                 }
             };
-            match ledger.record(permit, now).await {
+            let blank = self.signer.blank().map_err(SignerError::Random)?;
+            match ledger.record(permit, blank, now).await {
                 Ok(recorded) => return Ok(self.signer.sign(recorded, now)?),
                 Err(LedgerError::Stale) => {}
                 Err(error) => return Err(NoCertificate::Ledger(error)),

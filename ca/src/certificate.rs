@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use ssh_key::PublicKey;
 use wire::certificate::{Checked, Draft, GRANT_UNTIL, Kind, ROLE};
-use wire::identifier::{Address, HostName, KeyId, NameError, Principal, Serial};
+use wire::identifier::{Address, GrantId, HostName, KeyId, NameError, Principal, Serial};
 use wire::renewal::{BACKDATE, Window};
 
-use crate::ledger::Recorded;
+use crate::access::Permit;
 
 /// Why a certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -22,11 +22,10 @@ pub(crate) enum Unfit {
     Rule(#[from] wire::certificate::Unfit),
 }
 
-/// The user certificate for what was decided and recorded.
-pub(crate) fn user(recorded: &Recorded) -> Result<Checked, Unfit> {
-    let permit = recorded.permit();
+/// The user certificate for what was decided, under the grant and with the serial that it is recorded with.
+pub(crate) fn user(permit: &Permit, grant: GrantId, serial: Serial) -> Result<Checked, Unfit> {
     let identity = permit.ask().identity.clone();
-    let key_id = KeyId { identity, grant: recorded.grant(), serial: recorded.serial() };
+    let key_id = KeyId { identity, grant, serial };
     let until = permit.plan().until();
     let mut extensions = BTreeMap::from([
         (GRANT_UNTIL.to_owned(), until.secs().to_string()),
@@ -40,7 +39,7 @@ pub(crate) fn user(recorded: &Recorded) -> Result<Checked, Unfit> {
     let draft = Draft {
         kind: Kind::User,
         subject: permit.ask().key.key_data().clone(),
-        serial: recorded.serial(),
+        serial,
         key_id: key_id.to_string(),
         principals: vec![Principal::of(&permit.ask().login, permit.host())?.to_string()],
         valid_after: permit.valid_after(),

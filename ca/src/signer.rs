@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ssh_key::PublicKey;
-use wire::certificate::{Certificate, Checked};
+use ssh_key::public::KeyData;
+use wire::certificate::{Certificate, Checked, ToBeSigned};
+use wire::log::{EXTENSION, Hash};
 use wire::time::Timestamp;
 
 use crate::certificate::{self, Unfit};
@@ -23,6 +25,15 @@ pub(crate) struct Signer {
 pub(crate) struct Signed {
     text: String,
     recorded: Recorded,
+}
+
+/// What a certificate has that nobody decides: its nonce, and the authority that is to sign it. Both are fixed before the
+/// certificate is recorded, because the entry commits to them. Only [`Signer::blank`] makes one.
+#[derive(Debug)]
+#[must_use = "a blank is for one certificate"]
+pub(crate) struct Blank {
+    nonce: [u8; 32],
+    authority: KeyData,
 }
 
 /// Why nothing was signed.
@@ -58,9 +69,24 @@ impl Signer {
         self.host.public()
     }
 
-    /// Signs what was recorded.
+    /// A nonce that nobody chose, and the key that signs now.
+    pub(crate) fn blank(&self) -> Result<Blank, NoRandomness> {
+        Ok(Blank { nonce: random::bytes()?, authority: self.user.public().key_data().clone() })
+    }
+
+    /// Signs what was recorded, with the proof that it was.
     pub(crate) fn sign(&self, recorded: Recorded, now: Timestamp) -> Result<Signed, SignerError> {
-        let certificate = sign_draft(certificate::user(&recorded)?, &*self.user)?;
+        let evidence = recorded.evidence();
+        let checked = recorded
+            .draft()
+            .clone()
+            .with_extension(EXTENSION, &evidence.to_string())
+            .map_err(Unfit::Rule)?;
+        let certificate = seal(checked, recorded.blank(), &*self.user)?;
+        let unproved = certificate.to_be_signed_without(EXTENSION).as_deref().map(Hash::of);
+        if unproved.is_none() || unproved != evidence.leaf().tbs {
+            return Err(SignerError::Differs("it is not what its entry commits to".into()));
+        }
         let permit = recorded.permit();
         let authorities = std::slice::from_ref(self.user.public());
         let (login, host) = (&permit.ask().login, permit.host());
@@ -84,7 +110,9 @@ impl Signer {
             .map(|key| {
                 let numbered = (vouched.entry(), vouched.window());
                 let said = certificate::host(key, host, addresses, numbered)?;
-                Ok(sign_draft(said, &*self.host)?.to_openssh())
+                let authority = self.host.public().key_data().clone();
+                let blank = Blank { nonce: random::bytes()?, authority };
+                Ok(seal(said, &blank, &*self.host)?.to_openssh())
             })
             .collect()
     }
@@ -102,10 +130,19 @@ impl Signed {
     }
 }
 
-/// Signs what was checked, under a nonce that nobody chose; what is read back is compared before it is released.
-fn sign_draft(checked: Checked, key: &dyn Sign) -> Result<Certificate, SignerError> {
-    let to_be_signed =
-        checked.to_be_signed(random::bytes()?, key.public().key_data()).map_err(Unfit::Rule)?;
+impl Blank {
+    /// The bytes to be signed when the certificate says this.
+    pub(crate) fn to_be_signed(&self, said: Checked) -> Result<ToBeSigned, Unfit> {
+        Ok(said.to_be_signed(self.nonce, &self.authority)?)
+    }
+}
+
+/// Signs what was checked; what is read back is compared before it is released.
+fn seal(checked: Checked, blank: &Blank, key: &dyn Sign) -> Result<Certificate, SignerError> {
+    if blank.authority != *key.public().key_data() {
+        return Err(SignerError::Differs("it was recorded for another authority's key".into()));
+    }
+    let to_be_signed = blank.to_be_signed(checked)?;
     let signature = key.sign(to_be_signed.as_bytes())?;
     to_be_signed.finish(&signature).map_err(|unfit| SignerError::Differs(unfit.to_string()))
 }
@@ -121,8 +158,11 @@ mod tests {
         let (from, until) = (Timestamp::from_secs(100_000), Timestamp::from_secs(200_000));
         let window = wire::renewal::Window { from, until };
         let draft = certificate::host(key(1).public(), &host, &[], (4, window)).unwrap();
-        let first = sign_draft(draft.clone(), &*key(2)).unwrap();
-        let second = sign_draft(draft, &*key(2)).unwrap();
+        let signer = Signer::new(key(2), key(3));
+        let [first, second] = [(); 2].map(|()| signer.blank().unwrap());
+        assert!(matches!(seal(draft.clone(), &first, &*key(3)), Err(SignerError::Differs(_))));
+        let first = seal(draft.clone(), &first, &*key(2)).unwrap();
+        let second = seal(draft, &second, &*key(2)).unwrap();
         assert_eq!(first.nonce().len(), 32);
         assert_ne!(first.nonce(), second.nonce());
     }

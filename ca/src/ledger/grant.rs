@@ -1,20 +1,28 @@
 //! Grants and certificates: the facts a decision rests on, and the entry without which nothing is signed.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use wire::certificate::Checked;
 use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Serial};
+use wire::log::{Evidence, Hash, Leaf};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::{Ledger, LedgerError, column, order};
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
+use crate::certificate;
+use crate::signer::Blank;
 
-/// A permit that is durable in the ledger and has its serial. Only [`Ledger::record`] makes one.
+/// A permit that is durable in the ledger, with its serial, all that its certificate says, and the proof that it was
+/// recorded. Only [`Ledger::record`] makes one.
 #[derive(Debug)]
 #[must_use = "what is recorded can be signed"]
 pub(crate) struct Recorded {
     permit: Permit,
     serial: Serial,
     grant: GrantId,
+    draft: Checked,
+    blank: Blank,
+    evidence: Evidence,
 }
 
 impl Recorded {
@@ -31,6 +39,21 @@ impl Recorded {
     /// The grant that it is under.
     pub(crate) const fn grant(&self) -> GrantId {
         self.grant
+    }
+
+    /// What the certificate says, but for the proof.
+    pub(crate) const fn draft(&self) -> &Checked {
+        &self.draft
+    }
+
+    /// The nonce and the authority that were recorded with it.
+    pub(crate) const fn blank(&self) -> &Blank {
+        &self.blank
+    }
+
+    /// The proof that it was recorded.
+    pub(crate) const fn evidence(&self) -> &Evidence {
+        &self.evidence
     }
 }
 
@@ -61,12 +84,16 @@ impl Ledger {
 
     /// Makes the permit durable and gives it its serial and its grant. [`LedgerError::Stale`] when anything that could
     /// turn it into a denial has changed since it was decided.
+    ///
+    /// The entry commits to every byte that is to be signed but the proof, and the proof is of the checkpoint that ends
+    /// this very transaction.
     pub(crate) async fn record(
         &self,
         permit: Permit,
+        blank: Blank,
         now: Timestamp,
     ) -> Result<Recorded, LedgerError> {
-        self.write(move |connection| {
+        let work = move |connection: &Connection| {
             if permit.epoch() != epoch(connection)? {
                 return Err(LedgerError::Stale);
             }
@@ -74,10 +101,17 @@ impl Ledger {
                 Plan::Reuse(grant, _) => grant,
                 Plan::Begin(until) => begin(connection, &permit, (until, now))?,
             };
-            let serial = issue(connection, &permit, (grant, now))?;
-            Ok(Recorded { permit, serial, grant })
-        })
-        .await
+            let serial = next_serial(connection)?;
+            let draft = certificate::user(&permit, grant, serial)?;
+            let tbs = Hash::of(blank.to_be_signed(draft.clone())?.as_bytes());
+            let leaf = issue(connection, &permit, (serial, grant, tbs), now)?;
+            Ok((permit, blank, draft, leaf, (serial, grant)))
+        };
+        let (written, step) = self.write_proved(work).await?;
+        let (permit, blank, draft, leaf, (serial, grant)) = written;
+        let proof = step.prove(leaf.seq)?;
+        let evidence = Evidence::new(leaf, proof)?;
+        Ok(Recorded { permit, serial, grant, draft, blank, evidence })
     }
 
     /// Records a denial.
@@ -215,16 +249,20 @@ fn begin(
     Ok(grant)
 }
 
-fn issue(
-    connection: &Connection,
-    permit: &Permit,
-    (grant, now): (GrantId, Timestamp),
-) -> Result<Serial, LedgerError> {
-    let ask = permit.ask();
+fn next_serial(connection: &Connection) -> Result<Serial, LedgerError> {
     let number: u64 = connection
         .prepare_cached("SELECT coalesce(max(serial), 0) + 1 FROM certificates")?
         .query_row([], |row| row.get(0))?;
-    let serial = Serial::try_new(number)?;
+    Ok(Serial::try_new(number)?)
+}
+
+fn issue(
+    connection: &Connection,
+    permit: &Permit,
+    (serial, grant, tbs): (Serial, GrantId, Hash),
+    now: Timestamp,
+) -> Result<Leaf, LedgerError> {
+    let ask = permit.ask();
     let key: Fingerprint = wire::certificate::fingerprint(ask.key.key_data());
     connection
         .prepare_cached(
@@ -232,7 +270,7 @@ fn issue(
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
-            number,
+            serial.number(),
             grant.number(),
             ask.identity.as_str(),
             ask.login.as_str(),
@@ -255,12 +293,12 @@ fn issue(
         valid_before_secs: permit.valid_before().secs(),
         grant_until_secs: permit.plan().until().secs(),
     };
-    entry::append_certificate(connection, now, &data, wire::log::Hash::of(b""))?;
-    Ok(serial)
+    entry::append_certificate(connection, now, &data, tbs)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use wire::lock::{Lock, Target};
@@ -284,6 +322,11 @@ mod tests {
         };
         ledger.make_token(Actor::local(), (token, [1; 32]), NOW).await.unwrap();
         assert!(ledger.enrol([1; 32], super::super::Joining::plain(), NOW).await.is_ok());
+    }
+
+    fn blank() -> Blank {
+        let [user, host] = [17, 18].map(crate::key::given::key);
+        crate::signer::Signer::new(user, host).blank().unwrap()
     }
 
     async fn permit(ledger: &Ledger, roles: &Roles) -> Permit {
@@ -313,7 +356,8 @@ mod tests {
         let roles = given::roles();
         furnished(&ledger).await;
         for due in 1..=3 {
-            let recorded = ledger.record(permit(&ledger, &roles).await, NOW).await.unwrap();
+            let recorded =
+                ledger.record(permit(&ledger, &roles).await, blank(), NOW).await.unwrap();
             assert_eq!((recorded.serial().number(), recorded.grant().number()), (due, 1));
         }
         let kinds = kinds(&ledger).await;
@@ -323,12 +367,45 @@ mod tests {
             "key_added",
             "host_token_made",
             "host_enrolled",
+            "host_certified",
             "grant_begun",
             "certificate",
             "certificate",
             "certificate",
         ];
         assert_eq!(kinds, expected);
+    }
+
+    #[tokio::test]
+    async fn many_at_once_are_each_recorded_with_a_proof_of_their_own() {
+        let (_dir, ledger) = ledger();
+        let ledger = Arc::new(ledger);
+        let roles = given::roles();
+        furnished(&ledger).await;
+        assert!(ledger.record(permit(&ledger, &roles).await, blank(), NOW).await.is_ok());
+        let mut asked = Vec::new();
+        for _ in 0..40 {
+            let (ledger, permit) = (Arc::clone(&ledger), permit(&ledger, &roles).await);
+            asked.push(tokio::spawn(async move { ledger.record(permit, blank(), NOW).await }));
+        }
+        let key = crate::key::given::key(9).public().clone();
+        let logs = vec![ledger.log_key(key).await.unwrap()];
+        let policy = wire::log::Policy { logs, ..Default::default() };
+        let mut seen = std::collections::BTreeSet::new();
+        for recorded in asked {
+            let recorded = recorded.await.unwrap().unwrap();
+            assert!(seen.insert(recorded.serial()));
+            let bytes = recorded.blank().to_be_signed(recorded.draft().clone()).unwrap();
+            let tbs = Hash::of(bytes.as_bytes());
+            let evidence = recorded.evidence().clone();
+            assert!(evidence.clone().verify(Hash::of(b"another"), &policy).is_err());
+            let head = evidence.clone().verify(tbs, &policy).unwrap().head();
+            let newest = ledger.checkpoints().borrow().head();
+            let path = ledger.consistency(head.size, newest.size).await.unwrap();
+            wire::log::verify_consistency(head, newest, &path).unwrap();
+            let proof = ledger.prove(evidence.leaf().seq).await.unwrap();
+            proof.verify(evidence.leaf().hash().unwrap(), &policy).unwrap();
+        }
     }
 
     #[tokio::test]
@@ -349,7 +426,7 @@ mod tests {
         };
         let key = crate::key::given::key(1);
         ledger.order(directive, key, NOW).await.unwrap();
-        assert!(matches!(ledger.record(early, NOW).await, Err(LedgerError::Stale)));
+        assert!(matches!(ledger.record(early, blank(), NOW).await, Err(LedgerError::Stale)));
         assert_eq!(kinds(&ledger).await.last().unwrap(), "lock");
     }
 
@@ -360,7 +437,7 @@ mod tests {
         furnished(&ledger).await;
         let early = permit(&ledger, &roles).await;
         assert!(ledger.roles_changed(Roles::default(), NOW).await.unwrap());
-        assert!(matches!(ledger.record(early, NOW).await, Err(LedgerError::Stale)));
+        assert!(matches!(ledger.record(early, blank(), NOW).await, Err(LedgerError::Stale)));
         assert!(!ledger.roles_changed(Roles::default(), NOW).await.unwrap());
     }
 
@@ -370,9 +447,9 @@ mod tests {
         let roles = given::roles();
         furnished(&ledger).await;
         let (first, second) = (permit(&ledger, &roles).await, permit(&ledger, &roles).await);
-        assert!(ledger.record(first, NOW).await.is_ok());
-        assert!(matches!(ledger.record(second, NOW).await, Err(LedgerError::Stale)));
-        let again = ledger.record(permit(&ledger, &roles).await, NOW).await.unwrap();
+        assert!(ledger.record(first, blank(), NOW).await.is_ok());
+        assert!(matches!(ledger.record(second, blank(), NOW).await, Err(LedgerError::Stale)));
+        let again = ledger.record(permit(&ledger, &roles).await, blank(), NOW).await.unwrap();
         assert_eq!(again.grant().number(), 1);
     }
 }

@@ -121,8 +121,7 @@ fn erase(connection: &Connection, seq: u64) -> Result<(), LedgerError> {
         }
         Some(_) => {}
     }
-    let erased =
-        connection.prepare_cached("DELETE FROM bodies WHERE seq = ?")?.execute([seq])?;
+    let erased = connection.prepare_cached("DELETE FROM bodies WHERE seq = ?")?.execute([seq])?;
     if erased == 0 {
         return Err(LedgerError::Conflict(format!("the body of entry {seq} was erased before")));
     }

@@ -23,6 +23,7 @@ use wire::api::{Challenge, ChallengeAsk, LoginAsk, Token};
 use wire::frame::{Decoder, MAX_FRAME, encode};
 use wire::hostlink::{Enrol, Enrolled, ToAuthority, ToHost};
 use wire::identifier::{Fingerprint, Identity};
+use wire::log::{KeyName, LogKey, Policy};
 use wire::problem::Problem;
 use wire::tls::PinnedRoot;
 
@@ -123,23 +124,42 @@ impl Authority {
         token: Option<&str>,
         body: &impl Serialize,
     ) -> Result<T, Problem> {
-        let stream = self.connect(&self.people, None).await;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
         let body = if method == "GET" { Vec::new() } else { serde_json::to_vec(body).unwrap() };
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        match self.exchange(request.body(Full::new(Bytes::from(body))).unwrap()).await {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap()),
+            Err(bytes) => Err(serde_json::from_slice(&bytes).unwrap()),
+        }
+    }
+
+    /// `GET path` as anybody, and the bytes that come.
+    pub(crate) async fn fetch(&self, path: &str) -> Result<Bytes, Bytes> {
+        let request = Request::get(path).header("host", "localhost");
+        self.exchange(request.body(Full::default()).unwrap()).await
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Bytes> {
+        let stream = self.connect(&self.people, None).await;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
         let response = sender.send_request(request).await.unwrap();
         let is_good = response.status().is_success();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        if is_good {
-            Ok(serde_json::from_slice(&bytes).unwrap())
-        } else {
-            Err(serde_json::from_slice(&bytes).unwrap())
-        }
+        if is_good { Ok(bytes) } else { Err(bytes) }
+    }
+
+    /// The key by which the log is believed, as a host or a monitor pins it.
+    pub(crate) async fn log_policy(&self) -> Policy {
+        let text = std::fs::read_to_string(self.dir.path().join("state/log")).unwrap();
+        let key = PrivateKey::from_openssh(text).unwrap();
+        let public = key.public_key().key_data().ed25519().unwrap().0;
+        let note = self.fetch("/checkpoint").await.unwrap();
+        let origin = std::str::from_utf8(&note).unwrap().lines().next().unwrap();
+        let name = KeyName::try_new(origin).unwrap();
+        Policy { logs: vec![LogKey::new(name, public)], ..Policy::default() }
     }
 
     /// `GET path`

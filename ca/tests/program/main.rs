@@ -11,6 +11,7 @@ mod enrolment;
 mod krl;
 mod link;
 mod lock;
+mod log;
 mod login;
 mod options;
 mod program;
