@@ -10,6 +10,7 @@ use ssh_key::{HashAlg, LineEnding, PublicKey, Signature, SshSig};
 use crate::VERSION;
 use crate::identifier::OrderNumber;
 use crate::lock::{Lock, Target};
+use crate::sshsig::{self, SealFlaw};
 use crate::time::Timestamp;
 use crate::trust::{AuthorityKey, Keys};
 
@@ -56,8 +57,11 @@ pub enum OrderError {
     #[error("the order is not in the form of version {VERSION}")]
     Form(#[source] serde_json::Error),
     /// The signature is malformed, or not by the order key over these bytes.
-    #[error("the order's signature is not by a pinned order key")]
-    Signature(#[source] ssh_key::Error),
+    #[error("the order's signature is not by a pinned order key: {0}")]
+    Signature(#[from] SealFlaw),
+    /// What was signed cannot be written.
+    #[error("the order's signature cannot be written")]
+    Seal(#[source] ssh_key::Error),
     /// Whoever holds the order key did not sign.
     #[error("the order key did not sign")]
     Key(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -81,11 +85,11 @@ impl Order {
     {
         let order = serde_json::to_string(self).map_err(OrderError::Form)?;
         let message = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, order.as_bytes())
-            .map_err(OrderError::Signature)?;
+            .map_err(OrderError::Seal)?;
         let raw = sign(&message).map_err(|error| OrderError::Key(error.into()))?;
         let signature = SshSig::new(key.key_data().clone(), NAMESPACE, HashAlg::Sha512, raw)
             .and_then(|signature| signature.to_pem(LineEnding::LF))
-            .map_err(OrderError::Signature)?;
+            .map_err(OrderError::Seal)?;
         Ok(SignedOrder { order, signature })
     }
 }
@@ -96,8 +100,8 @@ impl SignedOrder {
     /// # Errors
     /// When the signature is not by `key` over these bytes, or they are no order of this version.
     pub fn verify(&self, key: &PublicKey) -> Result<Order, OrderError> {
-        let signature = self.signature.parse::<SshSig>().map_err(OrderError::Signature)?;
-        key.verify(NAMESPACE, self.order.as_bytes(), &signature).map_err(OrderError::Signature)?;
+        let seal = sshsig::parse(&self.signature)?;
+        sshsig::verify(&seal, key.key_data(), NAMESPACE, self.order.as_bytes())?;
         let order: Order = serde_json::from_str(&self.order).map_err(OrderError::Form)?;
         if order.version == VERSION { Ok(order) } else { Err(OrderError::Version(order.version)) }
     }
@@ -107,7 +111,7 @@ impl SignedOrder {
     /// # Errors
     /// When none of `keys` signed these bytes, or they are no order of this version.
     pub fn verify_any(&self, keys: &[AuthorityKey]) -> Result<Order, OrderError> {
-        let mut refused = OrderError::Signature(ssh_key::Error::PublicKey);
+        let mut refused = OrderError::Signature(SealFlaw::Key);
         for key in keys {
             match self.verify(key.key()) {
                 Err(error @ OrderError::Signature(_)) => refused = error,
