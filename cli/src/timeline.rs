@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use wire::api::Ended;
 use wire::octets::Octets;
-use wire::record::{EndReason, Event, Exec, ExitStatus, KrlEvent, Loss, Record, SessionEnded};
+use wire::record::{
+    EndReason, Event, Exec, ExitStatus, KrlEvent, Loss, Record, SessionBegan, SessionEnded,
+};
 use wire::time::Uptime;
 
 use crate::duration::{rough, took};
@@ -98,11 +100,7 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
             let fate = fates.get(&record.number.number());
             ("exec", exec_text(exec, fate), exec_tone(fate))
         }
-        Event::SessionBegan(began) => (
-            "began",
-            format!("{} from {}", began.subject.login, plain(&began.remote)),
-            Tone::Strong,
-        ),
+        Event::SessionBegan(began) => ("began", began_sentence(began), Tone::Strong),
         Event::Warned { message, terminals } => {
             let seen = count(u64::from(*terminals), "terminal");
             ("warned", format!("\"{}\" on {seen}", plain(message)), Tone::Warning)
@@ -243,6 +241,15 @@ fn end_sentence(ended: &SessionEnded) -> String {
 
 const fn end_tone(survivors: u32) -> Tone {
     if survivors == 0 { Tone::Strong } else { Tone::Bad }
+}
+
+/// Who from where, and what sshd holds them to.
+fn began_sentence(began: &SessionBegan) -> String {
+    let mut sentence = format!("{} from {}", began.subject.login, plain(&began.remote));
+    for (name, text) in &began.options {
+        sentence.push_str(&format!(", {name} {}", text.display()));
+    }
+    sentence.trim_end().to_owned()
 }
 
 fn loss_text(loss: &Loss) -> String {

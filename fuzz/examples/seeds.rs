@@ -191,6 +191,7 @@ fn records() -> Result<Vec<Record>, Box<dyn Error>> {
         grant_until: NOW,
         remote: "10.0.0.1".into(),
         monitor_pid: 100,
+        options: std::collections::BTreeMap::new(),
     };
     let exec = Exec {
         sequence: 1,

@@ -36,6 +36,10 @@ fn a_forced_command_runs_in_place_of_the_one_that_was_asked_for() -> Result<(), 
     let said = ssh(&ana, &[], &["id", "-u"])?.ok()?;
     assert_eq!(said.text(), "forced=b,c, asked: id -u");
     assert_eq!(ana.ssh("deploy", &db1).run(["true"])?.ok()?.text(), "forced=b,c, asked: true");
+    // The host's records say what the session was held to.
+    let told = ana.records_when(&site.last_of(2)?, |records| !records.is_empty())?;
+    let began = &told[0]["event"]["session_began"]["options"];
+    assert_eq!(began["force-command"], "A=b,c; echo forced=$A, asked: $SSH_ORIGINAL_COMMAND");
     // The same is allowed, anything else is not: a request replaces nothing.
     refused(&ssh(&ana, &["--force-command", "id"], &[])?, 77, "role bound forces the command");
     // Where the role leaves it open, a person can bind a certificate to one command.

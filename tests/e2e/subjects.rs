@@ -97,6 +97,36 @@ fn every_kind_of_key_logs_in_to_the_authority_and_an_untouched_one_does_not()
     Ok(())
 }
 
+#[test]
+fn an_authority_with_a_key_of_any_kind_is_believed_by_hosts_and_people() -> Result<(), FleetError> {
+    for (name, options, kind) in KINDS.iter().filter(|(name, ..)| AUTHORITIES.contains(name)) {
+        let mut site = Site::open()?;
+        site.authority.stop()?;
+        let state = site.authority.dir().join("state");
+        // The key for people and the key for hosts, as an operator would bring keys of their own.
+        for slot in ["user_ca", "host_ca"] {
+            let path = state.join(slot);
+            std::fs::remove_file(&path)
+                .map_err(|source| FleetError::Io { doing: format!("remove {slot}"), source })?;
+            let make = std::process::Command::new("ssh-keygen")
+                .args(["-q", "-N", "", "-f"])
+                .arg(&path)
+                .args(*options)
+                .status();
+            assert!(make.is_ok_and(|status| status.success()), "{name}: ssh-keygen");
+        }
+        site.authority.serve()?;
+        let db1 = site.host("db1")?;
+        let ana = site.person("ana@example.com")?;
+        let strict = ana.ssh("deploy", &db1).with(["-o", "StrictHostKeyChecking=yes"]);
+        assert_eq!(strict.run(["whoami"])?.ok()?.text(), "deploy", "{name}");
+        let certificate = listed(&ana, "deploy", &db1.address().to_string())?;
+        assert!(certificate.contains(&format!("Signing CA: {kind} ")), "{name}: {certificate}");
+        assert_eq!(site.last_of(1)?["login"], "deploy");
+    }
+    Ok(())
+}
+
 /// Runs a program with a security key that claims this, whatever is true.
 fn claiming(who: &Person, claims: &str, words: &[&str]) -> Result<tests::Output, FleetError> {
     let mut all = vec![format!("CURFEW_TEST_SK={claims}")];
@@ -114,6 +144,8 @@ fn listed(who: &Person, login: &str, host: &str) -> Result<String, FleetError> {
     Ok(said.stdout.split_once('\n').unwrap_or_default().1.to_owned())
 }
 
+/// What an authority signs with.
+const AUTHORITIES: [&str; 6] = ["ed25519", "p256", "p384", "p521", "rsa3072", "rsa4096"];
 /// Every kind: a name, how `ssh-keygen` makes it, and what it calls it.
 const KINDS: [(&str, &[&str], &str); 9] = [
     ("ed25519", &["-t", "ed25519"], "ED25519"),

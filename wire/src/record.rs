@@ -1,5 +1,6 @@
 //! What a host reports: numbered without gaps on the host, kept there until the authority acknowledges.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -138,6 +139,9 @@ pub struct SessionBegan {
     pub remote: String,
     /// The sshd monitor's process id on the host.
     pub monitor_pid: i32,
+    /// What sshd holds it to: the certificate's critical options, each with its text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, Octets>,
 }
 
 /// A program that was started.

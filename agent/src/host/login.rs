@@ -138,6 +138,7 @@ impl Host {
             grant_until: facts.grant_until,
             remote,
             monitor_pid: monitor.name.pid,
+            options: facts.options,
         };
         tracing::info!(session = %id, identity = %began.subject.identity, login = %began.subject.login,
             cert.serial = %began.subject.serial, "a session begins");

@@ -74,6 +74,7 @@ fn began() -> Event {
         grant_until: AT.after(Duration::from_secs(60)),
         remote: "10.0.0.9".into(),
         monitor_pid: 100,
+        options: std::collections::BTreeMap::new(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What a certificate of Curfew's proves, and why one opens nothing.
 
+use std::collections::BTreeMap;
+
 use ssh_key::PublicKey;
 
 use crate::identifier::{Fingerprint, HostName, KeyId, Login, NameError, Principal, RoleName};
@@ -18,6 +20,8 @@ pub struct Facts {
     pub valid_before: Timestamp,
     /// The grant's end: when a session begun with it ends.
     pub grant_until: Timestamp,
+    /// What sshd holds the login to: each critical option with its text, which is empty for a flag.
+    pub options: BTreeMap<String, Octets>,
 }
 
 /// Why a certificate opens nothing here.
@@ -79,8 +83,8 @@ pub fn verify(
     verify_signer(certificate, authorities)?;
     verify_window(certificate, now)?;
     verify_principal(certificate, login, host)?;
-    verify_options(certificate)?;
-    let facts = read(certificate, login, host)?;
+    let options = verify_options(certificate)?;
+    let facts = Facts { options, ..read(certificate, login, host)? };
     if facts.grant_until <= now { Err(Refusal::GrantEnded) } else { Ok(facts) }
 }
 
@@ -120,7 +124,8 @@ fn verify_principal(
 }
 
 /// Critical options are known; those and the extensions that are known have the form in which sshd takes them.
-fn verify_options(certificate: &Certificate) -> Result<(), Refusal> {
+fn verify_options(certificate: &Certificate) -> Result<BTreeMap<String, Octets>, Refusal> {
+    let mut held = BTreeMap::new();
     let (critical, extensions) = (certificate.critical(), certificate.extensions());
     for (name, _) in critical.iter() {
         if !KNOWN_CRITICAL_OPTIONS.iter().any(|known| known.as_bytes() == name.as_bytes()) {
@@ -128,13 +133,18 @@ fn verify_options(certificate: &Certificate) -> Result<(), Refusal> {
         }
     }
     for name in [FORCE_COMMAND, SOURCE_ADDRESS] {
-        critical.text(name).map_err(|flaw| Refusal::Option(name, flaw))?;
+        if let Some(text) = critical.text(name).map_err(|flaw| Refusal::Option(name, flaw))? {
+            held.insert(name.to_owned(), Octets::new(text));
+        }
     }
-    critical.flag(VERIFY_REQUIRED).map_err(|flaw| Refusal::Option(VERIFY_REQUIRED, flaw))?;
+    let verify = critical.flag(VERIFY_REQUIRED);
+    if verify.map_err(|flaw| Refusal::Option(VERIFY_REQUIRED, flaw))? {
+        held.insert(VERIFY_REQUIRED.to_owned(), Octets::default());
+    }
     for name in KNOWN_EXTENSIONS {
         extensions.flag(name).map_err(|flaw| Refusal::Option(name, flaw))?;
     }
-    Ok(())
+    Ok(held)
 }
 
 fn read(certificate: &Certificate, login: &Login, host: &HostName) -> Result<Facts, Refusal> {
@@ -161,7 +171,7 @@ fn read(certificate: &Certificate, login: &Login, host: &HostName) -> Result<Fac
         authority: Some(fingerprint(certificate.authority())),
     };
     let valid_before = Timestamp::from_secs(certificate.valid_before());
-    Ok(Facts { subject, valid_before, grant_until })
+    Ok(Facts { subject, valid_before, grant_until, options: BTreeMap::new() })
 }
 
 fn extension<'a>(certificate: &'a Certificate, name: &'static str) -> Result<&'a str, Refusal> {
