@@ -27,7 +27,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make the authority's keys and its ledger, once
-    Init,
+    Init(command::init::Arguments),
     /// Serve people, hosts and the operator of this machine
     Serve,
     /// Check the settings and the roles
@@ -99,7 +99,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Check(_) | Command::Completions(_) | Command::Man(_) | Command::Principals(_) => {
             Ok(())
         }
-        Command::Init => command::init::run(&config),
+        Command::Init(init) => command::init::run(&config, &init),
         Command::Serve => command::serve(config),
         Command::Identity(command) => {
             command::talk(&config, async |client| command.run(client).await)

@@ -15,7 +15,8 @@ use crate::clock;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::fleet::Fleet;
-use crate::key::{Keyring, Purpose, Sign};
+use crate::key::secret::Secrets;
+use crate::key::{Keyring, Purpose, Sign, Store};
 use crate::krl::Lists;
 use crate::ledger::{Ledger, LedgerError, ReceiptRow, Vouch};
 use crate::role::Roles;
@@ -66,7 +67,8 @@ impl Authority {
     /// Reads the keys, the roles and the ledger; makes none of them.
     pub(crate) fn open(config: Config) -> anyhow::Result<Self> {
         let dir = config.state_dir.clone();
-        let keyring = Keyring::open(&dir)?;
+        let keys = Store::new(&dir, config.keys.clone(), Secrets::default());
+        let keyring = keys.open()?;
         let roles = Roles::read(&config.roles_file)?;
         Ok(Self {
             ledger: Ledger::open(&dir.join(LEDGER), vec![keyring.oldest(Purpose::Log)?])?,

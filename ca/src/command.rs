@@ -10,6 +10,7 @@ use wire::time::Timestamp;
 
 use crate::admin::client::Client;
 use crate::config::Config;
+use crate::key::guard;
 
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -26,6 +27,8 @@ pub(crate) mod status;
 
 /// Serves until told to stop.
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
+    // Before a key is read, and before there are threads.
+    let open = guard::close();
     let filter = EnvFilter::try_from_env("CURFEW_LOG").unwrap_or_else(|_unset| "info".into());
     // Under systemd the journal adds the time.
     let is_journal = std::env::var_os("JOURNAL_STREAM").is_some();
@@ -38,6 +41,9 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         log.without_time().init();
     } else {
         log.init();
+    }
+    for reason in open {
+        tracing::warn!(%reason, "the keys are not guarded as they should be");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

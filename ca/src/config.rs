@@ -11,6 +11,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+#[path = "config/keys.rs"]
+pub(crate) mod keys;
+
+use keys::{Keys, KeysForm};
+
 /// Every setting, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -38,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) login_lifetime: Duration,
     /// How long a challenge can be answered.
     pub(crate) challenge_lifetime: Duration,
+    /// Where the keys lie.
+    pub(crate) keys: Keys,
 }
 
 /// One line of the table of settings.
@@ -128,6 +135,7 @@ impl Config {
                 minutes(1),
                 &(secs(5)..=minutes(5)),
             )?,
+            keys: Keys::checked(source, form.keys)?,
         };
         Ok(config)
     }
@@ -259,6 +267,7 @@ struct Form {
     link_certificate_lifetime: Option<Spanned<String>>,
     login_lifetime: Option<Spanned<String>>,
     challenge_lifetime: Option<Spanned<String>>,
+    keys: Option<KeysForm>,
 }
 
 /// Where the settings are read from, unless `--config` says otherwise.

@@ -1,48 +1,51 @@
 //! The authority's own keys: one for each purpose, each behind [`Sign`], wherever its private half lies.
 //!
 //! Made once by `init`, opened by `serve`, never made because one was missing. A purpose can hold several keys, each in
-//! a [`Slot`] of its own; [`Keyring`] finds them.
+//! a [`Slot`] of its own: [`Store`] makes and opens them, [`Keyring`] holds those that have proved that they sign.
 //!
 //! Who can change what is stored: root and the authority's user. Gains: is the authority.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ssh_key::{PublicKey, Signature};
 
-use crate::random::NoRandomness;
-
+mod agent;
 mod ecdsa;
+mod fault;
 mod file;
 #[cfg(test)]
 pub(crate) mod given;
+pub(crate) mod guard;
+mod make;
+mod pinned;
+mod proof;
+mod remote;
+pub(crate) mod secret;
 mod software;
+mod store;
+mod token;
 
+pub(crate) use fault::{KeyError, SignError};
 pub(crate) use file::{create_private, read_private};
+pub(crate) use store::{Protection, Store};
 
-/// A key of the authority that signs. A call may wait for a device or another process: keep it off the async threads.
+/// A key of the authority that signs.
 pub(crate) trait Sign: Send + Sync {
     /// The public half.
     fn public(&self) -> &PublicKey;
+
+    /// Whether a signature may have to wait for a device or another process: such a call stays off the async threads.
+    fn waits(&self) -> bool {
+        true
+    }
 
     /// Signs the message, as OpenSSH would with this type of key.
     ///
     /// # Errors
     /// When whoever holds the private half does not sign.
     fn sign(&self, message: &[u8]) -> Result<Signature, SignError>;
-}
-
-/// Why a key did not sign.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SignError {
-    /// The computation failed.
-    #[error("the key did not sign: the computation failed")]
-    Computation,
-    /// What came out is no signature.
-    #[error("the key made no signature of its type: {0}")]
-    Form(#[from] ssh_key::Error),
 }
 
 /// What a key is for; each has its own.
@@ -67,59 +70,10 @@ pub(crate) struct Slot {
     pub(crate) number: u32,
 }
 
-/// The keys of an authority, by slot; no two are the same.
-#[derive(Clone)]
+/// The keys of an authority, by slot; no two are the same, and each has proved that it signs.
+#[derive(Clone, Default)]
 pub(crate) struct Keyring {
     keys: BTreeMap<Slot, Arc<dyn Sign>>,
-}
-
-/// Why a key could not be made or read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum KeyError {
-    /// The file is there already; nothing is overwritten.
-    #[error("{0} exists already; this authority has been set up, and nothing was changed")]
-    Exists(PathBuf),
-    /// The file is not there.
-    #[error("{0} is missing; set the authority up once with `curfew-ca init`")]
-    Missing(PathBuf),
-    /// Others can read it.
-    #[error("{path} can be read by others (mode {mode:o}); run `chmod 600 {path}`")]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// The file could not be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is no key.
-    #[error("{path} is not an OpenSSH private key: {source}")]
-    Form {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ssh_key::Error,
-    },
-    /// The key cannot sign what it is for.
-    #[error("{path}: {reason}")]
-    Unfit {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// Two purposes share one key.
-    #[error("{0} and {1} are the same key; each purpose needs its own")]
-    Shared(Slot, Slot),
-    /// No key can be made.
-    #[error(transparent)]
-    Random(#[from] NoRandomness),
 }
 
 impl Purpose {
@@ -131,6 +85,16 @@ impl Purpose {
         match self {
             Self::User => "user_ca",
             Self::Host => "host_ca",
+            Self::Order => "order",
+            Self::Log => "log",
+        }
+    }
+
+    /// What it is called in `ca.toml` and on the command line.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Host => "host",
             Self::Order => "order",
             Self::Log => "log",
         }
@@ -159,21 +123,18 @@ impl fmt::Display for Slot {
 }
 
 impl Keyring {
-    /// Opens every key in `dir`; makes none. Each purpose has at least its first or a later one.
-    pub(crate) fn open(dir: &Path) -> Result<Self, KeyError> {
-        let mut keys: BTreeMap<Slot, Arc<dyn Sign>> = BTreeMap::new();
-        for purpose in Purpose::ALL {
-            for slot in slots(dir, purpose)? {
-                keys.insert(slot, Arc::new(file::read(dir, slot)?));
+    /// Takes in a key that [`Store`] made or opened; one that lies in another slot already is refused.
+    pub(crate) fn add(&mut self, slot: Slot, key: Arc<dyn Sign>) -> Result<(), KeyError> {
+        let same = |(_, other): &(&Slot, &Arc<dyn Sign>)| {
+            other.public().key_data() == key.public().key_data()
+        };
+        match self.keys.iter().find(same) {
+            Some((other, _)) => Err(KeyError::Shared(*other, slot)),
+            None => {
+                self.keys.insert(slot, key);
+                Ok(())
             }
         }
-        refuse_shared(&keys)?;
-        Ok(Self { keys })
-    }
-
-    /// Makes a key for the slot in `dir`, where there must be none.
-    pub(crate) fn create(dir: &Path, slot: Slot) -> Result<(), KeyError> {
-        file::create(dir, slot)
     }
 
     /// The key in this slot, if there is one.
@@ -200,90 +161,24 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// The slots of this purpose that have a file in `dir`; the first one if there is none, so that what is missing has a name.
-fn slots(dir: &Path, purpose: Purpose) -> Result<Vec<Slot>, KeyError> {
-    let failed = |source| KeyError::File { path: dir.into(), source };
-    let mut slots = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let number = name.to_str().and_then(|name| match name.strip_prefix(purpose.name())? {
-            "" => Some(1),
-            rest => rest.strip_prefix('.')?.parse().ok().filter(|number| *number > 1),
-        });
-        let slot = number.map(|number| Slot { purpose, number });
-        slots.extend(slot.filter(|slot| name.to_str() == Some(&slot.to_string())));
-    }
-    slots.sort_unstable();
-    if slots.is_empty() {
-        slots.push(purpose.first());
-    }
-    Ok(slots)
-}
-
-/// Refuses a key that lies in two slots.
-fn refuse_shared(keys: &BTreeMap<Slot, Arc<dyn Sign>>) -> Result<(), KeyError> {
-    let mut seen = BTreeMap::new();
-    for (slot, key) in keys {
-        if let Some(other) = seen.insert(key.public().key_data(), slot) {
-            return Err(KeyError::Shared(*other, *slot));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn set_up() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for purpose in Purpose::ALL {
-            Keyring::create(dir.path(), purpose.first()).unwrap();
-        }
-        dir
-    }
-
-    #[test]
-    fn a_key_is_never_overwritten_and_never_made_by_opening() {
-        let dir = set_up();
-        let order = Purpose::Order.first();
-        std::fs::remove_file(dir.path().join("order")).unwrap();
-        assert!(matches!(Keyring::open(dir.path()), Err(KeyError::Missing(_))));
-        Keyring::create(dir.path(), order).unwrap();
-        let public = Keyring::open(dir.path()).unwrap().key(order).unwrap().public().clone();
-        assert!(matches!(Keyring::create(dir.path(), order), Err(KeyError::Exists(_))));
-        assert_eq!(Keyring::open(dir.path()).unwrap().key(order).unwrap().public(), &public);
-    }
-
     #[test]
     fn one_key_in_two_slots_is_refused() {
-        let dir = set_up();
-        for (from, to) in [("user_ca", "host_ca"), ("log", "log.2")] {
-            let kept = std::fs::read(dir.path().join(to)).ok();
-            std::fs::copy(dir.path().join(from), dir.path().join(to)).unwrap();
-            let error = Keyring::open(dir.path()).unwrap_err();
-            assert!(matches!(error, KeyError::Shared(..)), "{error}");
-            match kept {
-                Some(kept) => std::fs::write(dir.path().join(to), kept).unwrap(),
-                None => std::fs::remove_file(dir.path().join(to)).unwrap(),
-            }
+        let mut keyring = Keyring::default();
+        keyring.add(Purpose::User.first(), given::key(1)).unwrap();
+        for slot in [Purpose::Host.first(), Purpose::User.first().next()] {
+            let error = keyring.add(slot, given::key(1)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("user_ca and {slot} are the same key")), "{error}");
         }
-        Keyring::open(dir.path()).unwrap();
+        keyring.add(Purpose::Host.first(), given::key(2)).unwrap();
     }
 
     #[test]
-    fn a_purpose_can_hold_several_keys() {
-        let dir = set_up();
-        let second = Purpose::User.first().next();
-        Keyring::create(dir.path(), second).unwrap();
-        for odd in ["user_ca.1", "user_ca.02", "user_ca.pub", "user_ca2"] {
-            std::fs::write(dir.path().join(odd), "").unwrap();
-        }
-        let keyring = Keyring::open(dir.path()).unwrap();
-        let slots: Vec<String> =
-            keyring.slots(Purpose::User).map(|(slot, _)| slot.to_string()).collect();
-        assert_eq!(slots, ["user_ca", "user_ca.2"]);
-        let first = keyring.key(Purpose::User.first()).unwrap();
-        assert_eq!(keyring.oldest(Purpose::User).unwrap().public(), first.public());
+    fn a_slot_is_called_after_its_purpose() {
+        let first = Purpose::User.first();
+        assert_eq!([first, first.next()].map(|slot| slot.to_string()), ["user_ca", "user_ca.2"]);
     }
 }

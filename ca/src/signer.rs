@@ -143,7 +143,8 @@ fn seal(checked: Checked, blank: &Blank, key: &dyn Sign) -> Result<Certificate, 
         return Err(SignerError::Differs("it was recorded for another authority's key".into()));
     }
     let to_be_signed = blank.to_be_signed(checked)?;
-    let signature = key.sign(to_be_signed.as_bytes())?;
+    let sign = || key.sign(to_be_signed.as_bytes());
+    let signature = if key.waits() { tokio::task::block_in_place(sign) } else { sign() }?;
     to_be_signed.finish(&signature).map_err(|unfit| SignerError::Differs(unfit.to_string()))
 }
 

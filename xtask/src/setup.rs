@@ -45,6 +45,7 @@ const PACKAGES: &[&str] = &[
     "openssh-server",
     "pamtester",
     "python3",
+    "softhsm2",
     // the fleet
     "debootstrap",
     "iproute2",

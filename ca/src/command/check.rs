@@ -5,7 +5,8 @@ use std::path::Path;
 use clap::Args;
 
 use super::say;
-use crate::config::{Config, SETTINGS};
+use crate::config::keys::KEY_SETTINGS;
+use crate::config::{Config, SETTINGS, Setting};
 use crate::role::Roles;
 
 /// Its arguments.
@@ -19,15 +20,18 @@ pub(crate) struct Arguments {
 /// Reads both files and says what is wrong with either.
 pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.settings {
-        for setting in &SETTINGS {
-            say(&format!("# {} ({})", setting.sentence, setting.range))?;
-            let quote = if setting.default.starts_with('[') { "" } else { "\"" };
-            say(&format!("#{} = {quote}{}{quote}", setting.key, setting.default))?;
-        }
-        return Ok(());
+        SETTINGS.iter().try_for_each(print)?;
+        say("\n# The same for [keys.host], [keys.order] and [keys.log]:\n#[keys.user]")?;
+        return KEY_SETTINGS.iter().try_for_each(print);
     }
     let config = Config::read(path)?;
     say(&format!("{}: good", path.display()))?;
     let roles = Roles::read(&config.roles_file)?;
     say(&format!("{}: good, {} roles", config.roles_file.display(), roles.len()))
+}
+
+fn print(setting: &Setting) -> anyhow::Result<()> {
+    say(&format!("# {} ({})", setting.sentence, setting.range))?;
+    let quote = if setting.default.starts_with('[') { "" } else { "\"" };
+    say(&format!("#{} = {quote}{}{quote}", setting.key, setting.default))
 }

@@ -66,6 +66,10 @@ impl Sign for SoftwareKey {
         &self.public
     }
 
+    fn waits(&self) -> bool {
+        false
+    }
+
     fn sign(&self, message: &[u8]) -> Result<Signature, SignError> {
         let random = SystemRandom::new();
         let failed = |_unspecified| SignError::Computation;

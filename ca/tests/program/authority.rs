@@ -69,7 +69,7 @@ impl Authority {
         );
         std::fs::write(path("ca.toml"), config).unwrap();
         std::fs::write(path("roles.toml"), ROLES).unwrap();
-        let init = run(dir.path(), &["init"]);
+        let init = run(dir.path(), &["init", "--unencrypted"]);
         assert!(init.status.success(), "{init:?}");
         let text = String::from_utf8(init.stdout).unwrap();
         let fingerprint = text.lines().find_map(|line| line.strip_prefix("Fingerprint: ")).unwrap();

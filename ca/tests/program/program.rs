@@ -7,7 +7,7 @@ use crate::authority::{Authority, run};
 #[test]
 fn init_is_once_and_serving_makes_nothing() {
     let authority = Authority::start();
-    let (code, complaint) = authority.refuse(&["init"]);
+    let (code, complaint) = authority.refuse(&["init", "--unencrypted"]);
     assert_eq!(code, 1);
     assert!(complaint.contains("nothing was changed"), "{complaint}");
     std::fs::remove_file(authority.dir.path().join("state/order")).unwrap();
