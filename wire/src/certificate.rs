@@ -312,6 +312,3 @@ pub const MAX_PRINCIPALS: usize = 256;
 pub const FOREVER: u64 = u64::MAX;
 /// Longest line: the largest certificate in base64, its type, and a comment.
 const MAX_LINE: usize = MAX_BYTES / 3 * 4 + 4096;
-
-#[cfg(test)]
-mod tests;

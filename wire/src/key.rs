@@ -291,6 +291,3 @@ const MAX_KEY: usize = 4_352;
 const MAX_LINE: usize = 8_192;
 /// How a point that is written in full begins (SEC 1, 2.3.3).
 const UNCOMPRESSED: u8 = 4;
-
-#[cfg(test)]
-mod tests;

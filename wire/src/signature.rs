@@ -202,6 +202,3 @@ pub const MAX_CHECKED_BITS: u32 = 8_192;
 const SAID: usize = 5;
 const TOUCHED: u8 = 1;
 const VERIFIED: u8 = 4;
-
-#[cfg(test)]
-mod tests;

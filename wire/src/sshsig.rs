@@ -82,6 +82,3 @@ pub fn verify(
 
 /// Longest armoured signature: an RSA key and its signature of 16,384 bits come to 6 KiB.
 pub const MAX_SEAL: usize = 16 * 1024;
-
-#[cfg(test)]
-mod tests;
