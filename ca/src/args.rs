@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::authority::exit_for;
-use crate::command::{self, host, identity, krl, lock, role};
+use crate::command::{self, host, identity, incident, krl, lock, role};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::exit::Exit;
 
@@ -52,6 +52,9 @@ enum Command {
     Principals(command::principals::Arguments),
     /// Sessions, live ones first
     Sessions(command::session::Arguments),
+    /// What must never happen: forged certificates, and a ledger that contradicts itself
+    #[command(subcommand)]
+    Incident(incident::Command),
     /// What is there and what is wrong
     Status(command::status::Arguments),
     /// Print completions for a shell
@@ -112,6 +115,9 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
             command::talk(&config, async |client| command.run(client).await)
         }
         Command::Sessions(command) => {
+            command::talk(&config, async |client| command.run(client).await)
+        }
+        Command::Incident(command) => {
             command::talk(&config, async |client| command.run(client).await)
         }
         Command::Status(command) => {

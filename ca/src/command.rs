@@ -16,6 +16,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod host;
 pub(crate) mod identity;
+pub(crate) mod incident;
 pub(crate) mod init;
 pub(crate) mod krl;
 pub(crate) mod lock;

@@ -18,6 +18,7 @@ pub(crate) mod caller;
 mod certificate;
 mod entry;
 mod host;
+mod incident;
 pub(crate) mod listener;
 mod lock;
 mod log;
@@ -45,6 +46,8 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/locks", get(lock::list).post(lock::lock))
         .route("/v1/unlocks", post(lock::unlock))
         .route("/v1/orders/{number}", get(order::progress))
+        .route("/v1/incidents", get(incident::list))
+        .route("/v1/incidents/settle", post(incident::settle))
         .route("/v1/status", get(status::show))
         .route("/v1/entries", get(entry::list))
         .route("/v1/entries/range", get(entry::range))

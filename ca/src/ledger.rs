@@ -27,6 +27,7 @@ mod grant;
 mod history;
 mod host;
 mod identity;
+mod incident;
 mod log;
 mod login;
 mod order;

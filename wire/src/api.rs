@@ -14,6 +14,8 @@
 //! | `POST /v1/locks` | operator | [`crate::lock::Lock`] → [`OrderProgress`] |
 //! | `POST /v1/unlocks` | operator | [`UnlockAsk`] → [`OrderProgress`] |
 //! | `GET /v1/orders/{number}?wait_millis=` | operator | → [`OrderProgress`]; returns when complete or when the wait is over |
+//! | `GET /v1/incidents?all=` | operator | → `Vec<`[`IncidentView`](crate::incident::IncidentView)`>` |
+//! | `POST /v1/incidents/settle` | operator | [`SettleAsk`](crate::incident::SettleAsk) → the same |
 //! | `GET /v1/status` | token | → [`Status`] |
 
 use serde::{Deserialize, Serialize};

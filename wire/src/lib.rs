@@ -10,6 +10,7 @@ pub mod frame;
 pub mod gate;
 pub mod hostlink;
 pub mod identifier;
+pub mod incident;
 pub mod key;
 pub mod krl;
 pub mod ledger;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use wire::VERSION;
-use wire::hostlink::{Hello, SILENCE_SECS, ToAuthority, ToHost, Welcome};
+use wire::hostlink::{Hello, MAX_SIZES, SILENCE_SECS, ToAuthority, ToHost, Welcome};
 use wire::identifier::RecordNumber;
 use wire::krl::signed::{KrlAsk, KrlStanding};
 use wire::problem::{Code, Problem};
@@ -64,7 +64,7 @@ where
         last_record: row.last_record,
         newest_order,
         at: now,
-        tree: None,
+        tree: Some(authority.ledger.checkpoints().borrow().head().size),
         challenge: Some(desk.challenge().to_owned()),
     };
     writer.send(&ToHost::Welcome(welcome)).await?;
@@ -132,6 +132,13 @@ impl Link<'_> {
                 let last = ledger.take_records(whose, records, now).await.map_err(refused)?;
                 Ok(RecordNumber::try_new(last).ok().map(ToHost::Acknowledged))
             }
+            ToAuthority::Prove(sizes) if sizes.len() <= MAX_SIZES => {
+                let shown = self.authority.ledger.continuation(sizes).await.map_err(refused)?;
+                Ok(Some(ToHost::Checkpoint(Box::new(shown))))
+            }
+            ToAuthority::Prove(_) => {
+                Err(Problem::new(Code::Malformed, "too many trees are asked about at once"))
+            }
             ToAuthority::Receipt(receipt) => {
                 self.take_receipt(receipt, now).await.map_err(refused)?;
                 Ok(None)
@@ -151,7 +158,7 @@ impl Link<'_> {
                 Ok(Some(ToHost::LinkRenewed(self.desk.renew_link(&ask, now).await)))
             }
             ToAuthority::KrlAsk(ask) => Ok(self.part(ask)),
-            ToAuthority::Enrol(_) | ToAuthority::Hello(_) | ToAuthority::Prove(_) => {
+            ToAuthority::Enrol(_) | ToAuthority::Hello(_) => {
                 Err(Problem::new(Code::Malformed, "this frame has no place here"))
             }
         }
@@ -314,6 +321,16 @@ async fn greeted(
             hello.last_order
         );
         return Err(Problem::new(Code::Conflict, message));
+    }
+    if let Some(known) = hello.tree {
+        let noticed = match authority.ledger.contradiction(known).await {
+            Ok(None) => Ok(()),
+            Ok(Some(cause)) => {
+                authority.ledger.notice(whose.host.clone(), cause, clock::now()).await
+            }
+            Err(error) => Err(error),
+        };
+        noticed.map_err(|error| Refusal::from(error).0)?;
     }
     let who = (whose.host.clone(), whose.enrolment);
     authority.ledger.greet(who, hello, clock::now()).await.map_err(|error| match error {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use wire::api::Status;
 use wire::identifier::HostName;
+use wire::incident::IncidentView;
 use wire::record::Tier;
 use wire::renewal::{Standing, Window};
 use wire::time::Timestamp;
@@ -48,12 +49,8 @@ pub(crate) async fn show(
     concerns.extend(authority.krl.failure().map(|reason| {
         format!("what is locked is not in the list of revoked keys that hosts have: {reason}")
     }));
-    if sessions.unknown > 0 {
-        concerns.push(format!(
-            "{} sessions began with certificates that were never issued here: lock their hosts and look at the keys",
-            sessions.unknown
-        ));
-    }
+    let (incidents, newest) = authority.ledger.open_incidents().await?;
+    concerns.extend(newest.map(|newest| incident_concern(incidents, &newest)));
     Ok(Json(Status {
         authority_version: env!("CARGO_PKG_VERSION").to_owned(),
         fingerprint: authority.root.fingerprint(),
@@ -130,6 +127,18 @@ fn certificate_concern(
         }
         _ => problem.map(|problem| format!("the SSH certificates of host {host}: {problem}")),
     }
+}
+
+/// What must be looked at before everything else.
+fn incident_concern(count: u64, newest: &IncidentView) -> String {
+    let others = match count {
+        1 => String::new(),
+        count => format!(" ({count} incidents are open)"),
+    };
+    format!(
+        "INCIDENT {} on host {}: {}{others}; see `curfew-ca incident list`",
+        newest.number, newest.host, newest.cause
+    )
 }
 
 fn count(length: usize) -> u64 {

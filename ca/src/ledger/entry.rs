@@ -8,6 +8,7 @@ use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
     SessionId,
 };
+use wire::incident::Cause;
 use wire::log::{Hash, Leaf, leaf_hash};
 use wire::options::Ability;
 use wire::order::SignedOrder;
@@ -68,6 +69,10 @@ pub(crate) enum Kind {
     SessionEnded,
     /// Bodies of entries were erased; the entries stay in the tree.
     BodiesErased,
+    /// Something was seen that must never happen.
+    Incident,
+    /// An operator looked into an incident.
+    IncidentSettled,
 }
 
 /// [`Kind::AuthorityCreated`].
@@ -217,6 +222,21 @@ pub(super) struct Ended<'a> {
 pub(super) struct BodiesErased<'a> {
     pub(super) by: &'a Actor,
     pub(super) entries: &'a [u64],
+    pub(super) reason: &'a str,
+}
+
+/// [`Kind::Incident`].
+#[derive(Serialize)]
+pub(super) struct Incident<'a> {
+    pub(super) host: &'a HostName,
+    pub(super) cause: &'a Cause,
+}
+
+/// [`Kind::IncidentSettled`].
+#[derive(Serialize)]
+pub(super) struct IncidentSettled<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) incident: u64,
     pub(super) reason: &'a str,
 }
 

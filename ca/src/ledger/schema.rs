@@ -58,7 +58,7 @@ const fn nothing(_connection: &Connection) -> Result<(), LedgerError> {
 }
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 4] = [("
+const STEPS: [Step; 5] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -156,6 +156,12 @@ CREATE INDEX certificates_by_end ON certificates (valid_before);
 CREATE TABLE krl (version INTEGER NOT NULL, generated INTEGER NOT NULL, digest BLOB NOT NULL) STRICT;
 INSERT INTO krl VALUES (0, 0, x'');
 ALTER TABLE hosts ADD COLUMN krl TEXT;
+", nothing), ("
+CREATE TABLE incidents (
+    number INTEGER PRIMARY KEY REFERENCES entries (seq), host TEXT NOT NULL, name TEXT NOT NULL,
+    first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL, cause TEXT NOT NULL, settled TEXT
+) STRICT;
+CREATE UNIQUE INDEX incidents_open ON incidents (host, name) WHERE settled IS NULL;
 ", nothing)];
 
 #[cfg(test)]

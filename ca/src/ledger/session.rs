@@ -3,11 +3,13 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use wire::api::{Ended, SessionDetail, SessionView};
 use wire::identifier::{GrantId, HostName, Identity, Serial, SessionId};
+use wire::incident::Cause;
+use wire::octets::Octets;
 use wire::record::{Event, Record, SessionBegan, SessionEnded};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
-use super::{Ledger, LedgerError, column};
+use super::{Ledger, LedgerError, column, incident};
 
 /// Counts for the one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,11 @@ fn take(
             record.session.map(|session| session.to_string()),
             serde_json::to_string(record)?
         ])?;
+    match &record.event {
+        Event::Incident(reported) => incident::reported(connection, host, reported, now)?,
+        Event::Refused(refused) => incident::refused(connection, host, refused, now)?,
+        _ => {}
+    }
     let Some(session) = record.session else {
         return Ok(());
     };
@@ -157,10 +164,17 @@ fn begin(
             subject.key.as_str()
         ])?;
     if !known {
-        tracing::error!(
-            %host, %session, cert.serial = subject.serial.number(), identity = %subject.identity,
-            "a session began with a certificate that this ledger never issued: lock its host and look at the keys"
-        );
+        let cause = Cause::Unissued {
+            serial: subject.serial.number(),
+            key_id: Octets::new(format!(
+                "{}/{}/{}",
+                subject.identity, subject.grant, subject.serial
+            )),
+            login: Octets::new(subject.login.as_str()),
+            remote: began.remote.clone(),
+            began: true,
+        };
+        incident::open(connection, host, &cause, (1, now))?;
     }
     connection
         .prepare_cached(

@@ -1,8 +1,9 @@
 //! What anybody may read of the log: checkpoints, tiles and proofs. None of it holds personal data.
 
 use rusqlite::{OptionalExtension as _, params};
-use tlog_tiles::{prove_record, prove_tree};
-use wire::log::{Hash, LogKey, Note, Proof};
+use tlog_tiles::{prove_record, prove_tree, tree_hash};
+use wire::hostlink::{Continuation, ContinuationPath};
+use wire::log::{Hash, Head, LogKey, Note, Proof};
 
 use super::tree::{self, Stored, TILE_HEIGHT};
 use super::{Ledger, LedgerError, log};
@@ -89,6 +90,35 @@ impl Ledger {
         self.read(move |connection| {
             let path = Stored::new(connection).with(|stored| prove_tree(new, old, stored))?;
             Ok(path.into_iter().map(|node| Hash(node.0)).collect())
+        })
+        .await
+    }
+
+    /// The newest checkpoint, and that its tree continues those of `sizes`, as far as it has reached them.
+    pub(crate) async fn continuation(&self, sizes: Vec<u64>) -> Result<Continuation, LedgerError> {
+        let newest = self.checkpoints().borrow().clone();
+        let reach = newest.head().size;
+        self.read(move |connection| {
+            let mut paths = Vec::new();
+            for size in sizes.into_iter().filter(|size| (1..=reach).contains(size)) {
+                let stored = Stored::new(connection);
+                let path = stored.with(|stored| prove_tree(reach, size, stored))?;
+                let path = path.into_iter().map(|node| Hash(node.0)).collect();
+                paths.push(ContinuationPath { size, path });
+            }
+            Ok(Continuation { checkpoint: newest.note().clone(), paths })
+        })
+        .await
+    }
+
+    /// The root of the tree of the first `size` entries.
+    pub(crate) async fn root_of(&self, size: u64) -> Result<Hash, LedgerError> {
+        if size == 0 {
+            return Ok(Head::empty().root);
+        }
+        self.read(move |connection| {
+            let root = Stored::new(connection).with(|stored| tree_hash(size, stored))?;
+            Ok(Hash(root.0))
         })
         .await
     }

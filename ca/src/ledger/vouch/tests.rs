@@ -137,7 +137,7 @@ async fn a_host_from_before_keeps_the_keys_that_it_enrolled_with() {
     connection
         .execute_batch(
             "ALTER TABLE hosts DROP COLUMN certified; ALTER TABLE hosts DROP COLUMN agent_key; \
-             ALTER TABLE hosts DROP COLUMN krl; DROP TABLE krl; DROP INDEX certificates_by_end; \
+             ALTER TABLE hosts DROP COLUMN krl; DROP TABLE krl; DROP TABLE incidents; DROP INDEX certificates_by_end; \
              PRAGMA user_version = 2;",
         )
         .unwrap();

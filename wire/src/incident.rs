@@ -1,0 +1,103 @@
+//! What the authority keeps of an incident until an operator settles it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifier::HostName;
+use crate::log::Head;
+use crate::octets::Octets;
+use crate::record::Incident;
+use crate::time::Timestamp;
+
+/// Something that must never happen, as the authority heard of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A host reports it.
+    Reported(Incident),
+    /// A host saw a certificate that our authority signed, of a serial that the ledger never gave, or gave to another.
+    Unissued {
+        /// The serial in it.
+        serial: u64,
+        /// Its key id.
+        key_id: Octets,
+        /// The unix account that it was shown for.
+        login: Octets,
+        /// From where, as sshd gave it.
+        remote: String,
+        /// Whether a session began with it.
+        began: bool,
+    },
+    /// A host believes a tree that the ledger does not have: the ledger went back, or is another.
+    Ahead {
+        /// The host's tree.
+        known: Head,
+        /// The ledger's newest.
+        newest: Head,
+    },
+}
+
+/// An incident in the authority's list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentView {
+    /// Its number: that of its entry in the ledger.
+    pub number: u64,
+    /// The host that saw it.
+    pub host: HostName,
+    /// When the authority first heard of it.
+    pub first: Timestamp,
+    /// When it last heard of the same.
+    pub last: Timestamp,
+    /// How often it was seen.
+    pub count: u64,
+    /// What it is.
+    pub cause: Cause,
+    /// How it was settled; absent while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+}
+
+/// An operator's word on an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// What it was, and what was done.
+    pub reason: String,
+}
+
+/// "This incident is settled."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettleAsk {
+    /// Its number.
+    pub number: u64,
+    /// What it was, and what was done.
+    pub reason: String,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reported(incident) => incident.fmt(f),
+            Self::Unissued { serial, key_id, login, remote, began } => {
+                let became = if *began { "a session began with it" } else { "it was refused" };
+                write!(
+                    f,
+                    "a certificate of our own authority that the ledger never issued: serial {serial}, key id {}, login {}, \
+                     from {remote}; {became}. Whoever made it has the user authority's key",
+                    key_id.display(),
+                    login.display()
+                )
+            }
+            Self::Ahead { known, newest } => write!(
+                f,
+                "the host knows a ledger of {} entries under {}, and this one has {} under {}: was an older copy put in its place?",
+                known.size, known.root, newest.size, newest.root
+            ),
+        }
+    }
+}
