@@ -16,6 +16,7 @@ use super::frames::{Incoming, LinkError, Outgoing};
 use crate::authority::Authority;
 use crate::clock;
 use crate::http::refusal::Refusal;
+use crate::key::Purpose;
 use crate::ledger::Joining;
 use crate::random::Secret;
 use crate::x509::HostCertificate;
@@ -73,6 +74,9 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         authority.signer.sign_host(enrolled.vouched(), &keys).map_err(|error| failed(&error))?;
     tracing::info!(host = %to.host, host_keys = keys.len(), "a host enrolled");
     authority.fleet.change();
+    let log_key = authority.keyring.oldest(Purpose::Log).map_err(|error| failed(&error))?;
+    let log_key = authority.ledger.log_key(log_key.public().clone()).await;
+    let log_key = log_key.map_err(|error| Refusal::from(error).0)?;
     let trust = Trust {
         version: VERSION,
         host: to.host,
@@ -81,7 +85,7 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         order_key: printed(authority.order_key().public())?,
         order_keys: vec![printed(authority.order_key().public())?],
         host_authorities: vec![printed(authority.signer.host_authority())?],
-        log_keys: Vec::new(),
+        log_keys: vec![log_key.to_string()],
         order: None,
         orders_from: enrolled.orders_from(),
         locks: enrolled.locks().to_vec(),
