@@ -334,11 +334,6 @@ fn check(enrolled: &Enrolled, pin: &Fingerprint, keys: usize) -> Result<(), Enro
     let trust = &enrolled.trust;
     let odd = |error: KeysError| EnrolError::Answer(format!("a key of it cannot be read: {error}"));
     trust.order_keys().map_err(odd)?;
-    for key in &trust.log_keys {
-        key.parse::<wire::log::LogKey>().map_err(|error| {
-            EnrolError::Answer(format!("a key of its ledger cannot be read: {error}"))
-        })?;
-    }
     for key in trust.user_authorities.iter().chain(&trust.host_authorities) {
         key.trim().parse::<AuthorityKey>().map_err(odd)?;
     }
