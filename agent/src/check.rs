@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::install::{Host, pam, sshd as settings};
+use crate::krl::shelf::Shelf;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,6 +66,9 @@ pub fn check(root: &Path, config_path: &Path, host: &mut dyn Host) -> Vec<Findin
     }
     let config = look.config(config_path);
     look.sshd();
+    if let Some(config) = &config {
+        look.lists(config);
+    }
     look.pam();
     look.authorized_keys();
     look.agent(config.as_ref());
@@ -136,6 +140,36 @@ impl Look<'_> {
             for address in ["127.0.0.1", "192.0.2.1"] {
                 self.sshd_for(&user, address);
             }
+        }
+    }
+
+    /// Lists of revoked keys that are named beside ours.
+    fn lists(&mut self, config: &Config) {
+        let shelf = Shelf::new(self.root, &config.state_dir);
+        let adopted = match shelf.sources() {
+            Ok(adopted) => adopted,
+            Err(error) => {
+                return self.find(weakened(
+                    error.to_string(),
+                    "What the host revoked before Curfew is not known.",
+                    "curfew-agent install",
+                ));
+            }
+        };
+        for (path, text) in settings::files(self.root) {
+            for finding in sshd::other_lists(&path, &text, &adopted) {
+                self.find(finding);
+            }
+        }
+        let status = crate::command::status::read_at(&self.at(&config.run_dir.join("status.sock")));
+        // An agent that does not answer is found elsewhere.
+        let trouble = status.ok().and_then(|status| status.krl).and_then(|krl| krl.trouble);
+        if let Some(trouble) = trouble {
+            self.find(weakened(
+                format!("the list of revoked keys: {trouble}"),
+                "What is locked may still open wherever the agent is not asked.",
+                "journalctl -u curfew-agent says more",
+            ));
         }
     }
 

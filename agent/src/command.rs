@@ -15,7 +15,7 @@ mod install;
 mod man;
 mod sessions;
 mod settle;
-mod status;
+pub(crate) mod status;
 mod table;
 
 /// Ends access on time on this host: lets in, records, warns, and kills completely.

@@ -24,6 +24,7 @@ use crate::store::{self, StoreError};
 use crate::witness::Witness;
 
 mod authority;
+mod krl;
 mod ledger;
 mod login;
 mod trust;
@@ -116,6 +117,7 @@ pub struct Host {
     followed: Option<Uptime>,
     spool: Spool,
     link: Option<Link>,
+    lists: krl::Lists,
     /// Last receipts, said again when the authority may have missed them.
     receipts: Vec<Receipt>,
     outbox: Vec<ToAuthority>,
@@ -168,6 +170,7 @@ impl Host {
             book: Book::default(),
             refusals: Refusals::default(),
             link: None,
+            lists: krl::Lists::default(),
             receipts: Vec::new(),
             outbox: Vec::new(),
         };
@@ -433,6 +436,7 @@ impl Host {
             tier: self.tier.clone(),
             connected: self.link.as_ref().is_some_and(Link::is_welcome),
             last_order: self.revocation.last_order,
+            krl: self.lists.standing(),
             locks: self.revocation.locks.len(),
             spooled: self.spool.waiting(),
             at: now.at,

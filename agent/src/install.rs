@@ -16,6 +16,7 @@ mod probe;
 pub mod sshd;
 
 use crate::config::Config;
+use crate::krl::shelf::Shelf;
 use file::Saved;
 pub use host::{Host, Ran, System};
 use sshd::{Effective, Version};
@@ -90,6 +91,8 @@ struct Work<'a> {
 /// How one step is taken back.
 enum Undo {
     File(Saved),
+    /// A folder that was not there before.
+    Folder(PathBuf),
     Command(Vec<&'static str>),
 }
 
@@ -103,6 +106,8 @@ impl Work<'_> {
         self.attempted("take the settings out of sshd", done, &mut failed);
         let done = self.leave_systemd();
         self.attempted("stop the units", done, &mut failed);
+        let done = self.leave_list(config);
+        self.attempted("take the list of revoked keys away", done, &mut failed);
         let done = self.leave_kernel(config);
         self.attempted("empty the kernel", done, &mut failed);
         if keep == Keep::Nothing {
@@ -128,6 +133,7 @@ impl Work<'_> {
         self.step("look at the host", Self::ready, config)?;
         self.step("make users and folders", Self::enter_users, config)?;
         self.step("start the units", Self::enter_systemd, config)?;
+        self.step("put the list of revoked keys in place", Self::enter_list, config)?;
         self.step("tell sshd", Self::enter_sshd, config)?;
         self.step("put the lines into PAM", Self::enter_pam, config)?;
         self.step("reload sshd", |work, _| work.reload(), config)?;
@@ -214,6 +220,47 @@ impl Work<'_> {
         Err(format!("{} does not run; `journalctl -u {}` says why", UNITS[0], UNITS[0]))
     }
 
+    /// Before sshd is told of it: with a file that is not there it refuses everybody. A list that the host has already is
+    /// taken over, for sshd reads ours in its place from now on.
+    fn enter_list(&mut self, config: &Config) -> Result<(), String> {
+        let shelf = Shelf::new(self.root, &config.state_dir);
+        if config.state_dir.join(crate::krl::FOLDER).join("revoked_keys")
+            != Path::new(crate::krl::REVOKED_KEYS_PATH)
+        {
+            return Err(format!(
+                "sshd is to read {}, and state_dir is {}; leave state_dir as it was",
+                crate::krl::REVOKED_KEYS_PATH,
+                config.state_dir.display()
+            ));
+        }
+        if !shelf.folder().exists() {
+            self.undo.push(Undo::Folder(shelf.folder().to_owned()));
+        }
+        let in_force = self.effective()?.value("RevokedKeys").to_owned();
+        let foreign: Vec<PathBuf> = if in_force == crate::krl::REVOKED_KEYS_PATH {
+            // Ours hides it: of what the files say, sshd would take the first.
+            let lines =
+                sshd::files(self.root).into_iter().flat_map(|(_, text)| sshd::revoked_keys(&text));
+            let first = lines.into_iter().find(|line| !line.is_in_match);
+            first.map_or_else(Vec::new, |line| line.paths.into_iter().map(PathBuf::from).collect())
+        } else {
+            let paths = in_force.split_whitespace().filter(|path| *path != "none");
+            paths.map(PathBuf::from).collect()
+        };
+        let count = foreign.len();
+        let placed = shelf.adopt(foreign, self.host).map_err(|error| error.to_string())?;
+        if count > 0 {
+            let names: Vec<String> =
+                placed.sources.iter().map(|path| path.display().to_string()).collect();
+            self.report.done.push(format!(
+                "taken over: what {} revokes stays revoked; sshd reads {} in its place",
+                names.join(" and "),
+                crate::krl::REVOKED_KEYS_PATH
+            ));
+        }
+        Ok(())
+    }
+
     fn enter_sshd(&mut self, _config: &Config) -> Result<(), String> {
         let certificates = self.certificates().map_err(|error| format!("/etc/ssh: {error}"))?;
         self.change(Path::new(sshd::DROP_IN_PATH), |_| Some(sshd::drop_in(&certificates)))?;
@@ -275,13 +322,31 @@ impl Work<'_> {
         self.must("systemctl", &["daemon-reload"])
     }
 
+    /// After sshd: what it was told before, if anything, is in force again.
+    fn leave_list(&mut self, config: &Config) -> Result<(), String> {
+        let shelf = Shelf::new(self.root, &config.state_dir);
+        self.clear_list(shelf.folder())
+    }
+
+    /// Removes the folder of lists, unless sshd still reads the one in it: it would refuse everybody.
+    fn clear_list(&mut self, folder: &Path) -> Result<(), String> {
+        let in_force = self.effective()?.value("RevokedKeys").to_owned();
+        if in_force.split_whitespace().any(|path| path == crate::krl::REVOKED_KEYS_PATH) {
+            return Err(format!(
+                "sshd still reads {in_force} and would refuse everybody without it; take RevokedKeys out of sshd_config first"
+            ));
+        }
+        remove_folder(folder)
+    }
+
     /// Without its pins the kernel drops the programs and the tags; sessions that run go on without limits.
     fn leave_kernel(&self, config: &Config) -> Result<(), String> {
         self.clear(&config.bpf_dir)?;
         self.clear(&config.run_dir)
     }
 
-    fn forget(&self, config: &Config) -> Result<(), String> {
+    fn forget(&mut self, config: &Config) -> Result<(), String> {
+        self.leave_list(config)?;
         for folder in [config.state_dir.as_path(), Path::new("/var/lib/curfew-link")] {
             self.clear(folder)?;
         }
@@ -361,12 +426,7 @@ impl Work<'_> {
     }
 
     fn clear(&self, folder: &Path) -> Result<(), String> {
-        match fs::remove_dir_all(self.at(folder)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(format!("{}: {error}", folder.display()))
-            }
-            _ => Ok(()),
-        }
+        remove_folder(&self.at(folder))
     }
 
     /// Takes back every step: files first, newest first, then the commands, so that these see the files as they were.
@@ -378,6 +438,14 @@ impl Work<'_> {
                 && let Err(error) = saved.restore()
             {
                 left.push(format!("{} is not as it was: {error}", saved.path().display()));
+            }
+        }
+        for step in steps.iter().rev() {
+            // The files went back before: sshd is not told of what is in it any more.
+            if let Undo::Folder(folder) = step
+                && let Err(why) = self.clear_list(folder)
+            {
+                left.push(why);
             }
         }
         for step in steps.iter().rev() {
@@ -393,6 +461,15 @@ impl Work<'_> {
 
     fn at(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<(), String> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("{}: {error}", folder.display()))
+        }
+        _ => Ok(()),
     }
 }
 

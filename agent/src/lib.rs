@@ -15,6 +15,7 @@ pub mod gate;
 pub mod host;
 pub mod install;
 pub mod kernel;
+pub mod krl;
 pub mod link;
 pub mod log;
 pub mod peer;

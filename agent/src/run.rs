@@ -15,6 +15,7 @@ use crate::clock::now;
 use crate::config::Config;
 use crate::feed::{self, Fed};
 use crate::host::{Host, HostError};
+use crate::krl::keeper::{Keeper, Report};
 use crate::socket::{SocketError, listen, write_frame};
 use crate::sshd::{self, Asked};
 use crate::status::Status;
@@ -49,6 +50,7 @@ struct Doors {
     gate: mpsc::Receiver<Asked>,
     feed: mpsc::Receiver<Fed>,
     status: mpsc::Receiver<oneshot::Sender<Status>>,
+    lists: mpsc::UnboundedReceiver<Report>,
     kernel: Option<AsyncFd<Readiness>>,
 }
 
@@ -72,7 +74,8 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     }
     make_folders(config)?;
     let mut host = Host::open(config)?;
-    let doors = open_doors(config, &host)?;
+    let lists = keep_lists(config, &mut host)?;
+    let doors = open_doors(config, &host, lists)?;
     let failed = |source| RunError::Io { what: "cannot hear signals", source };
     let mut stop = signal(SignalKind::terminate()).map_err(failed)?;
     supervisor::ready();
@@ -102,7 +105,24 @@ fn make_folders(config: &Config) -> Result<(), RunError> {
     Ok(())
 }
 
-fn open_doors(config: &Config, host: &Host) -> Result<Doors, RunError> {
+/// Before anybody is let in: the list that sshd reads is in place.
+fn keep_lists(
+    config: &Config,
+    host: &mut Host,
+) -> Result<mpsc::UnboundedReceiver<Report>, RunError> {
+    let (desk, lists) = mpsc::unbounded_channel();
+    let (keeper, first) = Keeper::start(&config.state_dir, desk).map_err(|source| {
+        RunError::Io { what: "cannot start the thread that keeps the list of revoked keys", source }
+    })?;
+    host.keep_lists(keeper, first, now());
+    Ok(lists)
+}
+
+fn open_doors(
+    config: &Config,
+    host: &Host,
+    lists: mpsc::UnboundedReceiver<Report>,
+) -> Result<Doors, RunError> {
     let failed = |source| RunError::Io { what: "cannot wait for the kernel's events", source };
     let kernel = host.readiness().map(wait_on).transpose().map_err(failed)?;
     let (gate_in, gate) = mpsc::channel(64);
@@ -117,7 +137,7 @@ fn open_doors(config: &Config, host: &Host) -> Result<Doors, RunError> {
         feed_in,
     ));
     tokio::task::spawn_local(say_status(listener("status.sock", None)?, status_in));
-    Ok(Doors { gate, feed, status, kernel })
+    Ok(Doors { gate, feed, status, lists, kernel })
 }
 
 /// The kernel room's descriptor, made ready for waiting.
@@ -153,7 +173,11 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
             Some(asked) = doors.gate.recv() => answer(host, asked),
             _ = disk.tick(), if host.is_dirty() => host.sync(),
             Some(reply) = doors.status.recv() => drop(reply.send(host.status(now()))),
-            _ = beat.tick() => host.beat(now()),
+            Some(report) = doors.lists.recv() => host.list_reported(report, now()),
+            _ = beat.tick() => {
+                host.lists_look(now());
+                host.beat(now());
+            }
             _ = alive.tick() => {
                 supervisor::alive();
                 supervisor::standing(&host.standing());

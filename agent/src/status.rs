@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wire::hostlink::ProofMode;
 use wire::identifier::HostName;
+use wire::krl::signed::KrlStanding;
 use wire::log::Head;
 use wire::record::{Dispute, Tier};
 use wire::time::{Timestamp, Uptime};
@@ -24,6 +25,9 @@ pub struct Status {
     pub connected: bool,
     /// The newest order in force; 0 for none.
     pub last_order: u64,
+    /// How it stands with the list of revoked keys that sshd reads; absent where nobody keeps one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub krl: Option<KrlStanding>,
     /// Locks in force.
     pub locks: usize,
     /// Records that the authority does not have yet.

@@ -1,5 +1,9 @@
 //! What sshd's effective settings mean for the agent; pure.
 
+use std::path::PathBuf;
+
+use wire::krl::{Extent, Krl, RevokedKeysError};
+
 use super::{Finding, defeated, weakened};
 use crate::install::sshd::Effective;
 
@@ -47,6 +51,9 @@ fn consequence(keyword: &str) -> Option<&'static str> {
         ),
         "UsePAM" => Some("The agent is not asked at login, and no session is tagged."),
         "PubkeyAuthentication" => Some("No certificate opens anything."),
+        "RevokedKeys" => Some(
+            "What is locked still opens wherever the agent is not asked: while it is stopped, or by a plain key.",
+        ),
         "PermitUserEnvironment" => Some("Users write the environment of their logins."),
         _ => None,
     }
@@ -58,19 +65,53 @@ pub(crate) fn revoked_keys(path: &str, bytes: Option<&[u8]>) -> Option<Finding> 
         return Some(defeated(
             format!("RevokedKeys {path} cannot be read"),
             "sshd then refuses every login by key or certificate.",
-            "put the file back, or take the setting out",
+            "put the file back, or take the setting out; Curfew's own is put back by the running agent",
         ));
     };
-    let text = String::from_utf8_lossy(bytes);
-    let says_something =
-        text.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#'));
-    (!says_something).then(|| {
-        weakened(
-            format!("RevokedKeys {path} is empty"),
-            "sshd reads it as a list of nothing, without a word: what was revoked opens again.",
-            "put the list back; a list that revokes nothing is written by `ssh-keygen -k`",
-        )
-    })
+    let is_ours = path == crate::krl::REVOKED_KEYS_PATH;
+    match Krl::revoked_keys(bytes) {
+        Err(RevokedKeysError::Empty) => {}
+        Err(error) => {
+            return Some(defeated(
+                format!("RevokedKeys {path}: {error}"),
+                "sshd then refuses every login by key or certificate.",
+                "put a whole list in its place; Curfew's own is put back by the running agent",
+            ));
+        }
+        // Text without a key. A binary list that revokes nothing says so in its header.
+        Ok(list) if list.version() == 0 && list.extent() == Extent::default() && !is_ours => {}
+        Ok(_) => return None,
+    }
+    Some(weakened(
+        format!("RevokedKeys {path} is empty"),
+        "sshd reads it as a list of nothing, without a word: what was revoked opens again.",
+        "put the list back; a list that revokes nothing is written by `ssh-keygen -k`",
+    ))
+}
+
+/// What is wrong with `RevokedKeys` lines beside ours; `adopted` are the files that ours has taken over.
+pub(crate) fn other_lists(file: &str, text: &str, adopted: &[PathBuf]) -> Vec<Finding> {
+    let lines = crate::install::sshd::revoked_keys(text).into_iter();
+    lines
+        .filter_map(|line| {
+            let paths = line.paths.join(" ");
+            if line.is_in_match {
+                return Some(defeated(
+                    format!("{file}: a Match block sets RevokedKeys {paths}"),
+                    "For whom it matches sshd does not read the list that Curfew keeps: what is locked opens where the agent is not asked.",
+                    "take it out of the block; name the file before all blocks, and run `curfew-agent install`",
+                ));
+            }
+            let is_known = line.paths.iter().all(|path| adopted.contains(&PathBuf::from(path)));
+            (!is_known).then(|| {
+                weakened(
+                    format!("{file}: RevokedKeys {paths} has no effect"),
+                    "sshd reads the list that Curfew keeps in its place, and what this one revokes is not in it.",
+                    "curfew-agent install, which takes it over",
+                )
+            })
+        })
+        .collect()
 }
 
 /// Whether an `authorized_keys` file trusts an authority.
@@ -178,8 +219,28 @@ mod tests {
                 "{empty:?}"
             );
         }
-        assert_eq!(revoked_keys("/k", Some(b"SSHKRL\n\0")), None);
-        assert_eq!(revoked_keys("/k", Some(b"ssh-ed25519 AAAA\n")), None);
+        let list = Krl::new(1, wire::time::Timestamp::from_secs(1)).encode().unwrap();
+        assert_eq!(revoked_keys("/k", Some(&list)), None);
+        let ours = Krl::new(0, wire::time::Timestamp::from_secs(0)).encode().unwrap();
+        assert_eq!(revoked_keys(crate::krl::REVOKED_KEYS_PATH, Some(&ours)), None);
+        let key = crate::krl::trial::PROBE.as_bytes();
+        assert_eq!(revoked_keys("/k", Some(key)), None);
+        for damaged in [&b"SSHKRL\n\0"[..], b"<html>", b"ssh-ed25519 AAAA\n"] {
+            let found = revoked_keys("/k", Some(damaged)).unwrap();
+            assert_eq!(found.severity, Severity::Defeated, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_ours_hides_or_that_hides_ours_is_found() {
+        let text = "RevokedKeys /a\nRevokedKeys /b\nMatch User ana\nRevokedKeys /a\n";
+        let found = other_lists("f", text, &["/a".into()]);
+        let what: Vec<&str> = found.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(
+            what,
+            ["f: RevokedKeys /b has no effect", "f: a Match block sets RevokedKeys /a"]
+        );
+        assert_eq!(other_lists("f", &drop_in(&[]), &[]), []);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use wire::frame::{Decoder, MAX_FRAME};
 use wire::hostlink::ProofMode;
+use wire::krl::signed::KrlStanding;
 use wire::log::Note;
 use wire::record::Tier;
 
@@ -37,11 +38,12 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         if status.connected { "connected" } else { "out of reach; limits stay in force" };
     table::say(&format!(
         "host       {}\nauthority  {} ({authority})\nsees       {tier}\norders     up to {} in force, {} locks\n\
-         ledger     {}\nrecords    {} not yet at the authority\nsessions   {}",
+         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\nsessions   {}",
         status.host,
         config.authority,
         status.last_order,
         status.locks,
+        krl(status.krl.as_ref()),
         ledger(&status),
         status.spooled,
         status.sessions.len()
@@ -57,6 +59,15 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         ))?;
     }
     Ok(Exit::Ok)
+}
+
+fn krl(standing: Option<&KrlStanding>) -> String {
+    match standing {
+        None => "nobody keeps the list of revoked keys; see the agent's log".to_owned(),
+        Some(KrlStanding { version: 0, trouble: None }) => "none from the authority yet".to_owned(),
+        Some(KrlStanding { version, trouble: None }) => format!("{version}, read by sshd"),
+        Some(KrlStanding { version, trouble: Some(trouble) }) => format!("{version}; {trouble}"),
+    }
 }
 
 fn ledger(status: &Status) -> String {
@@ -83,9 +94,13 @@ fn indented(note: &Note) -> String {
 }
 
 pub(crate) fn read(config: &Config) -> anyhow::Result<Status> {
-    let path = config.run_dir.join("status.sock");
-    let no_answer = |source| NoAnswer { path: path.clone(), source };
-    let mut stream = UnixStream::connect(&path).map_err(no_answer)?;
+    read_at(&config.run_dir.join("status.sock"))
+}
+
+/// What the agent says on this socket.
+pub(crate) fn read_at(path: &Path) -> anyhow::Result<Status> {
+    let no_answer = |source| NoAnswer { path: path.into(), source };
+    let mut stream = UnixStream::connect(path).map_err(no_answer)?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(no_answer)?;
     let mut decoder = Decoder::new(MAX_FRAME);
     let mut bytes = [0; 4096];

@@ -70,7 +70,7 @@ impl Host {
             tier: self.tier.clone(),
             last_order: self.revocation.last_order,
             at: now.at,
-            krl: None,
+            krl: self.lists.standing(),
             tree: self.witness.newest(),
             proof: Some(self.proofs.mode()),
             renews: false,
@@ -79,6 +79,7 @@ impl Host {
         match out.try_send(ToAuthority::Hello(hello)) {
             Ok(()) => {
                 self.witness.hang_up();
+                self.lists.begin_again();
                 self.link = Some(Link { connection, out, shows_trees: false, upload: None });
             }
             Err(error) => tracing::warn!(%error, "a link took no hello"),
@@ -95,9 +96,9 @@ impl Host {
                 tracing::error!(%problem, "the authority refuses this host");
                 self.link = None;
             }
+            ToHost::Krl(announced) => self.list_announced(announced, now),
+            ToHost::KrlPart(part) => self.list_part(&part, now),
             ToHost::Enrolled(_)
-            | ToHost::Krl(_)
-            | ToHost::KrlPart(_)
             | ToHost::RenewNow
             | ToHost::Renewed(_)
             | ToHost::LinkRenewed(_) => tracing::warn!("the authority answered what was not asked"),
@@ -228,7 +229,7 @@ impl Host {
             sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
             spooled: self.spool.waiting(),
             last_order: OrderNumber::try_new(self.revocation.last_order).ok(),
-            krl: None,
+            krl: self.lists.standing(),
             certificates: None,
             keys: Some(self.trust.digest()),
         }));

@@ -115,7 +115,7 @@ fn log_in(work: &Path) -> Result<(bool, String), String> {
     let at = |name: &str| work.join(name).display().to_string();
     // Words of a shell: the paths are ours and hold no blanks.
     let sshd = format!(
-        "unshare --mount --propagation private sh -c 'mount --bind {} /run/curfew && exec /usr/sbin/sshd -i -e -o TrustedUserCAKeys={} -o AllowUsers=root -o PermitRootLogin=prohibit-password -o AuthenticationMethods=publickey -o RevokedKeys=none -o LogLevel=VERBOSE'",
+        "unshare --mount --propagation private sh -c 'mount --bind {} /run/curfew && exec /usr/sbin/sshd -i -e -o TrustedUserCAKeys={} -o AllowUsers=root -o PermitRootLogin=prohibit-password -o AuthenticationMethods=publickey -o LogLevel=VERBOSE'",
         at("gate"),
         at("authority.pub"),
     );

@@ -1,6 +1,7 @@
 //! What sshd is told, and what it understood; pure.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A release of OpenSSH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +53,62 @@ pub fn drop_in(host_certificates: &[String]) -> String {
 pub fn host_certificates(drop_in: &str) -> Vec<String> {
     let paths = drop_in.lines().filter_map(|line| line.strip_prefix("HostCertificate "));
     paths.map(str::to_owned).collect()
+}
+
+/// Whether this drop-in has sshd read the list of revoked keys.
+#[must_use]
+pub fn reads_list(drop_in: &str) -> bool {
+    drop_in.lines().any(|line| line == format!("RevokedKeys {}", crate::krl::REVOKED_KEYS_PATH))
+}
+
+/// sshd's configuration files on the host whose root folder is `root`, ours left out, in the order in which stock
+/// configurations have them read; files of other folders are not looked for.
+#[must_use]
+pub fn files(root: &Path) -> Vec<(String, String)> {
+    let at = |path: &str| root.join(path.trim_start_matches('/'));
+    let folder = std::fs::read_dir(at(DROP_IN_FOLDER)).into_iter().flatten().flatten();
+    let names = folder.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut paths: Vec<String> = names
+        .filter(|name| name.ends_with(".conf") && !name.starts_with('.'))
+        .map(|name| format!("{DROP_IN_FOLDER}/{name}"))
+        .filter(|path| path != DROP_IN_PATH)
+        .collect();
+    paths.sort();
+    paths.push(CONFIG_PATH.to_owned());
+    let read = |path: String| std::fs::read_to_string(at(&path)).ok().map(|text| (path, text));
+    paths.into_iter().filter_map(read).collect()
+}
+
+/// A `RevokedKeys` line of somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedKeys {
+    /// The files that it names.
+    pub paths: Vec<String>,
+    /// Whether it holds for some connections only.
+    pub is_in_match: bool,
+}
+
+/// The `RevokedKeys` lines of a configuration file, ours left out.
+#[must_use]
+pub fn revoked_keys(text: &str) -> Vec<RevokedKeys> {
+    let mut is_in_match = false;
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        let (keyword, values) = line.split_once([' ', '\t', '=']).unwrap_or((line, ""));
+        if keyword.eq_ignore_ascii_case("match") {
+            is_in_match = !values.trim().eq_ignore_ascii_case("all");
+        } else if keyword.eq_ignore_ascii_case("revokedkeys") {
+            let words = values.split([' ', '\t', '=']).map(|word| word.trim_matches('"'));
+            let paths: Vec<String> = words
+                .filter(|word| !["", "none", crate::krl::REVOKED_KEYS_PATH].contains(word))
+                .map(str::to_owned)
+                .collect();
+            if !paths.is_empty() {
+                found.push(RevokedKeys { paths, is_in_match });
+            }
+        }
+    }
+    found
 }
 
 /// `sshd_config` with our `Include` first, or nothing when its own comes early enough to be the first to say anything.
@@ -138,6 +195,11 @@ const SETTINGS: &[(&str, &str, &str)] = &[
         "Whose user certificates count; enrolment wrote the file.",
     ),
     (
+        "RevokedKeys",
+        crate::krl::REVOKED_KEYS_PATH,
+        "What is locked, so that it opens nothing even while the agent is stopped; the agent keeps the file.",
+    ),
+    (
         "AuthorizedPrincipalsCommand",
         "/usr/lib/curfew/curfew-principals %u %t %k",
         "The agent says which principals open a login, so that none is open to every certificate.",
@@ -168,6 +230,7 @@ const SETTINGS: &[(&str, &str, &str)] = &[
 pub const USER_AUTHORITIES_PATH: &str = "/etc/curfew/user_ca.pub";
 /// Our file. sshd takes the first value it reads, and reads these in the order of their names.
 pub const DROP_IN_PATH: &str = "/etc/ssh/sshd_config.d/00-curfew.conf";
+const DROP_IN_FOLDER: &str = "/etc/ssh/sshd_config.d";
 /// sshd's own file.
 pub const CONFIG_PATH: &str = "/etc/ssh/sshd_config";
 /// The oldest release that we work with: the first that knows `Include`.
@@ -206,6 +269,25 @@ mod tests {
             .flat_map(|line| line.split('%').skip(1))
             .collect();
         assert!(tokens.iter().all(|token| token.starts_with(['u', 't', 'k'])), "{tokens:?}");
+    }
+
+    #[test]
+    fn lists_that_others_named_are_found_and_ours_is_not() {
+        let text = "# RevokedKeys /no\nrevokedkeys \"/etc/ssh/a\"\nRevokedKeys=/b /c\nRevokedKeys none\n\
+                    Match User ana\n  RevokedKeys /d\nMatch all\nRevokedKeys\t/e\n";
+        let line = |paths: &[&str], is_in_match| RevokedKeys {
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+            is_in_match,
+        };
+        let expected = [
+            line(&["/etc/ssh/a"], false),
+            line(&["/b", "/c"], false),
+            line(&["/d"], true),
+            line(&["/e"], false),
+        ];
+        assert_eq!(revoked_keys(text), expected);
+        assert_eq!(revoked_keys(&drop_in(&[])), []);
+        assert!(reads_list(&drop_in(&[])) && !reads_list(text));
     }
 
     #[test]

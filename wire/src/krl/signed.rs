@@ -117,13 +117,13 @@ impl KrlPart {
 ///
 /// # Errors
 /// The first of these that is not so.
-pub fn verify(
+pub fn verify<'a>(
     (version, bytes): (u64, &[u8]),
     signature: &str,
-    keys: &[PublicKey],
+    keys: impl IntoIterator<Item = &'a PublicKey>,
 ) -> Result<Krl, SignedKrlError> {
     let signature: SshSig = signature.parse().map_err(|_form| SignedKrlError::Signature)?;
-    if !keys.iter().any(|key| key.verify(NAMESPACE, bytes, &signature).is_ok()) {
+    if !keys.into_iter().any(|key| key.verify(NAMESPACE, bytes, &signature).is_ok()) {
         return Err(SignedKrlError::Signature);
     }
     let list = Krl::decode(bytes)?;
