@@ -211,7 +211,7 @@ fn records() -> Result<Vec<Record>, Box<dyn Error>> {
     let session: SessionId = "00000000000000a7".parse()?;
     let events = [
         (None, Event::AgentStarted(started)),
-        (Some(session), Event::SessionBegan(began)),
+        (Some(session), Event::SessionBegan(Box::new(began))),
         (Some(session), Event::Exec(exec)),
         (Some(session), Event::SessionEnded(ended)),
     ];

@@ -34,7 +34,7 @@ pub enum Event {
     /// The agent came up.
     AgentStarted(AgentStarted),
     /// A login was let in and tagged.
-    SessionBegan(SessionBegan),
+    SessionBegan(Box<SessionBegan>),
     /// A program was started in the session.
     Exec(Exec),
     /// A process of the session ended.

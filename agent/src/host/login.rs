@@ -142,7 +142,7 @@ impl Host {
         };
         tracing::info!(session = %id, identity = %began.subject.identity, login = %began.subject.login,
             cert.serial = %began.subject.serial, "a session begins");
-        self.record(Some(id), Event::SessionBegan(began), now);
+        self.record(Some(id), Event::SessionBegan(Box::new(began)), now);
         self.monitors.insert(id, monitor);
         let actions = self.sessions.step(Input::Began(Box::new(session)), now.up);
         self.perform(actions, now);

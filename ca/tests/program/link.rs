@@ -59,7 +59,7 @@ fn record(number: u64, event: Event) -> Record {
 }
 
 fn began() -> Event {
-    Event::SessionBegan(SessionBegan {
+    Event::SessionBegan(Box::new(SessionBegan {
         subject: Subject {
             identity: "ana".parse().unwrap(),
             grant: "g1".parse().unwrap(),
@@ -75,7 +75,7 @@ fn began() -> Event {
         remote: "10.0.0.9".into(),
         monitor_pid: 100,
         options: std::collections::BTreeMap::new(),
-    })
+    }))
 }
 
 fn exec() -> Event {
@@ -263,7 +263,7 @@ async fn another_host_cannot_put_its_own_in_the_place_of_a_session() {
         key: wire::certificate::fingerprint(key(7).public_key().key_data()),
         ..began.subject
     };
-    let told = record(1, Event::SessionBegan(SessionBegan { subject, ..began }));
+    let told = record(1, Event::SessionBegan(Box::new(SessionBegan { subject, ..*began })));
     let forged = Record { at: Timestamp::from_secs(1), ..told.clone() };
     for (host, told) in [(&db1, told), (&db2, forged)] {
         let (mut frames, _) = greeted(&authority, host, 0).await;
