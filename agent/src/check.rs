@@ -3,14 +3,17 @@
 //! What each text means is decided by pure functions, tested on texts; the shell below reads the host's. A file that
 //! cannot be read is a finding too: nothing is taken for well because it was not seen.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod certificate;
 mod sshd;
 
 use serde::Serialize;
 
+use self::certificate::Setting;
 use crate::config::Config;
 use crate::install::{Host, pam, sshd as settings};
 use crate::krl::shelf::Shelf;
@@ -55,7 +58,13 @@ impl std::fmt::Display for Finding {
 /// Everything found on the host whose root folder is `root`, worst first. Empty when all is well.
 #[must_use]
 pub fn check(root: &Path, config_path: &Path, host: &mut dyn Host) -> Vec<Finding> {
-    let mut look = Look { root, host, findings: Vec::new() };
+    let mut look = Look {
+        root,
+        host,
+        findings: Vec::new(),
+        setting: Setting::default(),
+        key_files: BTreeSet::new(),
+    };
     if !rustix::process::geteuid().is_root() {
         look.find(defeated(
             "this does not run as root",
@@ -92,6 +101,9 @@ struct Look<'a> {
     root: &'a Path,
     host: &'a mut dyn Host,
     findings: Vec<Finding>,
+    setting: Setting,
+    /// Where sshd looks for keys that open an account.
+    key_files: BTreeSet<PathBuf>,
 }
 
 impl Look<'_> {
@@ -120,7 +132,11 @@ impl Look<'_> {
 
     fn sshd(&mut self) {
         let said = self.host.run("/usr/sbin/sshd", &["-V"]).map(|ran| ran.all());
-        match said.ok().and_then(|said| settings::Version::find(&said)) {
+        self.setting.release = said.ok().and_then(|said| settings::Version::find(&said));
+        // That it is missing is found elsewhere: sshd trusts nobody then.
+        let trusted = fs::read_to_string(self.at(Path::new(settings::USER_AUTHORITIES_PATH)));
+        self.setting.authorities = certificate::key_types(&trusted.unwrap_or_default());
+        match self.setting.release {
             Some(release) if release < settings::OLDEST => self.find(defeated(
                 format!("OpenSSH {release} is older than {}", settings::OLDEST),
                 "It does not know `Include`, so our settings are not read.",
@@ -134,8 +150,10 @@ impl Look<'_> {
             )),
         }
         // Match blocks can say something else for anybody: root, a person, a stranger, from here and from afar.
-        let mut users = vec!["root".to_owned(), "curfew-no-such-user".to_owned()];
-        users.extend(self.people().into_iter().map(|person| person.name).take(MOST_PEOPLE));
+        let person = |name: &str, home: &str| Person { name: name.into(), home: home.into() };
+        let mut users =
+            vec![person("root", "/root"), person("curfew-no-such-user", "/nonexistent")];
+        users.extend(self.people().into_iter().take(MOST_PEOPLE));
         for user in users {
             for address in ["127.0.0.1", "192.0.2.1"] {
                 self.sshd_for(&user, address);
@@ -173,7 +191,8 @@ impl Look<'_> {
         }
     }
 
-    fn sshd_for(&mut self, user: &str, address: &str) {
+    fn sshd_for(&mut self, person: &Person, address: &str) {
+        let user = &person.name;
         let connection = format!("user={user},host=unknown,addr={address}");
         let ran = match self.host.run("/usr/sbin/sshd", &["-T", "-C", &connection]) {
             Ok(ran) if ran.ok => ran,
@@ -193,9 +212,13 @@ impl Look<'_> {
             }
         };
         let effective = settings::Effective::parse(&ran.out);
-        for finding in sshd::findings(&effective, &format!("{user} from {address}")) {
-            self.find(finding);
-        }
+        let who = format!("{user} from {address}");
+        let mut found = sshd::findings(&effective, &who);
+        found.extend(certificate::findings(&effective, &self.setting, &who));
+        found.into_iter().for_each(|finding| self.find(finding));
+        let names = effective.value("AuthorizedKeysFile").split_whitespace();
+        let names = names.filter(|name| *name != "none");
+        self.key_files.extend(names.map(|name| person.key_file(name)));
         for path in effective.value("RevokedKeys").split_whitespace().filter(|path| *path != "none")
         {
             let bytes = fs::read(self.at(Path::new(path))).ok();
@@ -221,22 +244,28 @@ impl Look<'_> {
     /// `cert-authority` lines trust an authority for one account, and past `TrustedUserCAKeys`.
     fn authorized_keys(&mut self) {
         for person in self.people() {
-            for name in ["authorized_keys", "authorized_keys2"] {
-                let path = person.home.join(".ssh").join(name);
-                match fs::read_to_string(self.at(&path)) {
-                    Ok(text) if sshd::trusts_an_authority(&text) => self.find(weakened(
-                        format!("{} holds a cert-authority line", path.display()),
-                        "That authority's certificates open this account without a grant; the agent treats them as other logins.",
-                        "take it out, unless it is the break-glass line",
-                    )),
-                    Ok(_) => {}
-                    Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                    Err(error) => self.find(weakened(
-                        format!("{}: {error}", path.display()),
-                        "It may trust an authority of its own.",
-                        "look into it",
-                    )),
-                }
+            let usual = USUAL_KEY_FILES.map(|name| person.key_file(name));
+            self.key_files.extend(usual);
+        }
+        for path in std::mem::take(&mut self.key_files) {
+            match fs::read_to_string(self.at(&path)) {
+                Ok(text) if sshd::trusts_for_anybody(&text) => self.find(defeated(
+                    format!("{} holds a cert-authority line without principals=", path.display()),
+                    "That authority's certificates open this account without a grant; before OpenSSH 10.3 also one that names nobody.",
+                    "take it out, or add principals=\"…\" to it",
+                )),
+                Ok(text) if sshd::trusts_an_authority(&text) => self.find(weakened(
+                    format!("{} holds a cert-authority line", path.display()),
+                    "That authority's certificates open this account without a grant; the agent treats them as other logins.",
+                    "take it out, unless it is the break-glass line",
+                )),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(error) => self.find(weakened(
+                    format!("{}: {error}", path.display()),
+                    "It may trust an authority of its own.",
+                    "look into it",
+                )),
             }
         }
     }
@@ -329,6 +358,18 @@ struct Person {
     home: PathBuf,
 }
 
+impl Person {
+    /// Where sshd finds what it calls `name` for this account: with the tokens of `AuthorizedKeysFile`, else below home.
+    fn key_file(&self, name: &str) -> PathBuf {
+        // A percent sign for itself first, out of the way.
+        let parts: Vec<String> = name
+            .split("%%")
+            .map(|part| part.replace("%h", &self.home.to_string_lossy()).replace("%u", &self.name))
+            .collect();
+        self.home.join(parts.join("%"))
+    }
+}
+
 /// Accounts whose home folder is root's or lies where people live.
 fn people(passwd: &str) -> Vec<Person> {
     let accounts = passwd.lines().filter_map(|line| {
@@ -344,6 +385,8 @@ fn people(passwd: &str) -> Vec<Person> {
         .collect()
 }
 
+/// Where keys are looked for unless sshd says otherwise.
+const USUAL_KEY_FILES: [&str; 2] = [".ssh/authorized_keys", ".ssh/authorized_keys2"];
 /// sshd is asked for at most so many accounts: each takes some milliseconds, and Match blocks are few.
 const MOST_PEOPLE: usize = 50;
 
@@ -403,6 +446,19 @@ mod tests {
             assert!(all.contains(expected), "{expected} is not in\n{all}");
         }
         assert!(findings.is_sorted_by_key(|finding| finding.severity));
+    }
+
+    #[test]
+    fn keys_are_looked_for_where_sshd_looks() {
+        let ana = Person { name: "ana".into(), home: "/home/ana".into() };
+        for (name, path) in [
+            (".ssh/authorized_keys", "/home/ana/.ssh/authorized_keys"),
+            ("/etc/ssh/keys/%u", "/etc/ssh/keys/ana"),
+            ("%h/keys", "/home/ana/keys"),
+            ("/etc/100%%h/%u", "/etc/100%h/ana"),
+        ] {
+            assert_eq!(ana.key_file(name), Path::new(path), "{name}");
+        }
     }
 
     #[test]

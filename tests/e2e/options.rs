@@ -139,3 +139,75 @@ fn abilities_are_dropped_on_request_and_never_added() -> Result<(), FleetError> 
     drop(db1);
     Ok(())
 }
+
+#[test]
+fn check_names_what_would_defeat_a_certificate() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let before = db1.run(["curfew-agent", "check"])?.stdout;
+    let table = [
+        (
+            1,
+            "CASignatureAlgorithms -ssh-ed25519",
+            "sshd: CASignatureAlgorithms has no ssh-ed25519 ",
+        ),
+        (
+            1,
+            "PubkeyAcceptedAlgorithms -ssh-ed25519-cert-v01@openssh.com",
+            "sshd: PubkeyAcceptedAlgorithms has no ssh-ed25519-cert-v01@openssh.com ",
+        ),
+        (
+            0,
+            "PubkeyAcceptedAlgorithms -sk-*",
+            "no sk-ssh-ed25519-cert-v01@openssh.com, sk-ecdsa-sha2-nistp256-cert-v01@openssh.com ",
+        ),
+        (1, "Match User deploy\nAuthenticationMethods password", "(seen for deploy from"),
+        (0, "AcceptEnv LANG BASH_*", "sshd: AcceptEnv takes BASH_* "),
+        (0, "DisableForwarding yes", "DisableForwarding does not hold for the ssh-agent and X11"),
+        (
+            0,
+            "Match Address 192.0.2.0/24\nForceCommand /bin/menu",
+            "ForceCommand is /bin/menu (seen for root from 192.0.2.1)",
+        ),
+        (
+            1,
+            "AuthorizedKeysFile /etc/ssh/keys/%u",
+            "/etc/ssh/keys/deploy holds a cert-authority line without principals=",
+        ),
+    ];
+    db1.put("/etc/ssh/keys/deploy", "no-pty,cert-authority ssh-ed25519 AAAA\n", 0o644)?;
+    for (code, lines, what) in table {
+        db1.put("/etc/ssh/sshd_config.d/0-careless.conf", format!("{lines}\n"), 0o644)?;
+        let said = db1.run(["curfew-agent", "check"])?;
+        assert_eq!(said.status.code(), Some(code), "{lines}: {said:?}");
+        assert!(said.stdout.contains(what), "{lines}: no {what:?} in {said:?}");
+    }
+    db1.run(["rm", "/etc/ssh/sshd_config.d/0-careless.conf"])?.done()?;
+    assert_eq!(db1.run(["curfew-agent", "check"])?.stdout, before, "it changes nothing");
+    Ok(())
+}
+
+/// OpenSSH before 10.3 takes a certificate that names nobody for one that names everybody, where `authorized_keys`
+/// trusts its authority.
+#[test]
+fn a_certificate_that_names_nobody_opens_nothing_even_where_sshd_takes_it() -> Result<(), FleetError>
+{
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    let authority = db1.read_text("/etc/curfew/user_ca.pub")?;
+    let line = format!("cert-authority {}", authority.lines().next().unwrap_or_default());
+    db1.authorize("deploy", &line)?;
+    let until = "-Oextension:grant-until@curfew.internal=4000000000";
+    let role = "-Oextension:role@curfew.internal=deploy";
+    let golden =
+        site.forge(&ana, &["-I", "ana@example.com/g1/1", "-z", "1", "-V", "-1m:+1h", until, role])?;
+    assert!(golden.text()?.contains("Principals: (none)"), "{}", golden.text()?);
+    let said = ana.offering(&golden, "deploy", &db1)?.run(["true"])?;
+    assert_ne!(said.status.code(), Some(0), "{said:?}");
+    let journal = db1.journal("ssh")?;
+    assert!(journal.contains("Accepted publickey for deploy"), "this sshd takes it: {journal}");
+    assert!(site.listing(["sessions"])?.is_empty());
+    assert!(!db1.run(["curfew-agent", "check"])?.succeeded(), "and check says so");
+    Ok(())
+}

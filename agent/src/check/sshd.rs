@@ -122,6 +122,17 @@ pub(crate) fn trusts_an_authority(text: &str) -> bool {
         .any(|line| options(line).any(|option| option.eq_ignore_ascii_case("cert-authority")))
 }
 
+/// Whether a line of an `authorized_keys` file trusts an authority and does not say for which principals.
+pub(crate) fn trusts_for_anybody(text: &str) -> bool {
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+    lines.into_iter().any(|line| {
+        let options: Vec<String> =
+            options(line).map(|option| option.to_ascii_lowercase()).collect();
+        options.iter().any(|option| option == "cert-authority")
+            && !options.iter().any(|option| option.starts_with("principals="))
+    })
+}
+
 /// The options before the key: separated by commas, ended by a blank, with quotes that protect both.
 fn options(line: &str) -> impl Iterator<Item = String> {
     let mut options = vec![String::new()];
@@ -255,7 +266,10 @@ mod tests {
             ("", false),
         ];
         for (line, expected) in table {
-            assert_eq!(trusts_an_authority(&format!("ssh-rsa AAAA\n{line}\n")), expected, "{line}");
+            let text = format!("ssh-rsa AAAA\n{line}\n");
+            assert_eq!(trusts_an_authority(&text), expected, "{line}");
+            let anybody = expected && !line.contains("principals=");
+            assert_eq!(trusts_for_anybody(&text), anybody, "{line}");
         }
     }
 }

@@ -11,6 +11,12 @@ pub struct Version {
 }
 
 impl Version {
+    /// This release.
+    #[must_use]
+    pub const fn new(major: u32, minor: u32) -> Self {
+        Self { major, minor }
+    }
+
     /// Finds the release in what `sshd -V` prints, which before 9.3 is a complaint and its usage.
     #[must_use]
     pub fn find(text: &str) -> Option<Self> {
@@ -156,6 +162,18 @@ impl Effective {
     pub fn value(&self, keyword: &str) -> &str {
         let values = self.0.get(&keyword.to_ascii_lowercase());
         values.and_then(|values| values.first()).map_or("none", String::as_str)
+    }
+
+    /// Every value of `keyword`, for those that are printed a line each.
+    #[must_use]
+    pub fn values(&self, keyword: &str) -> &[String] {
+        self.0.get(&keyword.to_ascii_lowercase()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The words of a value that is a list with commas; nothing when sshd does not print it.
+    #[must_use]
+    pub fn list(&self, keyword: &str) -> Option<Vec<&str>> {
+        self.values(keyword).first().map(|value| value.split(',').collect())
     }
 
     /// Settings of ours that do not hold: keyword, what we say, what holds.
