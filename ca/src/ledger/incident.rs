@@ -187,8 +187,8 @@ fn repeated(
 /// What makes two of a host's incidents the same.
 fn name(cause: &Cause) -> String {
     match cause {
-        Cause::Reported(Incident::Unproved { attempt, .. }) => {
-            format!("unproved {} {}", attempt.serial, attempt.key)
+        Cause::Reported(Incident::Unproved { attempt, admitted }) => {
+            format!("unproved {} {} {admitted}", attempt.serial, attempt.key)
         }
         Cause::Reported(Incident::Dispute(dispute)) => {
             format!("dispute {}", dispute.since.millis())
