@@ -17,10 +17,11 @@ use crate::{bench::Verdict, clock::Stopwatch, report::Row};
 /// Serials in the largest list; the others are a tenth and a thousandth of it.
 pub(crate) const COUNT: usize = 1_000_000;
 
-/// A list that was made, and how long that took.
+/// A list that was made, how long that took, and how much more memory it had taken at its peak.
 struct Made {
     bytes: Vec<u8>,
     took_ms: f64,
+    peak_mb: f64,
 }
 
 /// Measures lists of three lengths.
@@ -58,6 +59,7 @@ fn compare(verdict: &mut Verdict, dir: &Path, size: usize) -> Result<()> {
         Row::new("krl", case)
             .measured("build_ms", ours.took_ms)
             .measured("load_ms", load_ms)
+            .measured("build_peak_mb", ours.peak_mb)
             .counted("bytes", ours.bytes.len())
             .measured("openssh_load_ms", openssh_load_ms)
             .measured("keygen_build_ms", theirs.took_ms)
@@ -80,6 +82,7 @@ fn alone(verdict: &mut Verdict, dir: &Path, size: usize) -> Result<()> {
         Row::new("krl", case)
             .measured("build_ms", ours.took_ms)
             .measured("load_ms", load_ms)
+            .measured("build_peak_mb", ours.peak_mb)
             .counted("bytes", ours.bytes.len())
             .measured("openssh_load_ms", openssh_load_ms),
     );
@@ -88,13 +91,25 @@ fn alone(verdict: &mut Verdict, dir: &Path, size: usize) -> Result<()> {
 
 /// Ours: from numbers to bytes that were read back and compared.
 fn build(serials: &[u64]) -> Result<Made> {
+    // The kernel counts the peak anew from here (proc(5), clear_refs).
+    std::fs::write("/proc/self/clear_refs", "5").context("the peak cannot be reset")?;
+    let before = peak_mb()?;
     let stopwatch = Stopwatch::start();
     let mut krl = Krl::new(1, Timestamp::from_secs(1));
     for serial in serials {
         krl.revoke_serial(&Issuer::ANY, Serial::try_new(*serial)?);
     }
     let bytes = krl.encode()?;
-    Ok(Made { bytes, took_ms: millis(&stopwatch) })
+    Ok(Made { bytes, took_ms: millis(&stopwatch), peak_mb: (peak_mb()? - before).max(0.0) })
+}
+
+/// The most memory that this process had resident since the peak was reset.
+fn peak_mb() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().split(' ').next());
+    let kilobytes: f64 = kilobytes.context("no VmHWM in /proc/self/status")?.parse()?;
+    Ok(kilobytes / 1024.0)
 }
 
 /// Theirs: from a file of numbers to a file.
@@ -108,7 +123,7 @@ fn keygen(dir: &Path, serials: &[u64]) -> Result<Made> {
     let output = command.output()?;
     let took_ms = millis(&stopwatch);
     ensure!(output.status.success(), "ssh-keygen -k: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(Made { bytes: std::fs::read(&list)?, took_ms })
+    Ok(Made { bytes: std::fs::read(&list)?, took_ms, peak_mb: 0.0 })
 }
 
 /// How long we and `ssh-keygen -Q` take to read it, and whether the latter can. We too are to refuse what it refuses.

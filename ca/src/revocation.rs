@@ -325,6 +325,8 @@ mod tests {
             let keys = [login.clone(), print(2), print(3)];
             assert_eq!(revoked.keys, keys.into_iter().collect());
         }
+        // A key that the authority gave up stands for all that it signed.
+        assert!(Revoked::of(&facts([Target::Authority(print(9))]), NOW).keys.contains(&print(9)));
         // A lock on one grant says nothing about the person's keys.
         let revoked = Revoked::of(&facts([Target::Grant("g2".parse().unwrap())]), NOW);
         assert_eq!((revoked.serials.len(), revoked.keys.len()), (1, 0));

@@ -12,6 +12,7 @@ use wire::frame::encode;
 use wire::gate::{Answer, Login, Question};
 use wire::hostlink::{Enrol, Heartbeat, Hello, ToAuthority, ToHost, Welcome};
 use wire::identifier::{Fingerprint, OrderNumber, RecordNumber, Serial, SessionId};
+use wire::krl::signed::SignedKrl;
 use wire::krl::{Issuer, Krl};
 use wire::lock::{Lock, Subject, Target};
 use wire::octets::Octets;
@@ -53,6 +54,14 @@ fn lists() -> Done {
     krl.revoke_key(key(4).public_key().key_data())?;
     krl.revoke_sha1([5; 20]);
     krl.revoke_sha256([6; 32]);
+    put("signed_krl", "list", krl.encode()?)?;
+    let text = key(4).public_key().to_openssh()?;
+    put("signed_krl", "text", format!("# stolen\n{text}\n"))?;
+    let bytes = krl.encode()?;
+    let order_key = key(2);
+    let sign = |message: &[u8]| raw(&order_key, message);
+    let signed = SignedKrl::sign((3, &bytes), order_key.public_key(), sign)?;
+    put("signed_krl", "announced", serde_json::to_string(&signed)?)?;
     put("krl", "every-kind", krl.encode()?)
 }
 
