@@ -24,6 +24,7 @@ use crate::random::Secret;
 use crate::role::Role;
 
 pub(crate) mod client;
+pub(crate) mod keys;
 
 /// "Add this identity with this key."
 #[derive(Debug, Serialize, Deserialize)]
@@ -131,6 +132,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/roles", get(roles))
         .route("/admin/krl", get(krl))
         .route("/admin/erase", post(crate::http::erase))
+        .route("/admin/keys", get(keys::list).post(keys::step))
         .with_state(authority)
 }
 
@@ -163,7 +165,7 @@ async fn disable_identity(
     Body(ask): Body<DisableIdentity>,
 ) -> Result<Json<OrderProgress>, Refusal> {
     crate::http::check_reason(&ask.reason)?;
-    let order = (ask.reason, authority.order_key());
+    let order = (ask.reason, authority.keyring());
     let who = ask.identity.clone();
     let ledger = &authority.ledger;
     let number = ledger.disable_identity(caller.actor(), ask.identity, order, clock::now()).await?;
@@ -176,7 +178,7 @@ async fn enable_identity(
     Operator(caller): Operator,
     Body(ask): Body<EnableIdentity>,
 ) -> Result<Json<Option<OrderProgress>>, Refusal> {
-    let key = authority.order_key();
+    let key = authority.keyring();
     let who = ask.identity.clone();
     let ledger = &authority.ledger;
     let number = ledger.enable_identity(caller.actor(), ask.identity, key, clock::now()).await?;

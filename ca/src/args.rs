@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::authority::exit_for;
-use crate::command::{self, host, identity, incident, krl, lock, role};
+use crate::command::{self, host, identity, incident, keys, krl, lock, role};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::exit::Exit;
 
@@ -45,6 +45,9 @@ enum Command {
     Lock(lock::Arguments),
     /// Lift a lock
     Unlock(lock::UnlockArguments),
+    /// The authority's own keys: list them, go over to the next ones, end one
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// What is locked, for machines without the agent
     #[command(subcommand)]
     Krl(krl::Command),
@@ -109,6 +112,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Host(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Role(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Keys(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Krl(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Unlock(command) => {

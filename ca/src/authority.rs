@@ -16,11 +16,12 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::key::secret::Secrets;
-use crate::key::{Keyring, Purpose, Sign, Store};
+use crate::key::{KeyError, Keyring, Purpose, Ring, Sign, Slot, Store};
 use crate::krl::Lists;
-use crate::ledger::{Ledger, LedgerError, ReceiptRow, Vouch};
+use crate::ledger::{Actor, Ledger, LedgerError, Move, ReceiptRow, Vouch};
 use crate::role::Roles;
-use crate::signer::{Signed, Signer, SignerError};
+use crate::rotation::{Exceptions, Fresh, Input, Stage};
+use crate::signer::{Blank, Signed, Signer, SignerError};
 use crate::x509::Root;
 
 /// Everything that a route or a host's connection needs.
@@ -39,11 +40,60 @@ pub(crate) struct Authority {
     pub(crate) krl: Lists,
     /// Login challenges.
     pub(crate) challenges: Challenges,
+    /// Where keys are made and kept.
+    keys: Arc<Store>,
     /// The keys that sign.
-    pub(crate) keyring: Keyring,
-    order_key: Arc<dyn Sign>,
+    pub(crate) ring: Arc<Ring>,
+    /// Held by whoever takes a step of a rotation, so that no two make the same key.
+    rotating: tokio::sync::Mutex<()>,
     /// The roles in force, and what is wrong with the file if it was refused.
     roles: RwLock<(Arc<Roles>, Option<String>)>,
+}
+
+/// What an operator wants done with the keys of one purpose.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Which purpose.
+    pub(crate) purpose: Purpose,
+    /// What.
+    pub(crate) act: Act,
+    /// What is left out.
+    pub(crate) exceptions: Exceptions,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// One step of a rotation, as operators call it.
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    /// On: announce the next key, or let the announced one sign.
+    Rotate,
+    /// Back.
+    Revert,
+    /// Stop believing the key that signed before.
+    Retire,
+    /// Stop believing this key at once.
+    Compromise(Fingerprint),
+}
+
+/// Why a step of a rotation was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RotationError {
+    /// The ledger did not take it.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The next key could not be made or opened.
+    #[error("the next key could not be made: {0}")]
+    Key(#[from] KeyError),
+    /// It was made and cannot be found.
+    #[error("the key {0} was made and is not where keys are kept")]
+    Lost(String),
+    /// The thread that made it died.
+    #[error("the next key could not be made: its thread died")]
+    Died,
+    /// The ledger knows no key of this purpose.
+    #[error("the ledger knows no key for {0:?}")]
+    NoKeys(Purpose),
 }
 
 /// Why there is no certificate.
@@ -67,18 +117,19 @@ impl Authority {
     /// Reads the keys, the roles and the ledger; makes none of them.
     pub(crate) fn open(config: Config) -> anyhow::Result<Self> {
         let dir = config.state_dir.clone();
-        let keys = Store::new(&dir, config.keys.clone(), Secrets::default());
-        let keyring = keys.open()?;
+        let keys = Arc::new(Store::new(&dir, config.keys.clone(), Secrets::default()));
+        let ring = Arc::new(Ring::new(keys.open()?));
         let roles = Roles::read(&config.roles_file)?;
         Ok(Self {
-            ledger: Ledger::open(&dir.join(LEDGER), vec![keyring.oldest(Purpose::Log)?])?,
-            signer: Signer::new(keyring.oldest(Purpose::User)?, keyring.oldest(Purpose::Host)?),
+            ledger: Ledger::open(&dir.join(LEDGER), &ring.now())?,
+            signer: Signer::new(Arc::clone(&ring)),
             root: Root::read(&dir)?,
             fleet: Fleet::default(),
             krl: Lists::default(),
             challenges: Challenges::new(config.challenge_lifetime)?,
-            order_key: keyring.oldest(Purpose::Order)?,
-            keyring,
+            keys,
+            ring,
+            rotating: tokio::sync::Mutex::default(),
             roles: RwLock::new((Arc::new(roles), None)),
             config,
         })
@@ -107,7 +158,7 @@ impl Authority {
                     return Err(NoCertificate::Denied(denial));
                 }
             };
-            let blank = self.signer.blank().map_err(SignerError::Random)?;
+            let blank = self.blank()?;
             match ledger.record(permit, blank, now).await {
                 Ok(recorded) => return Ok(self.signer.sign(recorded, now)?),
                 Err(LedgerError::Stale) => {}
@@ -117,18 +168,34 @@ impl Authority {
         Err(NoCertificate::Busy)
     }
 
+    /// What a certificate begins with: the key whose turn it is, which the ledger checks once more.
+    fn blank(&self) -> Result<Blank, NoCertificate> {
+        let keys = self.ledger.keys_now();
+        let signing = keys.signing(Purpose::User).ok_or(NoCertificate::Busy)?;
+        Ok(self.signer.blank(&signing.fingerprint)?)
+    }
+
+    /// The key that signs orders and lists of revoked keys now.
+    pub(crate) fn order_key(&self) -> Result<Arc<dyn Sign>, LedgerError> {
+        let keys = self.ledger.keys_now();
+        let torn = || LedgerError::Torn("no key signs orders".into());
+        let fingerprint = keys.signing(Purpose::Order).ok_or_else(torn)?.fingerprint.clone();
+        let purpose = Purpose::Order;
+        self.keyring().find(&fingerprint).ok_or(LedgerError::KeyAbsent { purpose, fingerprint })
+    }
+
     /// What is said of a host's SSH keys now, once the ledger agrees.
     pub(crate) fn vouch(&self, keys: &[PublicKey]) -> Vouch {
         Vouch {
             keys: keys.iter().map(|key| wire::certificate::fingerprint(key.key_data())).collect(),
-            authority: self.host_authority(),
             lifetime: self.config.host_certificate_lifetime,
         }
     }
 
     /// The key that signs host certificates now.
-    pub(crate) fn host_authority(&self) -> Fingerprint {
-        wire::certificate::fingerprint(self.signer.host_authority().key_data())
+    pub(crate) fn host_authority(&self) -> Option<Fingerprint> {
+        let keys = self.ledger.keys_now();
+        keys.signing(Purpose::Host).map(|key| key.fingerprint.clone())
     }
 
     /// How far an order has come; nothing when there is no such order.
@@ -191,9 +258,89 @@ impl Authority {
         self.ledger.roles_refused(reason, now).await
     }
 
-    /// The key that signs orders.
-    pub(crate) fn order_key(&self) -> Arc<dyn Sign> {
-        Arc::clone(&self.order_key)
+    /// The keys that user certificates are checked against, the one that signs now first.
+    pub(crate) fn user_authorities(&self) -> Vec<PublicKey> {
+        let keys = self.ledger.keys_now();
+        keys.believed.user_authorities().iter().map(|key| key.key().clone()).collect()
+    }
+
+    /// Tells hosts the keys of now where no order has yet. What fails is said and tried at the next arrival of a host.
+    pub(crate) async fn tell_keys(&self) {
+        match self.ledger.tell_keys(self.keyring(), clock::now()).await {
+            Ok(None) => {}
+            Ok(Some(order)) => {
+                tracing::info!(%order, "hosts are told all keys that they are to believe")
+            }
+            Err(error) => tracing::error!(%error, "hosts could not be told which keys to believe"),
+        }
+    }
+
+    /// Takes a step of a rotation. A key that it needs is made first, in the next slot; one that lies there because a
+    /// step was cut short before it was recorded is taken.
+    pub(crate) async fn rotate(
+        &self,
+        by: Actor,
+        plan: Plan,
+        now: Timestamp,
+    ) -> Result<OrderNumber, RotationError> {
+        let _turn = self.rotating.lock().await;
+        let standing = self.ledger.keys().await?;
+        let Some(keys) = standing.keys.get(&plan.purpose) else {
+            return Err(RotationError::NoKeys(plan.purpose));
+        };
+        let next = Slot { purpose: plan.purpose, number: keys.next_number() };
+        let input = match plan.act {
+            Act::Rotate if keys.at(Stage::Next).is_some() => Input::Switch,
+            Act::Rotate => Input::Announce(self.fresh(next).await?),
+            Act::Revert => Input::Revert,
+            Act::Retire => Input::Retire,
+            Act::Compromise(key) => {
+                let fresh =
+                    if keys.needs_fresh(&key) { Some(self.fresh(next).await?) } else { None };
+                Input::Compromise(key, fresh)
+            }
+        };
+        let step =
+            Move { purpose: plan.purpose, input, exceptions: plan.exceptions, reason: plan.reason };
+        let order = self.ledger.rotate(by, (step, self.keyring()), now).await?;
+        self.krl.wake();
+        if plan.purpose == Purpose::Host {
+            // Hosts whose certificates another key signed get them from the one that signs now.
+            for host in self.ledger.hosts().await? {
+                self.fleet.ask_renewal(&host.name);
+            }
+        }
+        Ok(order)
+    }
+
+    async fn fresh(&self, slot: Slot) -> Result<Fresh, RotationError> {
+        if self.keyring().key(slot).is_none() {
+            let (keys, ring) = (Arc::clone(&self.keys), self.ring.now());
+            let like = ring.slots(slot.purpose).map(|(slot, _)| slot).last();
+            let made = tokio::task::spawn_blocking(move || -> Result<Keyring, KeyError> {
+                let mut ring = (*ring).clone();
+                let key = keys.obtain(slot, like.unwrap_or(slot))?;
+                let added = ring.add(slot, key);
+                if added.is_err() {
+                    // The settings name the key of before: the slot is not bound to it.
+                    keys.release(slot)?;
+                }
+                added.map(|()| ring)
+            });
+            self.ring.replace(made.await.map_err(|_died| RotationError::Died)??);
+        }
+        let key = self.keyring().key(slot).ok_or_else(|| RotationError::Lost(slot.to_string()))?;
+        Ok(self.ledger.fresh_key((slot.purpose, slot.number), key.public().clone()).await?)
+    }
+
+    /// What holds the key of this slot.
+    pub(crate) fn backend(&self, slot: Slot) -> Option<&'static str> {
+        self.keys.backend(slot)
+    }
+
+    /// The keys as they are now; the ledger chooses the one that signs.
+    pub(crate) fn keyring(&self) -> Arc<Keyring> {
+        self.ring.now()
     }
 
     /// A public key as it is given out, without its comment.

@@ -18,6 +18,7 @@ pub(crate) mod host;
 pub(crate) mod identity;
 pub(crate) mod incident;
 pub(crate) mod init;
+pub(crate) mod keys;
 pub(crate) mod krl;
 pub(crate) mod lock;
 pub(crate) mod man;

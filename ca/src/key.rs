@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ssh_key::{PublicKey, Signature};
+use wire::identifier::Fingerprint;
 
 mod agent;
 mod ecdsa;
@@ -49,7 +50,19 @@ pub(crate) trait Sign: Send + Sync {
 }
 
 /// What a key is for; each has its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Purpose {
     /// Signs user certificates.
     User,
@@ -74,6 +87,27 @@ pub(crate) struct Slot {
 #[derive(Clone, Default)]
 pub(crate) struct Keyring {
     keys: BTreeMap<Slot, Arc<dyn Sign>>,
+}
+
+/// The keys of an authority that serves: a key that is made meanwhile is there for whoever looks next.
+#[derive(Debug)]
+pub(crate) struct Ring(RwLock<Arc<Keyring>>);
+
+impl Ring {
+    /// With these keys.
+    pub(crate) fn new(keyring: Keyring) -> Self {
+        Self(RwLock::new(Arc::new(keyring)))
+    }
+
+    /// The keys of now.
+    pub(crate) fn now(&self) -> Arc<Keyring> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Other keys from now on.
+    pub(crate) fn replace(&self, keyring: Keyring) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
+    }
 }
 
 impl Purpose {
@@ -108,7 +142,7 @@ impl Purpose {
 
 impl Slot {
     /// The slot of the key that comes after this one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no successor yet"))]
+    #[cfg(test)]
     pub(crate) const fn next(self) -> Self {
         Self { purpose: self.purpose, number: self.number.saturating_add(1) }
     }
@@ -146,6 +180,14 @@ impl Keyring {
     pub(crate) fn slots(&self, purpose: Purpose) -> impl Iterator<Item = (Slot, &PublicKey)> {
         let range = Slot { purpose, number: 0 }..=Slot { purpose, number: u32::MAX };
         self.keys.range(range).map(|(slot, key)| (*slot, key.public()))
+    }
+
+    /// The key with this fingerprint, if there is one.
+    pub(crate) fn find(&self, fingerprint: &Fingerprint) -> Option<Arc<dyn Sign>> {
+        let is_it = |key: &&Arc<dyn Sign>| {
+            wire::certificate::fingerprint(key.public().key_data()) == *fingerprint
+        };
+        self.keys.values().find(is_it).map(Arc::clone)
     }
 
     /// The purpose's oldest key.

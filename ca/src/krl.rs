@@ -36,6 +36,7 @@ pub(crate) struct Lists {
 pub(crate) struct List {
     revoked: Revoked,
     authorities: Vec<PublicKey>,
+    signer: PublicKey,
     bytes: Vec<u8>,
     announced: SignedKrl,
     generated: Timestamp,
@@ -150,8 +151,9 @@ impl List {
         self.since
     }
 
-    fn says(&self, revoked: &Revoked, authorities: &[PublicKey]) -> bool {
-        self.revoked.is_same_list(revoked) && self.authorities == authorities
+    fn says(&self, revoked: &Revoked, authorities: &[PublicKey], signer: &PublicKey) -> bool {
+        let same = self.authorities == authorities && self.signer == *signer;
+        same && self.revoked.is_same_list(revoked)
     }
 }
 
@@ -201,8 +203,8 @@ async fn make(authority: &Authority) -> Result<(Arc<List>, Option<Timestamp>), L
     let facts = authority.ledger.revocations(now).await?;
     let making = Making {
         before: authority.krl.newest(),
-        authorities: vec![authority.signer.user_authority().clone()],
-        key: authority.order_key(),
+        authorities: authority.user_authorities(),
+        key: authority.order_key()?,
         now,
     };
     let made = tokio::task::spawn_blocking(move || making.list(&facts))
@@ -261,7 +263,8 @@ impl Making {
         let revoked = Revoked::of(facts, self.now);
         let (changes, stored) = (revoked.changes, &facts.published);
         if let Some(before) = self.before.as_ref().filter(|before| {
-            before.version() == stored.version && before.says(&revoked, &self.authorities)
+            before.version() == stored.version
+                && before.says(&revoked, &self.authorities, self.key.public())
         }) {
             return Ok((Made::Same(Arc::clone(before)), changes));
         }
@@ -300,6 +303,7 @@ impl Making {
             announced,
             took: since.saturating_duration_since(began),
             authorities: self.authorities,
+            signer: self.key.public().clone(),
             revoked,
             bytes,
             generated,

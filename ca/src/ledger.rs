@@ -9,7 +9,7 @@
 //! Who can change this: root and the authority's user. Gains: can rewrite history that nobody has witnessed yet.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use wire::order::OrderError;
 use wire::time::Timestamp;
 
 use crate::clock;
-use crate::key::{KeyError, Sign, SignError, create_private};
+use crate::key::{KeyError, Keyring, Purpose, SignError, create_private};
 use crate::random::NoRandomness;
 
 mod column;
@@ -28,6 +28,7 @@ mod history;
 mod host;
 mod identity;
 mod incident;
+mod keys;
 mod log;
 mod login;
 mod order;
@@ -45,6 +46,7 @@ pub(crate) use grant::Recorded;
 pub(crate) use history::Search;
 pub(crate) use host::{HostRow, Joining, NewToken, TokenRefusal};
 pub(crate) use identity::{IdentityRow, NewKey};
+pub(crate) use keys::{Move, Standing};
 pub(crate) use login::Login;
 pub(crate) use order::{Directive, ReceiptRow};
 pub(crate) use tile::{TILE_WIDTH, TileKind, TileName};
@@ -52,7 +54,7 @@ pub(crate) use tree::Step;
 pub(crate) use vouch::{Certified, Vouch, VouchRefusal, Vouched};
 pub(crate) use writer::Pulse;
 
-use log::Log;
+use log::{Log, LogKeys};
 use reader::Readers;
 use tree::Tree;
 use writer::Writer;
@@ -63,6 +65,9 @@ pub(crate) struct Ledger {
     readers: Readers,
     pulse: Arc<Pulse>,
     path: PathBuf,
+    log_keys: LogKeys,
+    /// The keys as of the last step of a rotation; what hosts say of them may have changed since.
+    keys: Arc<RwLock<Arc<Standing>>>,
 }
 
 /// Why the ledger did not do it. Whatever was asked has then not happened.
@@ -126,6 +131,17 @@ pub(crate) enum LedgerError {
     /// The log's key did not sign the checkpoint.
     #[error("the checkpoint could not be signed: {0}")]
     Sign(#[from] SignError),
+    /// A key that signs or is believed is not there.
+    #[error("the key {fingerprint} of {} is not where keys are kept; bring it back from a backup", .purpose.name())]
+    KeyAbsent {
+        /// What it is for.
+        purpose: Purpose,
+        /// Which.
+        fingerprint: Fingerprint,
+    },
+    /// A key of the authority's own cannot be told to hosts.
+    #[error("the authority's keys cannot be told to hosts: {0}")]
+    Keys(#[from] wire::trust::KeysError),
     /// The log's key is of another type.
     #[error("the key that signs the ledger's checkpoints must be an Ed25519 key")]
     LogKey,
@@ -181,20 +197,27 @@ impl Ledger {
         Ok(())
     }
 
-    /// Opens the database, which must be there, and brings an older one up to date. `keys` sign its checkpoints.
-    pub(crate) fn open(path: &Path, keys: Vec<Arc<dyn Sign>>) -> Result<Self, LedgerError> {
+    /// Opens the database, which must be there, and brings an older one up to date. The log's keys sign its checkpoints.
+    pub(crate) fn open(path: &Path, keyring: &Keyring) -> Result<Self, LedgerError> {
         if !path.exists() {
             return Err(LedgerError::Missing(path.into()));
         }
         let connection = Connection::open(path)?;
         schema::prepare(&connection)?;
         schema::migrate(&connection, path)?;
-        let log = Log::open(&connection, keys)?;
+        let transaction = connection.unchecked_transaction()?;
+        keys::adopt(&transaction, keyring, clock::now())?;
+        transaction.commit()?;
+        let log = Log::open(&connection, keyring)?;
+        let log_keys = log.keys();
+        let standing = Arc::new(RwLock::new(Arc::new(keys::standing(&connection)?)));
         let tree = Tree::open(&connection, log, clock::now())?;
         let pulse = Pulse::new(order::newest(&connection)?, Arc::clone(tree.newest()));
         let pulse = Arc::new(pulse);
         let writer = Writer::start(connection, tree, Arc::clone(&pulse))?;
-        Ok(Self { writer, readers: Readers::new(path.into()), pulse, path: path.into() })
+        let path = path.to_owned();
+        let readers = Readers::new(path.clone());
+        Ok(Self { writer, readers, pulse, path, log_keys, keys: standing })
     }
 
     /// The number of the newest order, and word of each new one.
@@ -242,7 +265,21 @@ pub(crate) mod tests {
     pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     pub(crate) fn open(path: &Path) -> Result<Ledger, LedgerError> {
-        Ledger::open(path, vec![crate::key::given::key(9)])
+        Ledger::open(path, &crate::key::given::keyring())
+    }
+
+    /// The log with its given key, in tables that have no entry yet.
+    pub(super) fn given_log(connection: &Connection) -> Log {
+        let keyring = crate::key::given::keyring();
+        let public = keyring.oldest(Purpose::Log).unwrap().public().clone();
+        let key = keys::fresh(connection, (Purpose::Log, 1), &public).unwrap();
+        connection
+            .execute(
+                "INSERT INTO authority_keys VALUES ('log', 1, ?, ?, '\"signing\"', 0, 0)",
+                [key.fingerprint.as_str(), &key.public_key],
+            )
+            .unwrap();
+        Log::open(connection, &keyring).unwrap()
     }
 
     pub(crate) fn ledger() -> (tempfile::TempDir, Ledger) {

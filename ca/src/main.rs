@@ -20,6 +20,7 @@ mod ledger;
 mod random;
 mod revocation;
 mod role;
+mod rotation;
 mod serve;
 mod signer;
 mod tls;

@@ -190,7 +190,7 @@ fn may_open(valid_before: Timestamp, now: Timestamp) -> bool {
 
 /// How far the clock of a machine may be behind ours: until then it still takes a certificate that has ended here, so
 /// it stays on the list. Nobody watches the clock of a machine without the agent, hence minutes and not seconds.
-const SKEW: Duration = Duration::from_secs(5 * 60);
+pub(crate) const SKEW: Duration = Duration::from_secs(5 * 60);
 /// The smallest step of time that we know.
 const INSTANT: Duration = Duration::from_millis(1);
 /// Most key ids in a list. Each is about 40 bytes and slows each login; serials, which are always complete, are two bits.

@@ -51,7 +51,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
     tasks.spawn(pat_watchdog(stopped));
     tell_systemd(&[NotifyState::Ready]);
-    let (fingerprint, keys) = (authority.root.fingerprint(), &authority.keyring);
+    let (fingerprint, keys) = (authority.root.fingerprint(), authority.keyring());
     tracing::info!(%fingerprint, ?keys, "the authority is ready");
     asked_to_stop(&mut tasks).await?;
     tell_systemd(&[NotifyState::Stopping]);

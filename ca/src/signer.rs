@@ -5,18 +5,18 @@ use std::sync::Arc;
 use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
 use wire::certificate::{Certificate, Checked, ToBeSigned};
+use wire::identifier::Fingerprint;
 use wire::log::{EXTENSION, Hash};
 use wire::time::Timestamp;
 
 use crate::certificate::{self, Unfit};
-use crate::key::{Sign, SignError};
+use crate::key::{Ring, Sign, SignError};
 use crate::ledger::{Recorded, Vouched};
 use crate::random::{self, NoRandomness};
 
 /// Holds the keys that certify users and hosts.
 pub(crate) struct Signer {
-    user: Arc<dyn Sign>,
-    host: Arc<dyn Sign>,
+    ring: Arc<Ring>,
 }
 
 /// A certificate that was decided, recorded, signed, read back and compared.
@@ -48,47 +48,47 @@ pub(crate) enum SignerError {
     /// The key did not sign.
     #[error(transparent)]
     Key(#[from] SignError),
+    /// The key whose turn it is is not there.
+    #[error("the key {0} is not where keys are kept")]
+    Absent(Fingerprint),
     /// What came out is not what was to be signed; it is not released.
     #[error("the certificate that was signed is not the one that was recorded: {0}")]
     Differs(String),
 }
 
 impl Signer {
-    /// A signer with these two keys, which differ.
-    pub(crate) fn new(user: Arc<dyn Sign>, host: Arc<dyn Sign>) -> Self {
-        Self { user, host }
+    /// A signer with these keys; the ledger says which of them signs what.
+    pub(crate) const fn new(ring: Arc<Ring>) -> Self {
+        Self { ring }
     }
 
-    /// The key that user certificates are checked against.
-    pub(crate) fn user_authority(&self) -> &PublicKey {
-        self.user.public()
+    fn key(&self, fingerprint: &Fingerprint) -> Result<Arc<dyn Sign>, SignerError> {
+        let found = self.ring.now().find(fingerprint);
+        found.ok_or_else(|| SignerError::Absent(fingerprint.clone()))
     }
 
-    /// The key that host certificates are checked against.
-    pub(crate) fn host_authority(&self) -> &PublicKey {
-        self.host.public()
-    }
-
-    /// A nonce that nobody chose, and the key that signs now.
-    pub(crate) fn blank(&self) -> Result<Blank, NoRandomness> {
-        Ok(Blank { nonce: random::bytes()?, authority: self.user.public().key_data().clone() })
+    /// A nonce that nobody chose, and the key that is to sign: this one, which the ledger says signs now.
+    pub(crate) fn blank(&self, authority: &Fingerprint) -> Result<Blank, SignerError> {
+        let key = self.key(authority)?;
+        Ok(Blank { nonce: random::bytes()?, authority: key.public().key_data().clone() })
     }
 
     /// Signs what was recorded, with the proof that it was.
     pub(crate) fn sign(&self, recorded: Recorded, now: Timestamp) -> Result<Signed, SignerError> {
+        let user = self.key(recorded.authority())?;
         let evidence = recorded.evidence();
         let checked = recorded
             .draft()
             .clone()
             .with_extension(EXTENSION, &evidence.to_string())
             .map_err(Unfit::Rule)?;
-        let certificate = seal(checked, recorded.blank(), &*self.user)?;
+        let certificate = seal(checked, recorded.blank(), &*user)?;
         let unproved = certificate.to_be_signed_without(EXTENSION).as_deref().map(Hash::of);
         if unproved.is_none() || unproved != evidence.leaf().tbs {
             return Err(SignerError::Differs("it is not what its entry commits to".into()));
         }
         let permit = recorded.permit();
-        let authorities = std::slice::from_ref(self.user.public());
+        let authorities = std::slice::from_ref(user.public());
         let (login, host) = (&permit.ask().login, permit.host());
         wire::certificate::verify(&certificate, authorities, login, host, now)
             .map_err(|refusal| SignerError::Differs(refusal.to_string()))?;
@@ -106,13 +106,14 @@ impl Signer {
         if !prints.eq(vouched.keys().iter().cloned()) {
             return Err(SignerError::Differs(format!("keys of host {host}")));
         }
+        let authority = self.key(vouched.authority())?;
         keys.iter()
             .map(|key| {
                 let numbered = (vouched.entry(), vouched.window());
                 let said = certificate::host(key, host, addresses, numbered)?;
-                let authority = self.host.public().key_data().clone();
-                let blank = Blank { nonce: random::bytes()?, authority };
-                Ok(seal(said, &blank, &*self.host)?.to_openssh())
+                let key_data = authority.public().key_data().clone();
+                let blank = Blank { nonce: random::bytes()?, authority: key_data };
+                Ok(seal(said, &blank, &*authority)?.to_openssh())
             })
             .collect()
     }
@@ -131,6 +132,11 @@ impl Signed {
 }
 
 impl Blank {
+    /// The fingerprint of the key that is to sign.
+    pub(crate) fn authority(&self) -> Fingerprint {
+        wire::certificate::fingerprint(&self.authority)
+    }
+
     /// The bytes to be signed when the certificate says this.
     pub(crate) fn to_be_signed(&self, said: Checked) -> Result<ToBeSigned, Unfit> {
         Ok(said.to_be_signed(self.nonce, &self.authority)?)
@@ -159,11 +165,14 @@ mod tests {
         let (from, until) = (Timestamp::from_secs(100_000), Timestamp::from_secs(200_000));
         let window = wire::renewal::Window { from, until };
         let draft = certificate::host(key(1).public(), &host, &[], (4, window)).unwrap();
-        let signer = Signer::new(key(2), key(3));
-        let [first, second] = [(); 2].map(|()| signer.blank().unwrap());
+        let keyring = crate::key::given::keyring();
+        let user = keyring.oldest(crate::key::Purpose::User).unwrap();
+        let print = wire::certificate::fingerprint(user.public().key_data());
+        let signer = Signer::new(Arc::new(Ring::new(keyring)));
+        let [first, second] = [(); 2].map(|()| signer.blank(&print).unwrap());
         assert!(matches!(seal(draft.clone(), &first, &*key(3)), Err(SignerError::Differs(_))));
-        let first = seal(draft.clone(), &first, &*key(2)).unwrap();
-        let second = seal(draft, &second, &*key(2)).unwrap();
+        let first = seal(draft.clone(), &first, &*user).unwrap();
+        let second = seal(draft, &second, &*user).unwrap();
         assert_eq!(first.nonce().len(), 32);
         assert_ne!(first.nonce(), second.nonce());
     }

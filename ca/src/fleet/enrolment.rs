@@ -11,12 +11,12 @@ use wire::VERSION;
 use wire::hostlink::{Enrol, Enrolled as Reply, MAX_HOST_KEYS, ToAuthority, ToHost, Trust};
 use wire::problem::{Code, Problem};
 use wire::renewal::Window;
+use wire::trust::AuthorityKey;
 
 use super::frames::{Incoming, LinkError, Outgoing};
 use crate::authority::Authority;
 use crate::clock;
 use crate::http::refusal::Refusal;
-use crate::key::Purpose;
 use crate::ledger::Joining;
 use crate::random::Secret;
 use crate::x509::HostCertificate;
@@ -74,18 +74,18 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         authority.signer.sign_host(enrolled.vouched(), &keys).map_err(|error| failed(&error))?;
     tracing::info!(host = %to.host, host_keys = keys.len(), "a host enrolled");
     authority.fleet.change();
-    let log_key = authority.keyring.oldest(Purpose::Log).map_err(|error| failed(&error))?;
-    let log_key = authority.ledger.log_key(log_key.public().clone()).await;
-    let log_key = log_key.map_err(|error| Refusal::from(error).0)?;
+    let keys = enrolled.keys();
+    let texts = |keys: &[AuthorityKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let order_keys = texts(keys.order_keys());
     let trust = Trust {
         version: VERSION,
         host: to.host,
         labels: enrolled.labels().to_vec(),
-        user_authorities: vec![printed(authority.signer.user_authority())?],
-        order_key: printed(authority.order_key().public())?,
-        order_keys: vec![printed(authority.order_key().public())?],
-        host_authorities: vec![printed(authority.signer.host_authority())?],
-        log_keys: vec![log_key.to_string()],
+        user_authorities: texts(keys.user_authorities()),
+        order_key: order_keys.first().cloned().unwrap_or_default(),
+        order_keys,
+        host_authorities: texts(keys.host_authorities()),
+        log_keys: keys.log_keys().iter().map(ToString::to_string).collect(),
         order: None,
         orders_from: enrolled.orders_from(),
         locks: enrolled.locks().to_vec(),

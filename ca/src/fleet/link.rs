@@ -4,13 +4,14 @@
 //! soon as they are durable. No order is lost between reading the ledger and hearing of the next: the word of a new
 //! order is a number that only rises, and what is sent is always read from the ledger up to it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use wire::VERSION;
 use wire::hostlink::{Hello, MAX_SIZES, SILENCE_SECS, ToAuthority, ToHost, Welcome};
-use wire::identifier::RecordNumber;
+use wire::identifier::{Fingerprint, RecordNumber};
 use wire::krl::signed::{KrlAsk, KrlStanding};
 use wire::problem::{Code, Problem};
 use wire::record::Receipt;
@@ -44,6 +45,7 @@ where
     };
     let (last_order, said, renews, krl) =
         (hello.last_order, hello.at, hello.renews, hello.krl.clone());
+    let believed = hello.keys.clone();
     let row = match greeted(authority, &whose, hello).await {
         Ok(row) => row,
         Err(problem) => {
@@ -69,7 +71,9 @@ where
     };
     writer.send(&ToHost::Welcome(welcome)).await?;
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
-    let link = Link { authority, whose: &whose, seat: &seat, desk, renews };
+    let said = Mutex::new(believed);
+    let link = Link { authority, whose: &whose, seat: &seat, desk, renews, said };
+    authority.tell_keys().await;
     link.ask_where_changed(&row);
     link.is_ahead(krl.as_ref()).await;
     let ended = tokio::select! {
@@ -92,6 +96,8 @@ struct Link<'a> {
     desk: Desk<'a>,
     /// Whether it can be asked to renew.
     renews: bool,
+    /// Which keys it said last that it believes.
+    said: Mutex<Option<Fingerprint>>,
 }
 
 impl Link<'_> {
@@ -144,6 +150,7 @@ impl Link<'_> {
                 Ok(None)
             }
             ToAuthority::Heartbeat(heartbeat) => {
+                self.believes(heartbeat.keys).await.map_err(refused)?;
                 let last = heartbeat.last_order.map_or(0, |order| order.number());
                 self.is_ahead(heartbeat.krl.as_ref()).await;
                 let krl = heartbeat.krl;
@@ -164,9 +171,26 @@ impl Link<'_> {
         }
     }
 
+    /// Notes which keys the host says that it believes, when that is news.
+    async fn believes(&self, digest: Option<Fingerprint>) -> Result<(), LedgerError> {
+        let Some(digest) = digest else { return Ok(()) };
+        if self.said().as_ref() == Some(&digest) {
+            return Ok(());
+        }
+        let whose = (self.whose.host.clone(), self.whose.enrolment);
+        self.authority.ledger.host_believes(whose, digest.clone()).await?;
+        *self.said() = Some(digest);
+        self.authority.fleet.change();
+        Ok(())
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<Fingerprint>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A host whose certificates say something else than what they would say now is asked to renew them.
     fn ask_where_changed(&self, row: &HostRow) {
-        let authority = self.authority.host_authority();
+        let Some(authority) = self.authority.host_authority() else { return };
         let differs =
             |certified: &Certified| certified.differs(&row.name, &row.addresses, &authority);
         if row.certified.as_ref().is_none_or(differs) {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use wire::VERSION;
 use wire::api;
+use wire::trust::AuthorityKey;
 
 use super::caller::Caller;
 use super::refusal::Refusal;
@@ -16,12 +17,13 @@ use crate::clock;
 pub(crate) async fn show(
     State(authority): State<Arc<Authority>>,
 ) -> Result<Json<api::Authority>, Refusal> {
-    let printed = |key| Authority::printed(key).map_err(|error| Refusal::internal(&error));
+    let keys = authority.ledger.keys_now();
+    let texts = |keys: &[AuthorityKey]| keys.iter().map(ToString::to_string).collect();
     Ok(Json(api::Authority {
         version: VERSION,
         fingerprint: authority.root.fingerprint(),
-        user_authorities: vec![printed(authority.signer.user_authority())?],
-        host_authorities: vec![printed(authority.signer.host_authority())?],
+        user_authorities: texts(keys.believed.user_authorities()),
+        host_authorities: texts(keys.believed.host_authorities()),
         at: clock::now(),
     }))
 }

@@ -78,7 +78,7 @@ pub(crate) fn check_reason(reason: &str) -> Result<(), Refusal> {
 async fn give(authority: &Authority, directive: Directive) -> Result<Json<OrderProgress>, Refusal> {
     let described = describe(&directive.instruction);
     let by = directive.by.as_str().to_owned();
-    let number = authority.ledger.order(directive, authority.order_key(), clock::now()).await?;
+    let number = authority.ledger.order(directive, authority.keyring(), clock::now()).await?;
     tracing::warn!(order = number.number(), %by, "{described}");
     progress_of(authority, number).await
 }

@@ -125,9 +125,23 @@ pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> Result<(), KeyError> 
         std::io::ErrorKind::AlreadyExists => KeyError::Exists(path.into()),
         _ => KeyError::File { path: path.into(), source },
     };
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    // Under its name it is whole from the first moment on, and never takes the place of another.
+    std::fs::hard_link(&beside, path).map_err(failed)?;
+    std::fs::remove_file(&beside).map_err(failed)?;
     let dir = path.parent().unwrap_or(path);
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
 }

@@ -60,6 +60,17 @@ impl Pinned {
         let text = serde_json::to_vec(&form).map_err(|error| wrong(error.to_string()))?;
         create_private(&path, &text)
     }
+
+    /// Forgets the record of this slot, if there is one.
+    pub(super) fn remove(dir: &Path, slot: Slot) -> Result<(), KeyError> {
+        let path = path(dir, slot);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(KeyError::File { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn path(dir: &Path, slot: Slot) -> PathBuf {

@@ -81,6 +81,28 @@ impl Store {
         })
     }
 
+    /// The key of this slot: the one that is there, because whoever made it died before its turn was recorded, or a new
+    /// one, protected like the file of the slot `like`.
+    pub(crate) fn obtain(&self, slot: Slot, like: Slot) -> Result<Arc<dyn Sign>, KeyError> {
+        if slots(&self.dir, slot.purpose)?.contains(&slot) {
+            return self.open_one(slot);
+        }
+        self.create(slot, &self.protection(like)?)
+    }
+
+    /// What holds the key of this slot; nothing when it is bound to none.
+    pub(crate) fn backend(&self, slot: Slot) -> Option<&'static str> {
+        Pinned::read(&self.dir, slot).ok().flatten().map(|pinned| pinned.backend.name())
+    }
+
+    /// Unbinds a slot from a key of an ssh-agent or a token; a file stays, and stays bound.
+    pub(crate) fn release(&self, slot: Slot) -> Result<(), KeyError> {
+        if self.dir.join(slot.to_string()).exists() {
+            return Ok(());
+        }
+        Pinned::remove(&self.dir, slot)
+    }
+
     /// Copies a private key that was made elsewhere into this slot, which must be empty.
     pub(crate) fn import(
         &self,
@@ -112,8 +134,7 @@ impl Store {
     }
 
     /// How this purpose's next file is protected: like the file of this slot.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no successor yet"))]
-    pub(crate) fn protection(&self, slot: Slot) -> Result<Protection, KeyError> {
+    fn protection(&self, slot: Slot) -> Result<Protection, KeyError> {
         let Backend::File { passphrase: place, .. } = self.setting(slot.purpose) else {
             return Ok(Protection::Nothing);
         };

@@ -17,6 +17,16 @@ where
     text.parse().map_err(|error: T::Err| wrong(column, error))
 }
 
+/// The same where there may be nothing.
+pub(super) fn maybe_name<T>(row: &Row<'_>, column: usize) -> Result<Option<T>, Error>
+where
+    T: FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| text.parse().map_err(|error: T::Err| wrong(column, error))).transpose()
+}
+
 /// A text column that holds JSON.
 pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Error> {
     let text: String = row.get(column)?;

@@ -59,6 +59,8 @@ pub(crate) enum Kind {
     Unlock,
     /// Hosts were told which keys to believe.
     Trust,
+    /// Keys of the authority came, began to sign, or ended.
+    KeysChanged,
     /// Other roles are in force.
     RolesChanged,
     /// A changed roles file was refused, and the roles stayed.
@@ -166,6 +168,7 @@ pub(super) struct Certificate<'a> {
     pub(super) valid_after_secs: u64,
     pub(super) valid_before_secs: u64,
     pub(super) grant_until_secs: u64,
+    pub(super) authority: &'a Fingerprint,
 }
 
 /// [`Kind::Denial`].

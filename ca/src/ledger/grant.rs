@@ -7,9 +7,10 @@ use wire::log::{Evidence, Hash, Leaf};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
-use super::{Ledger, LedgerError, column, order};
+use super::{Ledger, LedgerError, column, keys, order};
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
 use crate::certificate;
+use crate::key::Purpose;
 use crate::signer::Blank;
 
 /// A permit that is durable in the ledger, with its serial, all that its certificate says, and the proof that it was
@@ -23,6 +24,7 @@ pub(crate) struct Recorded {
     draft: Checked,
     blank: Blank,
     evidence: Evidence,
+    authority: Fingerprint,
 }
 
 impl Recorded {
@@ -34,6 +36,11 @@ impl Recorded {
     /// The certificate's serial.
     pub(crate) const fn serial(&self) -> Serial {
         self.serial
+    }
+
+    /// The key that is to sign it: the one whose turn it was when it was recorded.
+    pub(crate) const fn authority(&self) -> &Fingerprint {
+        &self.authority
     }
 
     /// The grant that it is under.
@@ -101,17 +108,21 @@ impl Ledger {
                 Plan::Reuse(grant, _) => grant,
                 Plan::Begin(until) => begin(connection, &permit, (until, now))?,
             };
+            let authority = keys::signing(connection, Purpose::User)?;
+            if blank.authority() != authority {
+                return Err(LedgerError::Stale);
+            }
             let serial = next_serial(connection)?;
             let draft = certificate::user(&permit, grant, serial)?;
             let tbs = Hash::of(blank.to_be_signed(draft.clone())?.as_bytes());
-            let leaf = issue(connection, &permit, (serial, grant, tbs), now)?;
-            Ok((permit, blank, draft, leaf, (serial, grant)))
+            let leaf = issue(connection, &permit, (serial, grant, tbs), (&authority, now))?;
+            Ok((permit, blank, draft, leaf, (serial, grant, authority)))
         };
         let (written, step) = self.write_proved(work).await?;
-        let (permit, blank, draft, leaf, (serial, grant)) = written;
+        let (permit, blank, draft, leaf, (serial, grant, authority)) = written;
         let proof = step.prove(leaf.seq)?;
         let evidence = Evidence::new(leaf, proof)?;
-        Ok(Recorded { permit, serial, grant, draft, blank, evidence })
+        Ok(Recorded { permit, serial, grant, authority, draft, blank, evidence })
     }
 
     /// Records a denial.
@@ -260,14 +271,14 @@ fn issue(
     connection: &Connection,
     permit: &Permit,
     (serial, grant, tbs): (Serial, GrantId, Hash),
-    now: Timestamp,
+    (authority, now): (&Fingerprint, Timestamp),
 ) -> Result<Leaf, LedgerError> {
     let ask = permit.ask();
     let key: Fingerprint = wire::certificate::fingerprint(ask.key.key_data());
     connection
         .prepare_cached(
-            "INSERT INTO certificates (serial, grant_id, identity, login, host, key, issued, valid_before) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO certificates (serial, grant_id, identity, login, host, key, issued, valid_before, authority) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             serial.number(),
@@ -277,7 +288,8 @@ fn issue(
             permit.host().as_str(),
             key.as_str(),
             now.millis(),
-            permit.valid_before().millis()
+            permit.valid_before().millis(),
+            authority.as_str()
         ])?;
     let data = entry::Certificate {
         serial,
@@ -292,6 +304,7 @@ fn issue(
         valid_after_secs: permit.valid_after().secs(),
         valid_before_secs: permit.valid_before().secs(),
         grant_until_secs: permit.plan().until().secs(),
+        authority,
     };
     entry::append_certificate(connection, now, &data, tbs)
 }
@@ -325,8 +338,11 @@ mod tests {
     }
 
     fn blank() -> Blank {
-        let [user, host] = [17, 18].map(crate::key::given::key);
-        crate::signer::Signer::new(user, host).blank().unwrap()
+        let keyring = crate::key::given::keyring();
+        let user = keyring.oldest(Purpose::User).unwrap();
+        let print = wire::certificate::fingerprint(user.public().key_data());
+        let ring = Arc::new(crate::key::Ring::new(keyring));
+        crate::signer::Signer::new(ring).blank(&print).unwrap()
     }
 
     async fn permit(ledger: &Ledger, roles: &Roles) -> Permit {
@@ -363,6 +379,10 @@ mod tests {
         let kinds = kinds(&ledger).await;
         let expected = [
             "authority_created",
+            "keys_changed",
+            "keys_changed",
+            "keys_changed",
+            "keys_changed",
             "identity_added",
             "key_added",
             "host_token_made",
@@ -424,7 +444,7 @@ mod tests {
             instruction: Instruction::Lock(lock),
             reason: "stolen".into(),
         };
-        let key = crate::key::given::key(1);
+        let key = Arc::new(crate::key::given::keyring());
         ledger.order(directive, key, NOW).await.unwrap();
         assert!(matches!(ledger.record(early, blank(), NOW).await, Err(LedgerError::Stale)));
         assert_eq!(kinds(&ledger).await.last().unwrap(), "lock");

@@ -2,15 +2,16 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use wire::hostlink::Hello;
-use wire::identifier::{Address, HostName, Label};
+use wire::identifier::{Address, Fingerprint, HostName, Label};
 use wire::krl::signed::KrlStanding;
 use wire::lock::Lock;
 use wire::record::Tier;
 use wire::time::Timestamp;
+use wire::trust::Keys;
 
 use super::entry::{self, Kind};
 use super::vouch::{self, Certified, Vouch, Vouched};
-use super::{Actor, Ledger, LedgerError, column, grant, order};
+use super::{Actor, Ledger, LedgerError, column, grant, keys, order};
 
 /// A token to be made.
 #[derive(Debug, Clone)]
@@ -51,6 +52,7 @@ pub(crate) struct Enrolled {
     enrolment: u64,
     orders_from: u64,
     locks: Vec<Lock>,
+    keys: Keys,
 }
 
 /// What a host brings along when it joins.
@@ -67,9 +69,8 @@ impl Joining {
     /// A host with one key.
     pub(super) fn plain() -> Self {
         let lifetime = std::time::Duration::from_secs(1000);
-        let of = wire::identifier::Fingerprint::of;
-        let (keys, authority) = (vec![of(b"host key")], of(b"host authority"));
-        Self { vouch: Vouch { keys, authority, lifetime }, agent_key: None }
+        let keys = vec![Fingerprint::of(b"host key")];
+        Self { vouch: Vouch { keys, lifetime }, agent_key: None }
     }
 }
 
@@ -97,6 +98,11 @@ impl Enrolled {
     /// The newest order at that moment.
     pub(crate) const fn orders_from(&self) -> u64 {
         self.orders_from
+    }
+
+    /// The keys that it is to believe, as of the newest order at that moment.
+    pub(crate) const fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The locks in force at that moment.
@@ -194,6 +200,8 @@ impl Ledger {
             let enrolment = entry::append(connection, Kind::HostEnrolled, now, &data)?;
             let orders_from = order::newest(connection)?;
             insert(connection, (&token, &joining.agent_key), (enrolment, orders_from), now)?;
+            let believed = keys::believed(connection)?;
+            believes(connection, (&token.host, enrolment), &believed.digest())?;
             grant::bump_epoch(connection)?;
             let whose = (token.host, token.addresses);
             let said = (Kind::HostCertified, now);
@@ -203,9 +211,19 @@ impl Ledger {
                 enrolment,
                 orders_from,
                 locks: order::locks_in_force(connection, now)?,
+                keys: believed,
             })
         })
         .await
+    }
+
+    /// Notes which keys a host says that it believes.
+    pub(crate) async fn host_believes(
+        &self,
+        (host, enrolment): (HostName, u64),
+        digest: Fingerprint,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| believes(connection, (&host, enrolment), &digest)).await
     }
 
     /// Removes a host: nothing is certified for it any more, and its own certificate opens nothing.
@@ -261,7 +279,7 @@ impl Ledger {
         self.write(move |connection| {
             let changed = connection
                 .prepare_cached(
-                    "UPDATE hosts SET seen = ?, tier = ?, agent_version = ?, last_order = ?, krl = ? \
+                    "UPDATE hosts SET seen = ?, tier = ?, agent_version = ?, last_order = ?, krl = ?, keys = ? \
                      WHERE name = ? AND enrolment = ?",
                 )?
                 .execute(params![
@@ -270,6 +288,7 @@ impl Ledger {
                     hello.agent_version,
                     hello.last_order,
                     hello.krl.as_ref().map(serde_json::to_string).transpose()?,
+                    hello.keys.as_ref().map(Fingerprint::as_str),
                     host.as_str(),
                     enrolment
                 ])?;
@@ -309,6 +328,17 @@ impl Ledger {
         })
         .await
     }
+}
+
+fn believes(
+    connection: &Connection,
+    (host, enrolment): (&HostName, u64),
+    digest: &Fingerprint,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE hosts SET keys = ? WHERE name = ? AND enrolment = ?")?
+        .execute(params![digest.as_str(), host.as_str(), enrolment])?;
+    Ok(())
 }
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HostRow> {

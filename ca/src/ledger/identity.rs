@@ -11,7 +11,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::{Actor, Ledger, LedgerError, column, grant, order};
-use crate::key::Sign;
+use crate::key::Keyring;
 
 /// An identity as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ impl Ledger {
         &self,
         by: Actor,
         identity: Identity,
-        (reason, key): (String, Arc<dyn Sign>),
+        (reason, keyring): (String, Arc<Keyring>),
         now: Timestamp,
     ) -> Result<OrderNumber, LedgerError> {
         self.write(move |connection| {
@@ -83,7 +83,7 @@ impl Ledger {
                 reason: reason.clone(),
                 until: None,
             };
-            order::issue(connection, &*key, (&by, &reason), (Instruction::Lock(lock), now))
+            order::issue(connection, &keyring, (&by, &reason), (Instruction::Lock(lock), now))
         })
         .await
     }
@@ -93,7 +93,7 @@ impl Ledger {
         &self,
         by: Actor,
         identity: Identity,
-        key: Arc<dyn Sign>,
+        keyring: Arc<Keyring>,
         now: Timestamp,
     ) -> Result<Option<OrderNumber>, LedgerError> {
         self.write(move |connection| {
@@ -106,7 +106,7 @@ impl Ledger {
                 return Ok(None);
             }
             let instruction = Instruction::Unlock(target);
-            order::issue(connection, &*key, (&by, "enabled"), (instruction, now)).map(Some)
+            order::issue(connection, &keyring, (&by, "enabled"), (instruction, now)).map(Some)
         })
         .await
     }

@@ -1,20 +1,25 @@
 //! The log as the outside knows it: its name, which never changes, and the keys that sign its checkpoints.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rusqlite::{Connection, OptionalExtension as _};
 use wire::identifier::Fingerprint;
 use wire::log::{Checkpoint, Head, KeyName, LogKey, Note, Signature};
 
-use super::LedgerError;
-use crate::key::Sign;
+use super::{LedgerError, keys};
+use crate::key::{Keyring, Purpose, Sign};
 
 /// Signs checkpoints, by every key of the log that is in force.
 #[derive(Clone)]
 pub(super) struct Log {
     name: KeyName,
-    keys: Vec<Signer>,
+    keys: LogKeys,
 }
+
+/// The keys of the log that are believed. A checkpoint carries a signature by each, so that whoever knows one of them
+/// can check it while the log goes over from one to the next.
+#[derive(Clone)]
+pub(super) struct LogKeys(Arc<RwLock<Vec<Signer>>>);
 
 #[derive(Clone)]
 struct Signer {
@@ -24,26 +29,60 @@ struct Signer {
 
 impl Log {
     /// The log that this ledger is, with its keys.
-    pub(super) fn open(
-        connection: &Connection,
-        keys: Vec<Arc<dyn Sign>>,
-    ) -> Result<Self, LedgerError> {
+    pub(super) fn open(connection: &Connection, keyring: &Keyring) -> Result<Self, LedgerError> {
         let name = name(connection)?;
-        let keys = keys.into_iter().map(|key| Signer::new(&name, key)).collect::<Result<_, _>>()?;
-        Ok(Self { name, keys })
+        let signers = signers(connection, keyring)?;
+        Ok(Self { name, keys: LogKeys(Arc::new(RwLock::new(signers))) })
+    }
+
+    /// The keys, to be exchanged while others sign with them.
+    pub(super) fn keys(&self) -> LogKeys {
+        self.keys.clone()
     }
 
     /// Signs what the tree is.
     pub(super) fn sign(&self, head: Head) -> Result<Note, LedgerError> {
         let text = Checkpoint { origin: self.name.as_str().to_owned(), head }.text();
-        let lines = self.keys.iter().map(|signer| signer.line(&text)).collect::<Result<_, _>>()?;
+        let lines =
+            self.keys.read().iter().map(|signer| signer.line(&text)).collect::<Result<_, _>>()?;
         Ok(Note::new(text, lines)?)
     }
 
     /// Its public keys.
     pub(super) fn public(&self) -> Vec<LogKey> {
-        self.keys.iter().map(|signer| signer.public.clone()).collect()
+        self.keys.read().iter().map(|signer| signer.public.clone()).collect()
     }
+}
+
+impl LogKeys {
+    /// Takes the keys that are believed now, as this connection sees them.
+    pub(super) fn renew(
+        &self,
+        connection: &Connection,
+        keyring: &Keyring,
+    ) -> Result<(), LedgerError> {
+        let signers = signers(connection, keyring)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = signers;
+        Ok(())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Signer>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The log's keys that are believed, the one first that the ledger says signs.
+fn signers(connection: &Connection, keyring: &Keyring) -> Result<Vec<Signer>, LedgerError> {
+    let name = name(connection)?;
+    let believed = keys::of(connection, Purpose::Log)?;
+    believed
+        .believed()
+        .map(|key| {
+            let (purpose, fingerprint) = (Purpose::Log, key.fingerprint.clone());
+            let absent = LedgerError::KeyAbsent { purpose, fingerprint };
+            Signer::new(&name, keyring.find(&key.fingerprint).ok_or(absent)?)
+        })
+        .collect()
 }
 
 impl Signer {

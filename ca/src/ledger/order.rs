@@ -13,7 +13,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::{Actor, Ledger, LedgerError, column, grant};
-use crate::key::Sign;
+use crate::key::{Keyring, Purpose, Sign};
 
 /// What to order, by whom, and why.
 #[derive(Debug, Clone)]
@@ -51,12 +51,12 @@ impl Ledger {
     pub(crate) async fn order(
         &self,
         directive: Directive,
-        key: Arc<dyn Sign>,
+        keyring: Arc<Keyring>,
         now: Timestamp,
     ) -> Result<OrderNumber, LedgerError> {
         self.write(move |connection| {
             let Directive { by, instruction, reason } = directive;
-            issue(connection, &*key, (&by, &reason), (instruction, now))
+            issue(connection, &keyring, (&by, &reason), (instruction, now))
         })
         .await
     }
@@ -210,6 +210,17 @@ pub(super) fn is_locked(connection: &Connection, target: &Target) -> Result<bool
 /// Numbers, signs and writes an order with its entry, and brings the locks up to date.
 pub(super) fn issue(
     connection: &Connection,
+    keyring: &Keyring,
+    said: (&Actor, &str),
+    what: (Instruction, Timestamp),
+) -> Result<OrderNumber, LedgerError> {
+    let key = keyring.signing(connection, Purpose::Order)?;
+    issue_with(connection, &*key, said, what)
+}
+
+/// The same with this key, which every host believes at this place among the orders.
+pub(super) fn issue_with(
+    connection: &Connection,
     key: &dyn Sign,
     (by, reason): (&Actor, &str),
     (instruction, at): (Instruction, Timestamp),
@@ -298,12 +309,12 @@ mod tests {
     async fn orders_are_gapless_signed_and_announced() {
         let (_dir, ledger) = ledger();
         let ledger = Arc::new(ledger);
-        let key = crate::key::given::key(1);
+        let keyring = Arc::new(crate::key::given::keyring());
         let told = ledger.orders();
         let orders: Vec<_> = (1..=40)
             .map(|grant| {
-                let (ledger, key) = (Arc::clone(&ledger), Arc::clone(&key));
-                tokio::spawn(async move { ledger.order(directive(grant), key, NOW).await })
+                let (ledger, keyring) = (Arc::clone(&ledger), Arc::clone(&keyring));
+                tokio::spawn(async move { ledger.order(directive(grant), keyring, NOW).await })
             })
             .collect();
         let mut numbers = Vec::new();
@@ -316,7 +327,8 @@ mod tests {
         let sent = ledger.orders_after(38).await.unwrap();
         assert_eq!(sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [39, 40]);
         for sent in sent {
-            let order = sent.order.verify(key.public()).unwrap();
+            let order =
+                sent.order.verify(keyring.oldest(Purpose::Order).unwrap().public()).unwrap();
             assert_eq!(order.number.number(), sent.number);
         }
         assert_eq!(ledger.locks(NOW).await.unwrap().len(), 40);
@@ -325,15 +337,15 @@ mod tests {
     #[tokio::test]
     async fn an_unlock_of_what_is_not_locked_takes_no_number() {
         let (_dir, ledger) = ledger();
-        let key = crate::key::given::key(1);
+        let keyring = Arc::new(crate::key::given::keyring());
         let target = Target::Identity("ana".parse().unwrap());
         let unlock = Directive {
             by: Actor::local(),
             instruction: Instruction::Unlock(target),
             reason: "test".into(),
         };
-        let refused = ledger.order(unlock, Arc::clone(&key), NOW).await;
+        let refused = ledger.order(unlock, Arc::clone(&keyring), NOW).await;
         assert!(matches!(refused, Err(LedgerError::NotFound(_))));
-        assert_eq!(ledger.order(directive(1), key, NOW).await.unwrap().number(), 1);
+        assert_eq!(ledger.order(directive(1), keyring, NOW).await.unwrap().number(), 1);
     }
 }

@@ -163,13 +163,13 @@ fn issued(row: &Row<'_>) -> Result<Issued, rusqlite::Error> {
         login: column::name(row, 4)?,
         host: column::name(row, 5)?,
         key: column::name(row, 6)?,
-        authority: None,
+        authority: column::maybe_name(row, 8)?,
     };
     Ok(Issued { subject, valid_before: column::moment(row, 7)? })
 }
 
 /// CROSS JOIN keeps the certificates, which are few, on the outside, and never scans the grants.
-const SELECT: &str = "SELECT serial, grant_id, certificates.identity, role, login, certificates.host, key, valid_before \
+const SELECT: &str = "SELECT serial, grant_id, certificates.identity, role, login, certificates.host, key, valid_before, certificates.authority \
      FROM certificates CROSS JOIN grants ON grants.id = grant_id";
 const OF_IDENTITY: &str = "certificates.identity = ? AND valid_before >= ?";
 const OF_HOST: &str = "certificates.host = ? AND valid_before >= ?";

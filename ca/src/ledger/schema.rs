@@ -58,7 +58,7 @@ const fn nothing(_connection: &Connection) -> Result<(), LedgerError> {
 }
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 5] = [("
+const STEPS: [Step; 6] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -162,6 +162,15 @@ CREATE TABLE incidents (
     first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL, cause TEXT NOT NULL, settled TEXT
 ) STRICT;
 CREATE UNIQUE INDEX incidents_open ON incidents (host, name) WHERE settled IS NULL;
+", nothing), ("
+CREATE TABLE authority_keys (
+    purpose TEXT NOT NULL, number INTEGER NOT NULL, fingerprint TEXT NOT NULL UNIQUE, public_key TEXT NOT NULL,
+    stage TEXT NOT NULL, since INTEGER NOT NULL, made INTEGER NOT NULL, PRIMARY KEY (purpose, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEXT NOT NULL) STRICT;
+ALTER TABLE certificates ADD COLUMN authority TEXT;
+CREATE INDEX certificates_by_authority ON certificates (authority, valid_before);
+ALTER TABLE hosts ADD COLUMN keys TEXT;
 ", nothing)];
 
 #[cfg(test)]

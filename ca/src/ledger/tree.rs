@@ -285,7 +285,7 @@ mod tests {
         schema::prepare(&connection).unwrap();
         schema::create(&connection).unwrap();
         log::christen(&connection, &wire::identifier::Fingerprint::of(b"root")).unwrap();
-        let log = Log::open(&connection, vec![crate::key::given::key(9)]).unwrap();
+        let log = super::super::tests::given_log(&connection);
         let policy = Policy { logs: log.public(), ..Policy::default() };
         (connection, log, policy)
     }

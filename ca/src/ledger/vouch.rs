@@ -13,15 +13,14 @@ use wire::renewal::{Proof, Window};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
-use super::{Actor, Ledger, LedgerError, column, grant, order};
+use super::{Actor, Ledger, LedgerError, column, grant, keys, order};
+use crate::key::Purpose;
 
 /// What is to be said of a host's SSH keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Vouch {
     /// The keys.
     pub(crate) keys: Vec<Fingerprint>,
-    /// The host authority that will sign.
-    pub(crate) authority: Fingerprint,
     /// How long the certificates live.
     pub(crate) lifetime: Duration,
 }
@@ -35,6 +34,7 @@ pub(crate) struct Vouched {
     keys: Vec<Fingerprint>,
     entry: u64,
     window: Window,
+    authority: Fingerprint,
 }
 
 /// A host's newest certificates, as the ledger keeps them beside the host.
@@ -96,6 +96,11 @@ impl Vouched {
     /// The entry that says so; the certificates carry its number.
     pub(crate) const fn entry(&self) -> u64 {
         self.entry
+    }
+
+    /// The host authority that is to sign.
+    pub(crate) const fn authority(&self) -> &Fingerprint {
+        &self.authority
     }
 
     /// The certificates' life.
@@ -256,24 +261,25 @@ pub(super) fn vouch_for(
     let from = Timestamp::from_secs(now.secs());
     let window = Window { from, until: from.after(vouch.lifetime) };
     let names = names(&host, &addresses);
+    let authority = keys::signing(connection, Purpose::Host)?;
     let data = entry::Vouched {
         host: &host,
         names: &names,
         host_keys: &vouch.keys,
-        authority: &vouch.authority,
+        authority: &authority,
         until: window.until,
     };
     let entry = entry::append(connection, kind, now, &data)?;
     let certified = Certified {
         names,
         keys: vouch.keys,
-        authority: Some(vouch.authority),
+        authority: Some(authority.clone()),
         window: Some(window),
     };
     connection
         .prepare_cached("UPDATE hosts SET certified = ? WHERE name = ?")?
         .execute(params![serde_json::to_string(&certified)?, host.as_str()])?;
-    Ok(Vouched { host, addresses, keys: certified.keys, entry, window })
+    Ok(Vouched { host, addresses, keys: certified.keys, entry, window, authority })
 }
 
 /// A host that asks more often only fills the ledger.

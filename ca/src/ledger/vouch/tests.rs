@@ -8,13 +8,18 @@ fn host() -> HostName {
     "db1".parse().unwrap()
 }
 
+fn host_authority() -> Fingerprint {
+    let key = crate::key::given::keyring().oldest(Purpose::Host).unwrap();
+    wire::certificate::fingerprint(key.public().key_data())
+}
+
 fn print(of: &str) -> Fingerprint {
     Fingerprint::of(of.as_bytes())
 }
 
 fn vouch(keys: &[&str]) -> Vouch {
     let keys = keys.iter().map(|key| print(key)).collect();
-    Vouch { keys, authority: print("host authority"), lifetime: LIFE }
+    Vouch { keys, lifetime: LIFE }
 }
 
 fn addresses(names: &[&str]) -> Vec<Address> {
@@ -63,7 +68,7 @@ async fn a_renewal_has_the_names_and_the_life_of_its_own_moment() {
     ledger.change_host((Actor::local(), host()), to, NOW).await.unwrap();
     let row = ledger.hosts().await.unwrap().remove(0);
     let before = row.certified.unwrap();
-    assert!(before.differs(&row.name, &row.addresses, &print("host authority")));
+    assert!(before.differs(&row.name, &row.addresses, &host_authority()));
     let vouched = renew(&ledger, enrolment, (&["old"], Proof::None)).await.unwrap();
     assert_eq!(vouched.addresses(), addresses(&["db1.example.com", "db1"]));
     assert_eq!(vouched.window().until, later().after(LIFE));
@@ -71,7 +76,7 @@ async fn a_renewal_has_the_names_and_the_life_of_its_own_moment() {
     let row = ledger.hosts().await.unwrap().remove(0);
     let after = row.certified.unwrap();
     assert_eq!(after.names, ["db1", "db1.example.com"]);
-    assert!(!after.differs(&row.name, &row.addresses, &print("host authority")));
+    assert!(!after.differs(&row.name, &row.addresses, &host_authority()));
     assert!(after.differs(&row.name, &row.addresses, &print("another authority")));
 }
 
@@ -136,7 +141,9 @@ async fn a_host_from_before_keeps_the_keys_that_it_enrolled_with() {
     // As the version before left it: the columns are not there, the entry is.
     connection
         .execute_batch(
-            "ALTER TABLE hosts DROP COLUMN certified; ALTER TABLE hosts DROP COLUMN agent_key; \
+            "DROP TABLE authority_keys; DROP TABLE authority_told; DROP INDEX certificates_by_authority; \
+             ALTER TABLE certificates DROP COLUMN authority; ALTER TABLE hosts DROP COLUMN keys; \
+             ALTER TABLE hosts DROP COLUMN certified; ALTER TABLE hosts DROP COLUMN agent_key; \
              ALTER TABLE hosts DROP COLUMN krl; DROP TABLE krl; DROP TABLE incidents; DROP INDEX certificates_by_end; \
              PRAGMA user_version = 2;",
         )
@@ -145,7 +152,7 @@ async fn a_host_from_before_keeps_the_keys_that_it_enrolled_with() {
     let ledger = super::super::tests::open(&path).unwrap();
     let row = ledger.hosts().await.unwrap().remove(0);
     assert_eq!(row.certified.as_ref().unwrap().keys, [print("old")]);
-    assert!(row.certified.unwrap().differs(&row.name, &row.addresses, &print("host authority")));
+    assert!(row.certified.unwrap().differs(&row.name, &row.addresses, &host_authority()));
     assert!(renew(&ledger, enrolment, (&["new"], Proof::None)).await.is_err());
     drop(renew(&ledger, enrolment, (&["old"], Proof::None)).await.unwrap());
 }
