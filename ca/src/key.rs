@@ -42,6 +42,11 @@ pub(crate) trait Sign: Send + Sync {
         true
     }
 
+    /// Why it did not sign the last time, while that lasts.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Signs the message, as OpenSSH would with this type of key.
     ///
     /// # Errors
@@ -188,6 +193,11 @@ impl Keyring {
             wire::certificate::fingerprint(key.public().key_data()) == *fingerprint
         };
         self.keys.values().find(is_it).map(Arc::clone)
+    }
+
+    /// The keys that did not sign the last time, and why.
+    pub(crate) fn troubles(&self) -> impl Iterator<Item = (Slot, String)> {
+        self.keys.iter().filter_map(|(slot, key)| Some((*slot, key.trouble()?)))
     }
 
     /// The purpose's oldest key.

@@ -24,13 +24,33 @@ pub struct Authority {
     hosts: SocketAddr,
     program_path: PathBuf,
     outside: PathBuf,
+    environment: Vec<(String, String)>,
     fingerprint: String,
     serving: Option<Running>,
 }
 
+/// Where an authority's keys lie.
+#[derive(Debug, Clone)]
+pub struct KeySetup {
+    /// What `ca.toml` says of them: `[keys.user]` and its kin.
+    pub settings: String,
+    /// What `curfew-ca init` is told.
+    pub init: Vec<String>,
+    /// What the authority's environment has besides.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Plain files.
+impl Default for KeySetup {
+    fn default() -> Self {
+        let init = vec!["--unencrypted".to_owned()];
+        Self { settings: String::new(), init, environment: Vec::new() }
+    }
+}
+
 impl Authority {
     /// Writes a configuration, runs `curfew-ca init`, then `curfew-ca serve`.
-    pub(crate) fn start(fleet: &Fleet) -> Result<Self, FleetError> {
+    pub(crate) fn start(fleet: &Fleet, keys: &KeySetup) -> Result<Self, FleetError> {
         let program_path = match fleet.programs() {
             Some(programs) => programs.path("curfew-ca"),
             None => Programs::one("curfew-ca")?,
@@ -42,18 +62,20 @@ impl Authority {
             hosts: SocketAddr::from((address, HOSTS_PORT)),
             program_path,
             outside: fleet.outside_procs_path(),
+            environment: keys.environment.clone(),
             fingerprint: String::new(),
             serving: None,
         };
-        authority.configure()?;
-        let said = authority.run(["init", "--unencrypted"])?.ok()?;
+        authority.configure(&keys.settings)?;
+        let init = ["init".to_owned()].into_iter().chain(keys.init.iter().cloned());
+        let said = authority.run(init)?.ok()?;
         let fingerprint = said.stdout.lines().find_map(|line| line.strip_prefix("Fingerprint: "));
         authority.fingerprint = fingerprint.unwrap_or_default().to_owned();
         authority.serve()?;
         Ok(authority)
     }
 
-    fn configure(&self) -> Result<(), FleetError> {
+    fn configure(&self, keys: &str) -> Result<(), FleetError> {
         let dir = self.dir.display();
         fs::create_dir_all(&self.dir).map_err(FleetError::io(format!("create {dir}")))?;
         self.write("roles.toml", "")?;
@@ -63,7 +85,8 @@ impl Authority {
              hosts_listen = \"{hosts}\"\n\
              names = [\"{address}\", \"authority\"]\n\
              admin_socket = \"{dir}/admin.sock\"\n\
-             roles_file = \"{dir}/roles.toml\"\n",
+             roles_file = \"{dir}/roles.toml\"\n\
+             {keys}\n",
             people = self.people,
             hosts = self.hosts,
             address = self.people.ip(),
@@ -182,6 +205,7 @@ impl Authority {
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = crate::fleet::outside_command(&self.outside, &self.program_path);
         command.args(args).arg("--config").arg(self.config_path());
+        command.envs(self.environment.iter().cloned());
         command
     }
 

@@ -21,7 +21,9 @@ use std::{
 
 pub(crate) use ground::Ground;
 
-use crate::{Authority, Base, Client, FleetError, Host, Programs, command::command, tools};
+use crate::{
+    Authority, Base, Client, FleetError, Host, KeySetup, Programs, Running, command::command, tools,
+};
 
 /// Any number of real hosts, and everything around them. Dropped, all of it is gone.
 #[derive(Debug)]
@@ -118,7 +120,15 @@ impl Fleet {
     /// # Errors
     /// When the fleet is bare, or `curfew-ca` refuses.
     pub fn authority(&self) -> Result<Authority, FleetError> {
-        Authority::start(self)
+        self.authority_with(&KeySetup::default())
+    }
+
+    /// The same with keys that lie elsewhere.
+    ///
+    /// # Errors
+    /// As [`Fleet::authority`].
+    pub fn authority_with(&self, keys: &KeySetup) -> Result<Authority, FleetError> {
+        Authority::start(self, keys)
     }
 
     /// The address at which the hosts of this fleet find their authority. It is up, and nobody
@@ -144,6 +154,14 @@ impl Fleet {
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         outside_command(&self.outside_procs_path(), program)
+    }
+
+    /// Starts such a command; dropped, it is killed.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, command: Command) -> Result<Running, FleetError> {
+        Running::start(command)
     }
 
     /// The `cgroup.procs` of the fleet's processes that belong to no host.

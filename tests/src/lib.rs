@@ -35,7 +35,7 @@ mod site;
 mod terminal;
 mod tools;
 
-pub use authority::Authority;
+pub use authority::{Authority, KeySetup};
 pub use base::Base;
 pub use client::{Client, Ssh, SshAgent};
 pub use clock::Stopwatch;

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 
 use serde_json::Value;
 
-use crate::{Authority, Client, Fleet, FleetError, Host, Output, Ssh, eventually};
+use crate::{Authority, Client, Fleet, FleetError, Host, KeySetup, Output, Ssh, eventually};
 
 /// An authority with its hosts and people.
 #[derive(Debug)]
@@ -22,8 +22,15 @@ impl Site {
     /// # Errors
     /// When the machine lacks something, or the authority does not serve.
     pub fn open() -> Result<Self, FleetError> {
-        let fleet = Fleet::boot()?;
-        let authority = fleet.authority()?;
+        Self::on(Fleet::boot()?, &KeySetup::default())
+    }
+
+    /// The same on a fleet that is there already, with keys that lie elsewhere.
+    ///
+    /// # Errors
+    /// As [`Site::open`].
+    pub fn on(fleet: Fleet, keys: &KeySetup) -> Result<Self, FleetError> {
+        let authority = fleet.authority_with(keys)?;
         let site = Self { authority, fleet };
         site.set_roles(ROLES)?;
         Ok(site)

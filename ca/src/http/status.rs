@@ -51,6 +51,9 @@ pub(crate) async fn show(
     }));
     let (incidents, newest) = authority.ledger.open_incidents().await?;
     concerns.extend(newest.map(|newest| incident_concern(incidents, &newest)));
+    concerns.extend(authority.keyring.troubles().map(|(slot, trouble)| {
+        format!("the key {slot} does not sign, and nothing that it signs is given out: {trouble}")
+    }));
     Ok(Json(Status {
         authority_version: env!("CARGO_PKG_VERSION").to_owned(),
         fingerprint: authority.root.fingerprint(),

@@ -4,6 +4,7 @@
 //! signature is checked before it is believed.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ssh_key::{PublicKey, Signature};
@@ -22,6 +23,7 @@ pub(super) struct RemoteKey {
     public: PublicKey,
     timeout: Duration,
     jobs: SyncSender<Job>,
+    trouble: Mutex<Option<String>>,
 }
 
 /// A signature that somebody waits for.
@@ -41,16 +43,11 @@ impl RemoteKey {
         let (jobs, waiting) = sync_channel(MAX_WAITING);
         let thread = std::thread::Builder::new().name("key".into());
         thread.spawn(move || work(holder, &waiting)).map_err(SignError::Thread)?;
-        Ok(Self { public: PublicKey::new(public.key_data().clone(), ""), timeout, jobs })
-    }
-}
-
-impl Sign for RemoteKey {
-    fn public(&self) -> &PublicKey {
-        &self.public
+        let public = PublicKey::new(public.key_data().clone(), "");
+        Ok(Self { public, timeout, jobs, trouble: Mutex::new(None) })
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Signature, SignError> {
+    fn ask(&self, message: &[u8]) -> Result<Signature, SignError> {
         let (answer, answered) = sync_channel(1);
         let until = clock::instant().checked_add(self.timeout);
         let job = Job { message: message.to_vec(), until, answer };
@@ -64,6 +61,23 @@ impl Sign for RemoteKey {
         })??;
         wire::signature::verify(self.public.key_data(), message, &signature)?;
         Ok(signature)
+    }
+}
+
+impl Sign for RemoteKey {
+    fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, SignError> {
+        let said = self.ask(message);
+        let trouble = said.as_ref().err().map(ToString::to_string);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        said
     }
 }
 
@@ -114,8 +128,10 @@ mod tests {
         let (_silent, never) = std::sync::mpsc::channel::<()>();
         for _ in 0..100 {
             if remote.sign(b"message").is_ok() {
+                assert_eq!(remote.trouble(), None);
                 return;
             }
+            assert!(remote.trouble().is_some());
             assert!(never.recv_timeout(Duration::from_millis(20)).is_err());
         }
         panic!("the key never signed again");
