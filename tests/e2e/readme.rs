@@ -95,6 +95,8 @@ fn meet(ca: &Host, db1: &Host) -> Result<(), FleetError> {
         names.push_str(&format!("{ca_address} ca.example.com\n{db1_address} db1.example.com\n"));
         host.put("/etc/hosts", names, 0o644)?;
     }
+    // As on a real machine: systemd mounts a unit's credentials where only that shows them to the unit.
+    ca.sh("mount --make-rshared /")?.done()?;
     ca.sh(
         "mkdir -p -m 0700 /root/.ssh && ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519",
     )?

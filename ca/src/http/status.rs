@@ -51,7 +51,8 @@ pub(crate) async fn show(
     }));
     let (incidents, newest) = authority.ledger.open_incidents().await?;
     concerns.extend(newest.map(|newest| incident_concern(incidents, &newest)));
-    concerns.extend(authority.keyring.troubles().map(|(slot, trouble)| {
+    let keyring = authority.keyring();
+    concerns.extend(keyring.troubles().map(|(slot, trouble)| {
         format!("the key {slot} does not sign, and nothing that it signs is given out: {trouble}")
     }));
     Ok(Json(Status {
