@@ -359,6 +359,31 @@ fn check_names_what_would_defeat_us_in_sshd() -> Result<(), FleetError> {
     Ok(())
 }
 
+/// OpenSSH 6.2 to 8.7 left sshd's own groups to the commands that it runs (CVE-2021-41617).
+#[test]
+fn the_principals_command_answers_nobody_with_more_rights_than_it_needs() -> Result<(), FleetError>
+{
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ask = "/usr/lib/curfew/curfew-principals root ssh-ed25519-cert-v01@openssh.com AAAA";
+    let run_as = "setpriv --reuid curfew-gate --regid curfew-gate";
+    for (words, code) in [
+        (ask.to_owned(), 77),
+        (format!("{run_as} --groups adm {ask}"), 77),
+        (format!("{run_as} --groups root {ask}"), 77),
+        (format!("{run_as} --clear-groups {ask}"), 1),
+        (format!("{run_as} --clear-groups {ask} more"), 64),
+    ] {
+        let said = db1.sh(&words)?;
+        assert_eq!(
+            (said.status.code(), said.stdout.as_str()),
+            (Some(code), ""),
+            "{words}: {said:?}"
+        );
+    }
+    Ok(())
+}
+
 fn check(host: &Host) -> Result<Output, FleetError> {
     host.run(["curfew-agent", "check"])
 }

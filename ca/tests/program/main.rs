@@ -15,3 +15,4 @@ mod log;
 mod login;
 mod options;
 mod program;
+mod routes;
