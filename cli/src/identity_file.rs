@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::FlockOperation;
-use ssh_key::{Certificate, LineEnding, PrivateKey, PublicKey};
+use ssh_key::{LineEnding, PrivateKey, PublicKey};
+use wire::certificate::Certificate;
 use wire::identifier::{Address, Login};
 use wire::time::Timestamp;
 
@@ -41,7 +42,8 @@ impl IdentityFile {
 
     /// The certificate; none when it is missing or damaged.
     pub(crate) fn certificate(&self) -> Option<Certificate> {
-        Certificate::read_file(&self.certificate_path()).ok()
+        let text = fs::read_to_string(self.certificate_path()).ok()?;
+        Certificate::from_openssh(&text).ok()
     }
 
     /// Whether the private half is here, not in an agent.
@@ -56,8 +58,8 @@ impl IdentityFile {
         private: Option<&PrivateKey>,
     ) -> Result<()> {
         let shown = self.private.display();
-        let public = PublicKey::from(certificate.public_key().clone()).to_openssh()?;
-        let certificate = certificate.to_openssh()?;
+        let public = PublicKey::from(certificate.subject().clone()).to_openssh()?;
+        let certificate = certificate.to_openssh();
         match private {
             Some(key) => {
                 file::write(&self.private, key.to_openssh(LineEnding::LF)?.as_bytes(), file::SECRET)

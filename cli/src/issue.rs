@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::public::KeyData;
-use ssh_key::{Certificate, PrivateKey, PublicKey};
+use ssh_key::{PrivateKey, PublicKey};
 use wire::api::{CertificateAsk, CertificateReply, HostView};
+use wire::certificate::Certificate;
 use wire::identifier::{Address, HostName, Login, Principal, RoleName};
 use wire::options::Wishes;
 use wire::time::Timestamp;
@@ -164,10 +165,11 @@ fn check(reply: &CertificateReply, public: &PublicKey, wish: &Wish) -> Result<Ce
     let certificate = Certificate::from_openssh(&reply.certificate)
         .context("the authority's certificate cannot be read")?;
     let principal = Principal::of(&wish.login, &wish.host)?;
-    if certificate.public_key() != public.key_data() {
+    if certificate.subject() != public.key_data() {
         bail!("the authority certified another key than ours; the certificate is thrown away");
     }
-    if !certificate.valid_principals().iter().any(|name| name == principal.as_str()) {
+    let wanted = principal.as_str().as_bytes();
+    if !certificate.principals().iter().any(|name| name.as_bytes() == wanted) {
         bail!("the authority's certificate is not for {principal}; it is thrown away");
     }
     Ok(certificate)
@@ -231,7 +233,7 @@ mod tests {
 
     fn reply(certificate: &Certificate) -> CertificateReply {
         CertificateReply {
-            certificate: certificate.to_openssh().unwrap(),
+            certificate: certificate.to_openssh(),
             serial: wire::identifier::Serial::try_new(7).unwrap(),
             grant: "g1".parse().unwrap(),
             host: "db1".parse().unwrap(),

@@ -12,7 +12,8 @@ use std::time::Duration;
 use ssh_encoding::{Decode as _, Encode as _, Reader as _};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::public::KeyData;
-use ssh_key::{Certificate, HashAlg, PublicKey, Signature, SshSig};
+use ssh_key::{HashAlg, PublicKey, Signature, SshSig};
+use wire::certificate::Certificate;
 use zeroize::Zeroizing;
 
 /// A connection to an ssh-agent.
@@ -99,14 +100,14 @@ impl SshAgent {
 
     /// Whether it holds exactly this certificate and its key.
     pub(crate) fn holds(&mut self, certificate: &Certificate) -> Result<bool, AgentError> {
-        let wanted = [certificate.to_bytes()?, encode_key(certificate.public_key())?];
+        let wanted = [certificate.to_bytes(), encode_key(certificate.subject())?];
         let held = self.list()?;
         Ok(wanted.iter().all(|blob| held.contains(blob)))
     }
 
     /// Whether it holds the key of this certificate: ssh finds the certificate in its file, and signs with the plain key.
     pub(crate) fn holds_key_of(&mut self, certificate: &Certificate) -> Result<bool, AgentError> {
-        Ok(self.list()?.contains(&encode_key(certificate.public_key())?))
+        Ok(self.list()?.contains(&encode_key(certificate.subject())?))
     }
 
     /// Signs `message` with `key`, which it holds, as `ssh-keygen -Y sign` would.
@@ -142,7 +143,7 @@ impl SshAgent {
         self.add_one(plain, pair, &end)?;
         let mut certified = Zeroizing::new(vec![ADD_ID_CONSTRAINED]);
         "ssh-ed25519-cert-v01@openssh.com".encode(&mut *certified)?;
-        certificate.to_bytes()?.encode(&mut *certified)?;
+        certificate.as_bytes().encode(&mut *certified)?;
         self.add_one(certified, pair, &end)?;
         // Agents are known to answer yes and keep nothing, so the answer alone is not believed.
         if self.holds(certificate)? { Ok(()) } else { Err(AgentError::NotListed) }
@@ -284,7 +285,8 @@ pub(crate) mod tests {
         builder.cert_type(CertType::User).unwrap();
         builder.valid_principal("app@db1").unwrap();
         let authority = PrivateKey::from(Ed25519Keypair::from_seed(&[200; 32]));
-        let certificate = builder.sign(&authority).unwrap();
+        let made = builder.sign(&authority).unwrap().to_bytes().unwrap();
+        let certificate = Certificate::from_bytes(&made).unwrap();
         (pair, certificate)
     }
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use arbitrary::{Arbitrary, Unstructured};
 use curfew_fuzz::{NOW, certificate, key};
 use libfuzzer_sys::fuzz_target;
-use ssh_key::Certificate;
+use wire::certificate::Certificate;
 use wire::identifier::Serial;
 use wire::krl::{Axis, Issuer, Krl};
 

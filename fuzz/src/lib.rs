@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ssh_key::PrivateKey;
 use ssh_key::certificate::Builder;
 use ssh_key::private::Ed25519Keypair;
-use ssh_key::{Certificate, PrivateKey};
-use wire::certificate::{GRANT_UNTIL, ROLE};
+use wire::certificate::{Certificate, GRANT_UNTIL, ROLE};
 use wire::time::Timestamp;
 
 /// When every target runs, in seconds.
@@ -31,7 +31,8 @@ pub fn certificate() -> Certificate {
     builder.valid_principal("app@db1").expect("principal");
     builder.extension(GRANT_UNTIL, "5000").expect("extension");
     builder.extension(ROLE, "deploy").expect("extension");
-    builder.sign(&key(1)).expect("signature")
+    let made = builder.sign(&key(1)).expect("signature");
+    Certificate::from_bytes(&made.to_bytes().expect("bytes")).expect("what was signed can be read")
 }
 
 /// Whatever is read as JSON is written so that it reads back as the same.

@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
+use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
-use ssh_key::{Certificate, PublicKey};
 
+use crate::certificate::Certificate;
 use crate::identifier::{Fingerprint, Serial};
 use crate::octets::Octets;
 use crate::time::Timestamp;
@@ -323,8 +324,8 @@ impl Krl {
     /// What revokes `certificate`, if anything does.
     #[must_use]
     pub fn axis(&self, certificate: &Certificate) -> Option<Axis> {
-        let authority = certificate.signature_key();
-        if let Some(axis) = self.key_axis(certificate.public_key()) {
+        let authority = certificate.authority();
+        if let Some(axis) = self.key_axis(certificate.subject()) {
             return Some(axis);
         }
         if self.is_revoked_key(authority) {

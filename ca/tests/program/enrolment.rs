@@ -1,7 +1,8 @@
 //! Hosts that join.
 
-use ssh_key::certificate::CertType;
+use wire::certificate::{Certificate, Kind};
 use wire::hostlink::{Heartbeat, ToAuthority, ToHost};
+use wire::octets::Octets;
 use wire::problem::Code;
 use wire::time::Timestamp;
 
@@ -16,12 +17,12 @@ async fn a_token_serves_once_and_decides_the_name() {
     let trust = &host.enrolled.trust;
     assert_eq!(trust.host.as_str(), "db1");
     assert_eq!(trust.labels.first().unwrap().as_str(), "env=prod");
-    let certificate: ssh_key::Certificate =
-        ssh_key::Certificate::from_openssh(host.enrolled.host_certificates.first().unwrap())
-            .unwrap();
-    assert_eq!(certificate.cert_type(), CertType::Host);
-    assert_eq!(certificate.valid_principals(), ["db1", "10.0.0.1"]);
-    assert_eq!(certificate.public_key(), key(99).public_key().key_data());
+    let certificate: Certificate =
+        host.enrolled.host_certificates.first().unwrap().parse().unwrap();
+    assert_eq!(certificate.kind(), Kind::Host);
+    let names: Vec<&[u8]> = certificate.principals().iter().map(Octets::as_bytes).collect();
+    assert_eq!(names, [&b"db1"[..], b"10.0.0.1"]);
+    assert_eq!(certificate.subject(), key(99).public_key().key_data());
     let again = authority.enrol(&made.token).await.err().unwrap();
     assert_eq!(again.code, Code::Conflict);
     assert!(again.message.starts_with("this token was used already, by db1"), "{}", again.message);

@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use ssh_key::{Certificate, PublicKey};
+use ssh_key::PublicKey;
 use wire::api::{CertificateAsk, CertificateReply, KrlStatus, OrderProgress, Status, UnlockAsk};
+use wire::certificate::Certificate;
 use wire::hostlink::{Heartbeat, ToAuthority, ToHost};
 use wire::krl::signed::{KrlAsk, KrlPart, KrlStanding, MAX_PART, SignedKrl, verify};
 use wire::krl::{Axis, Extent, Krl};
@@ -130,7 +131,7 @@ async fn each_kind_of_lock_is_on_the_list_until_it_is_lifted() {
     let mut krl = site.export();
     assert_eq!(krl.extent(), Extent::default());
     assert!(!std::fs::read(site.path()).unwrap().is_empty());
-    let subject = wire::certificate::fingerprint(hers.public_key());
+    let subject = wire::certificate::fingerprint(hers.subject());
     for (target, axis, is_his_too) in [
         (Target::Identity("ana".parse().unwrap()), Axis::Sha256, false),
         (Target::Grant(ana.grant), Axis::KeyId, false),

@@ -42,7 +42,7 @@ impl Certificate {
         let (wish, _address) = checked.wish(&mut client, &home)?;
         let (certificate, reply) = issue::certify(&mut client, own.public(), &wish)?;
         let out = self.out.unwrap_or_else(|| beside(&self.key));
-        file::write(&out, format!("{}\n", certificate.to_openssh()?).as_bytes(), file::PUBLIC)
+        file::write(&out, format!("{}\n", certificate.to_openssh()).as_bytes(), file::PUBLIC)
             .with_context(|| format!("cannot write {}", out.display()))?;
         let until = moment::relative(reply.valid_before, clock::now());
         screen.line(&format!(

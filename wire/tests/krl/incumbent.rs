@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sha2::{Digest as _, Sha256};
-use ssh_key::Certificate;
+use wire::certificate::Certificate;
 use wire::identifier::Fingerprint;
 use wire::krl::{Issuer, Krl, KrlError, MAX_BITS};
 
@@ -42,9 +42,9 @@ impl Desk {
 
     /// A certificate as a file.
     pub(crate) fn certificate(&self, certificate: &Certificate) -> PathBuf {
-        let name = Fingerprint::of(&certificate.to_bytes().unwrap()).to_string().replace('/', "-");
+        let name = Fingerprint::of(certificate.as_bytes()).to_string().replace('/', "-");
         let path = self.path(&format!("{name}.pub"));
-        std::fs::write(&path, certificate.to_openssh().unwrap()).unwrap();
+        std::fs::write(&path, certificate.to_openssh()).unwrap();
         path
     }
 

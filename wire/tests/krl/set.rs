@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use proptest::prelude::*;
-use ssh_key::Certificate;
 use ssh_key::certificate::Builder;
 use ssh_key::private::{Ed25519Keypair, PrivateKey};
+use wire::certificate::Certificate;
 use wire::identifier::{Fingerprint, Serial};
 use wire::krl::{Axis, Extent, Issuer, Krl};
 use wire::time::Timestamp;
@@ -32,14 +32,14 @@ pub(crate) fn certificate(signer: u8, subject: u8, serial: u64, key_id: &str) ->
     let mut builder = Builder::new([7; 16], subject, 0, u64::MAX - 1).unwrap();
     builder.serial(serial).unwrap().key_id(key_id).unwrap();
     builder.valid_principal("app@db1").unwrap();
-    builder.sign(&key(signer)).unwrap()
+    Certificate::from_bytes(&builder.sign(&key(signer)).unwrap().to_bytes().unwrap()).unwrap()
 }
 
 /// The same for our own reading only, where the signature does not matter: making one takes its time.
 fn offered(signer: u8, subject: u8, serial: u64, key_id: &str) -> Certificate {
     static SIGNED: Mutex<BTreeMap<(u8, u8), Vec<u8>>> = Mutex::new(BTreeMap::new());
     let mut signed = SIGNED.lock().unwrap();
-    let made = || certificate(signer, subject, 1, "x").to_bytes().unwrap();
+    let made = || certificate(signer, subject, 1, "x").to_bytes();
     let bytes = signed.entry((signer, subject)).or_insert_with(made);
     // The type, the nonce and the key stand before the serial; the kind and the key id follow it.
     let at = 4 + "ssh-ed25519-cert-v01@openssh.com".len() + 4 + 16 + 4 + 32;
