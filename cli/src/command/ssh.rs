@@ -34,8 +34,6 @@ pub(crate) struct Ssh {
     /// A key of your own to certify (either half), instead of a new one for each certificate: a security key, say
     #[arg(long, value_name = "PATH")]
     key: Option<PathBuf>,
-    #[command(flatten)]
-    terms: Terms,
     /// Only get the certificate ready: what ssh's `Match exec` calls. Exits 1 for a host that is not Curfew's
     #[arg(
         long,
@@ -45,6 +43,8 @@ pub(crate) struct Ssh {
         conflicts_with_all = ["destination", "key", "Terms", "Narrow", "rest"]
     )]
     prepare: Option<Vec<OsString>>,
+    #[command(flatten)]
+    terms: Terms,
     /// Options and a command for ssh
     #[arg(last = true, value_name = "SSH ARGUMENTS")]
     rest: Vec<OsString>,
