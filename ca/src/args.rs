@@ -60,6 +60,9 @@ enum Command {
     Incident(incident::Command),
     /// What is there and what is wrong
     Status(command::status::Arguments),
+    /// Cosign the ledger's checkpoints, on a machine that is not the authority's
+    #[command(subcommand)]
+    Witness(command::witness::Command),
     /// Print completions for a shell
     Completions(command::completions::Arguments),
     /// Print the manual page, or write all pages into a folder
@@ -98,13 +101,16 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Man(man) => return command::man::run(Arguments::command(), man),
         Command::Principals(principals) => return command::principals::run(principals),
+        Command::Witness(witness) => return command::witness::run(witness),
         _ => {}
     }
     let config = Config::read(&arguments.config)?;
     match arguments.command {
-        Command::Check(_) | Command::Completions(_) | Command::Man(_) | Command::Principals(_) => {
-            Ok(())
-        }
+        Command::Check(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Principals(_)
+        | Command::Witness(_) => Ok(()),
         Command::Init(init) => command::init::run(&config, &init),
         Command::Serve => command::serve(config),
         Command::Identity(command) => {

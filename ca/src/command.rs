@@ -26,6 +26,7 @@ pub(crate) mod principals;
 pub(crate) mod role;
 pub(crate) mod session;
 pub(crate) mod status;
+pub(crate) mod witness;
 
 /// Serves until told to stop.
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {

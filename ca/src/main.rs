@@ -25,6 +25,7 @@ mod serve;
 mod signer;
 mod tls;
 mod watch;
+mod witness;
 mod x509;
 
 fn main() -> ExitCode {
