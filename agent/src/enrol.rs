@@ -11,6 +11,7 @@ use nix::unistd::User;
 use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use ssh_key::PublicKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -20,8 +21,13 @@ use wire::identifier::Fingerprint;
 use wire::log::LogKey;
 use wire::tls::PinnedRoot;
 use wire::trust::{AuthorityKey, KeysError};
+use zeroize::Zeroizing;
 
+use crate::clock::now;
 use crate::config::{Config, ConfigError};
+use crate::link::identity::{self, Choice, Identity};
+use crate::renewal::Renewal;
+use crate::renewal::disk::{self, Certificates};
 use crate::store::{self, StoreError};
 
 /// What the operator says.
@@ -96,7 +102,10 @@ pub enum EnrolError {
     /// What came is not an answer.
     #[error("the authority's answer cannot be used: {0}")]
     Answer(String),
-    /// The host's own keys cannot be read or made.
+    /// sshd's keys cannot be read.
+    #[error(transparent)]
+    HostKeys(#[from] disk::KeysError),
+    /// The host's own keys cannot be made.
     #[error("{what}: {why}")]
     Keys {
         /// What was tried.
@@ -147,17 +156,31 @@ pub async fn enrol(invitation: &Invitation, places: &Places) -> Result<Enrolled,
     if let Ok(trust) = store::read::<wire::hostlink::Trust>(&trust_path) {
         return Err(EnrolError::Already(trust.host.to_string()));
     }
-    let keys = host_keys(&places.ssh_dir)?;
-    let (key_pem, csr) = tls_request()?;
+    let keys = disk::host_keys(&places.ssh_dir)?;
+    let host_keys: Result<Vec<String>, _> = keys.iter().map(|key| key.key.to_openssh()).collect();
+    let host_keys = host_keys.map_err(|error| unmade("printing the host keys", &error))?;
+    let agent_key = disk::make_agent_key();
+    let agent_key = agent_key.map_err(|error| unmade("making the agent's key", &error))?;
+    let printed = agent_key.public_key().to_openssh();
+    let printed = printed.map_err(|error| unmade("printing the agent's key", &error))?;
+    let request = Identity::request();
+    let (key, csr) = request.map_err(|error| unmade("making the host's TLS key", &error))?;
     let ask = Enrol {
         version: wire::VERSION,
         token: invitation.token.clone(),
         csr,
-        host_keys: keys.iter().map(|(_, text)| text.clone()).collect(),
-        agent_key: None,
+        host_keys,
+        agent_key: Some(printed),
     };
     let enrolled = converse(invitation, ask).await?;
-    check(&enrolled, &invitation.fingerprint, keys.len())?;
+    check(&enrolled, &invitation.fingerprint)?;
+    let mut renewal = Renewal::default();
+    renewal.asked(keys, now().up);
+    let authorities: Vec<PublicKey> =
+        enrolled.trust.host_authorities.iter().filter_map(|text| text.parse().ok()).collect();
+    let whose = (&enrolled.trust.host, authorities.as_slice());
+    let fitting =
+        renewal.fitting(&enrolled.host_certificates, whose).map_err(EnrolError::Answer)?;
 
     if let Some(text) = to_write {
         make_folder(places.config.parent().unwrap_or(Path::new("/")), 0o755)?;
@@ -165,25 +188,37 @@ pub async fn enrol(invitation: &Invitation, places: &Places) -> Result<Enrolled,
     }
     make_folder(&config.state_dir, 0o700)?;
     make_folder(&places.identity_dir, 0o700)?;
-    let identity = [
-        ("key.pem", key_pem.as_str()),
-        ("certificate.pem", enrolled.certificate.as_str()),
-        ("root.pem", enrolled.root.as_str()),
-    ];
-    for (name, text) in identity {
-        let path = places.identity_dir.join(name);
-        store::write_bytes(&path, text.as_bytes(), 0o600)?;
-        give(&path, &link)?;
-    }
-    give(&places.identity_dir, &link)?;
-    for ((path, _), certificate) in keys.iter().zip(&enrolled.host_certificates) {
-        store::write_bytes(&certificate_path(path), line(certificate).as_bytes(), 0o644)?;
-    }
+    keep_identity(&places.identity_dir, (key, &enrolled), &link)?;
+    Certificates::in_state(&config.state_dir).replace(&fitting)?;
+    disk::keep_agent_key(&config.state_dir, &agent_key)?;
     let authorities: String = enrolled.trust.user_authorities.iter().map(|key| line(key)).collect();
     store::write_bytes(&places.user_authorities, authorities.as_bytes(), 0o644)?;
     // Last: with this the host is enrolled.
     store::write(&trust_path, &enrolled.trust)?;
     Ok(enrolled)
+}
+
+/// What the link connects with; of what another enrolment left, nothing stays.
+fn keep_identity(
+    folder: &Path,
+    (key, enrolled): (Zeroizing<String>, &Enrolled),
+    owner: &User,
+) -> Result<(), StoreError> {
+    let (certificate, window) = (enrolled.certificate.clone(), enrolled.window);
+    let identity = Identity { version: wire::VERSION, key, certificate, window };
+    identity.keep(folder, Choice::Current)?;
+    identity::drop_next(folder)?;
+    identity::forget_former(folder)?;
+    let root = folder.join(identity::ROOT);
+    store::write_bytes(&root, enrolled.root.as_bytes(), 0o600)?;
+    for path in [Choice::Current.path(folder), root, folder.into()] {
+        give(&path, owner)?;
+    }
+    Ok(())
+}
+
+fn unmade(what: &str, why: &dyn std::fmt::Display) -> EnrolError {
+    EnrolError::Keys { what: what.into(), why: why.to_string() }
 }
 
 /// The configuration, which names this authority; one that is yet to be written, with its text, if there is none.
@@ -213,43 +248,6 @@ fn checked_address(address: &str) -> Result<&str, EnrolError> {
         .rsplit_once(':')
         .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
     if plain && shaped { Ok(address) } else { Err(EnrolError::Address(address.into())) }
-}
-
-/// sshd's public host keys: path and text.
-fn host_keys(ssh_dir: &Path) -> Result<Vec<(PathBuf, String)>, EnrolError> {
-    let failed = |error: io::Error| EnrolError::Keys {
-        what: format!("reading the host keys in {}", ssh_dir.display()),
-        why: error.to_string(),
-    };
-    let mut keys = Vec::new();
-    for entry in std::fs::read_dir(ssh_dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let name =
-            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("ssh_host_") && name.ends_with("_key.pub") {
-            keys.push((
-                path.clone(),
-                std::fs::read_to_string(&path).map_err(failed)?.trim().to_owned(),
-            ));
-        }
-    }
-    keys.sort();
-    if keys.is_empty() {
-        let what = format!("no ssh_host_*_key.pub in {}", ssh_dir.display());
-        return Err(EnrolError::Keys { what, why: "run `ssh-keygen -A`".into() });
-    }
-    Ok(keys)
-}
-
-/// A new TLS key and a request for its certificate. The names in the request mean nothing: the token decides them.
-fn tls_request() -> Result<(String, String), EnrolError> {
-    let failed = |error: rcgen::Error| EnrolError::Keys {
-        what: "making the host's TLS key".into(),
-        why: error.to_string(),
-    };
-    let key = rcgen::KeyPair::generate().map_err(failed)?;
-    let request = rcgen::CertificateParams::default().serialize_request(&key).map_err(failed)?;
-    Ok((key.serialize_pem(), request.pem().map_err(failed)?))
 }
 
 async fn converse(invitation: &Invitation, ask: Enrol) -> Result<Enrolled, EnrolError> {
@@ -314,8 +312,8 @@ fn explain(invitation: &Invitation, pinned: &PinnedRoot, source: io::Error) -> E
     }
 }
 
-/// What came back hangs together: the root is the pinned one, and each host key has its certificate.
-fn check(enrolled: &Enrolled, pin: &Fingerprint, keys: usize) -> Result<(), EnrolError> {
+/// What came back hangs together: the root is the pinned one, and every key of it can be read.
+fn check(enrolled: &Enrolled, pin: &Fingerprint) -> Result<(), EnrolError> {
     let root = CertificateDer::from_pem_slice(enrolled.root.as_bytes())
         .map_err(|error| EnrolError::Answer(format!("its root is no certificate: {error}")))?;
     if Fingerprint::of(&root) != *pin {
@@ -328,9 +326,6 @@ fn check(enrolled: &Enrolled, pin: &Fingerprint, keys: usize) -> Result<(), Enro
             wire::VERSION
         )));
     }
-    if enrolled.host_certificates.len() != keys {
-        return Err(EnrolError::Answer("it did not certify every host key".into()));
-    }
     let trust = &enrolled.trust;
     let odd = |error: KeysError| EnrolError::Answer(format!("a key of it cannot be read: {error}"));
     trust.order_keys().map_err(odd)?;
@@ -340,12 +335,6 @@ fn check(enrolled: &Enrolled, pin: &Fingerprint, keys: usize) -> Result<(), Enro
     for key in &trust.log_keys {
         let odd = |error| EnrolError::Answer(format!("a log key of it cannot be read: {error}"));
         key.parse::<LogKey>().map_err(odd)?;
-    }
-    for certificate in &enrolled.host_certificates {
-        let parsed = certificate.parse::<wire::certificate::Certificate>();
-        parsed.map_err(|error| {
-            EnrolError::Answer(format!("a certificate of it cannot be read: {error}"))
-        })?;
     }
     Ok(())
 }
@@ -360,12 +349,6 @@ fn give(path: &Path, owner: &User) -> Result<(), StoreError> {
     // Never through a link: the folder is the owner's, who could put one there that leads to a file of root's.
     let given = std::os::unix::fs::lchown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()));
     given.map_err(|source| StoreError::Io { path: path.into(), source })
-}
-
-/// `ssh_host_ed25519_key.pub` → `ssh_host_ed25519_key-cert.pub`, where sshd looks for it.
-fn certificate_path(public_key: &Path) -> PathBuf {
-    let name = public_key.file_stem().map(|name| name.to_string_lossy().into_owned());
-    public_key.with_file_name(format!("{}-cert.pub", name.unwrap_or_default()))
 }
 
 fn line(text: &str) -> String {
@@ -397,11 +380,5 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
         let us = User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
         give(&link, &us).unwrap();
-    }
-
-    #[test]
-    fn a_host_certificate_lies_where_sshd_looks() {
-        let path = certificate_path(Path::new("/etc/ssh/ssh_host_ed25519_key.pub"));
-        assert_eq!(path, Path::new("/etc/ssh/ssh_host_ed25519_key-cert.pub"));
     }
 }

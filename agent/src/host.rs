@@ -27,11 +27,13 @@ mod authority;
 mod krl;
 mod ledger;
 mod login;
+mod renewal;
 mod trust;
 mod watch;
 
 pub use authority::Link;
 
+use renewal::Upkeep;
 use trust::Believed;
 
 /// The agent cannot begin or go on.
@@ -91,6 +93,7 @@ struct Places {
 pub struct Host {
     trust: Trust,
     believed: Believed,
+    upkeep: Upkeep,
     others: Others,
     places: Places,
     kernel: Box<dyn Kernel>,
@@ -150,6 +153,7 @@ impl Host {
         };
         let mut host = Self {
             believed: Believed::read(&trust)?,
+            upkeep: Upkeep::open(&config.state_dir)?,
             others: config.others(),
             spool: Spool::open(&config.state_dir.join("spool"))?,
             sessions: Sessions::new(config.warn_before.clone()),
@@ -439,6 +443,7 @@ impl Host {
             krl: self.lists.standing(),
             locks: self.revocation.locks.len(),
             spooled: self.spool.waiting(),
+            certificates: self.upkeep.renewal.standing(),
             at: now.at,
             up: now.up,
             sessions: self.sessions.iter().cloned().collect(),

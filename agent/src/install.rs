@@ -17,6 +17,7 @@ pub mod sshd;
 
 use crate::config::Config;
 use crate::krl::shelf::Shelf;
+use crate::renewal::disk::Certificates;
 use file::Saved;
 pub use host::{Host, Ran, System};
 use sshd::{Effective, Version};
@@ -261,8 +262,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn enter_sshd(&mut self, _config: &Config) -> Result<(), String> {
-        let certificates = self.certificates().map_err(|error| format!("/etc/ssh: {error}"))?;
+    fn enter_sshd(&mut self, config: &Config) -> Result<(), String> {
+        let certificates =
+            self.certificates(config).map_err(|error| format!("host certificates: {error}"))?;
         self.change(Path::new(sshd::DROP_IN_PATH), |_| Some(sshd::drop_in(&certificates)))?;
         self.change(Path::new(sshd::CONFIG_PATH), sshd::with_include)?;
         self.must("/usr/sbin/sshd", &["-t"])?;
@@ -375,14 +377,25 @@ impl Work<'_> {
         }
     }
 
-    /// Host certificates that lie beside their keys.
-    fn certificates(&self) -> io::Result<Vec<String>> {
+    /// The agent's host certificates whose keys sshd has; on a host that enrolled before these had a folder of their own,
+    /// those that lie beside their keys.
+    fn certificates(&self, config: &Config) -> io::Result<Vec<String>> {
+        let ours = Certificates::in_state(&config.state_dir);
+        let found = self.certificates_in(ours.folder())?;
+        if found.is_empty() { self.certificates_in(Path::new("/etc/ssh")) } else { Ok(found) }
+    }
+
+    fn certificates_in(&self, folder: &Path) -> io::Result<Vec<String>> {
         let mut paths = Vec::new();
-        for entry in fs::read_dir(self.at(Path::new("/etc/ssh")))? {
+        let entries = match fs::read_dir(self.at(folder)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(paths),
+            other => other?,
+        };
+        for entry in entries {
             let name = entry?.file_name().to_string_lossy().into_owned();
             let key = name.strip_suffix("-cert.pub").filter(|key| key.starts_with("ssh_host_"));
             if key.is_some_and(|key| self.at(Path::new("/etc/ssh")).join(key).is_file()) {
-                paths.push(format!("/etc/ssh/{name}"));
+                paths.push(folder.join(name).display().to_string());
             }
         }
         paths.sort();

@@ -20,6 +20,7 @@ pub mod link;
 pub mod log;
 pub mod peer;
 pub mod proof;
+pub mod renewal;
 pub mod revocation;
 pub mod run;
 pub mod session;

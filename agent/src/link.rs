@@ -9,18 +9,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use wire::frame::{Decoder, FrameError, MAX_FRAME, encode};
 use wire::hostlink::{ToAuthority, ToHost};
+use wire::renewal::LinkAnswer;
 
 use crate::clock::now;
+use crate::store::StoreError;
+
+pub mod identity;
+mod renewal;
+
+use identity::{Choice, Identity};
+use renewal::Watch;
 
 /// Where the link finds both of its ends, and who it is.
 #[derive(Debug, Clone)]
@@ -29,7 +35,7 @@ pub struct Ends {
     pub authority: String,
     /// The agent's socket.
     pub agent_socket: PathBuf,
-    /// The folder with `key.pem`, `certificate.pem` and `root.pem`.
+    /// The folder with the [`Identity`] and the authority's root.
     pub identity_dir: PathBuf,
 }
 
@@ -74,73 +80,164 @@ pub enum LinkError {
     /// The authority refused.
     #[error("the authority refused: {0}")]
     Refused(wire::problem::Problem),
+    /// The next certificate has come.
+    #[error("the certificate of the connection was renewed; connecting with the new one")]
+    Renewed,
+    /// The next certificate cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Carries until a connection ends. Returns how it ended; the caller waits and calls again.
 ///
 /// # Errors
 /// Always, in the end: how the connection ended.
-pub async fn carry(ends: &Ends) -> Result<std::convert::Infallible, LinkError> {
+pub async fn carry(ends: &Ends, choice: Choice) -> Result<std::convert::Infallible, LinkError> {
+    let identity = Identity::read(&ends.identity_dir, choice)?;
     let agent = UnixStream::connect(&ends.agent_socket)
         .await
         .map_err(|source| LinkError::Agent { path: ends.agent_socket.clone(), source })?;
-    let authority = connect(ends).await?;
+    let authority = connect(ends, identity.config(&ends.identity_dir)?).await?;
     let (mut agent_in, mut agent_out) = agent.into_split();
     let (mut authority_in, mut authority_out) = tokio::io::split(authority);
     tracing::info!(authority = %ends.authority, "connected to the authority");
+    let (say, own) = mpsc::channel(1);
+    let watch = Watch::over(identity.window);
+    let mut down = Down { folder: &ends.identity_dir, choice, watch, say };
     tokio::select! {
-        end = relay::<ToAuthority, _, _>(&mut agent_in, &mut authority_out) => end,
-        end = relay::<ToHost, _, _>(&mut authority_in, &mut agent_out) => end,
+        end = up(&mut agent_in, &mut authority_out, own) => end,
+        end = down.carry(&mut authority_in, &mut agent_out) => end,
     }
 }
 
-/// Carries frames of one kind one way.
-async fn relay<T, R, W>(from: &mut R, to: &mut W) -> Result<std::convert::Infallible, LinkError>
+/// Carries what the agent says to the authority, and what the link says itself.
+async fn up<R, W>(
+    from: &mut R,
+    to: &mut W,
+    mut own: mpsc::Receiver<ToAuthority>,
+) -> Result<std::convert::Infallible, LinkError>
 where
-    T: Serialize + DeserializeOwned + Refusal,
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut decoder = Decoder::new(MAX_FRAME);
-    let mut bytes = vec![0; 64 * 1024];
+    let mut incoming = Incoming::new();
     loop {
-        let count = from.read(&mut bytes).await?;
-        if count == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        tokio::select! {
+            arrived = incoming.arrive(from) => arrived?,
+            Some(frame) = own.recv() => to.write_all(&encode(&frame)?).await?,
         }
-        decoder.push(bytes.get(..count).unwrap_or_default());
-        while let Some(frame) = decoder.take::<T>()? {
+        while let Some(frame) = incoming.decoder.take::<ToAuthority>()? {
             to.write_all(&encode(&frame)?).await?;
-            if let Some(problem) = frame.refusal() {
-                return Err(LinkError::Refused(problem));
-            }
         }
         to.flush().await?;
     }
 }
 
-/// A frame that may be the last one before the other side closes.
-trait Refusal {
-    fn refusal(self) -> Option<wire::problem::Problem>;
+/// Carries what the authority says to the agent, except what it says to the link.
+struct Down<'a> {
+    folder: &'a Path,
+    choice: Choice,
+    watch: Watch,
+    say: mpsc::Sender<ToAuthority>,
 }
 
-impl Refusal for ToAuthority {
-    fn refusal(self) -> Option<wire::problem::Problem> {
-        None
-    }
-}
-
-impl Refusal for ToHost {
-    fn refusal(self) -> Option<wire::problem::Problem> {
-        match self {
-            Self::Refused(problem) => Some(problem),
-            _ => None,
+impl Down<'_> {
+    async fn carry<R, W>(
+        &mut self,
+        from: &mut R,
+        to: &mut W,
+    ) -> Result<std::convert::Infallible, LinkError>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut incoming = Incoming::new();
+        loop {
+            if let Some(ask) = self.watch.ask(now())
+                && self.say.try_send(ToAuthority::RenewLink(ask)).is_err()
+            {
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+            }
+            tokio::select! {
+                arrived = incoming.arrive(from) => arrived?,
+                () = tokio::time::sleep(self.watch.wait(now())) => {}
+            }
+            while let Some(frame) = incoming.decoder.take::<ToHost>()? {
+                match frame {
+                    ToHost::LinkRenewed(answer) => self.renewed(answer)?,
+                    frame => {
+                        self.look_at(&frame)?;
+                        to.write_all(&encode(&frame)?).await?;
+                        if let ToHost::Refused(problem) = frame {
+                            return Err(LinkError::Refused(problem));
+                        }
+                    }
+                }
+            }
+            to.flush().await?;
         }
     }
+
+    /// A welcome says that this identity is good: the next one becomes the current one, and the current one, welcomed
+    /// after the next one was not, stays.
+    fn look_at(&mut self, frame: &ToHost) -> Result<(), LinkError> {
+        let ToHost::Welcome(welcome) = frame else { return Ok(()) };
+        self.watch.welcomed(welcome.challenge.is_some());
+        match self.choice {
+            Choice::Next => {
+                identity::promote(self.folder)?;
+                tracing::info!(
+                    "the authority has welcomed the next certificate of this connection"
+                );
+            }
+            Choice::Current if Choice::Next.path(self.folder).exists() => {
+                tracing::warn!(
+                    "the next certificate of this connection was not welcomed; it is thrown away"
+                );
+                identity::drop_next(self.folder)?;
+                self.watch.pause(now());
+            }
+            Choice::Current => {}
+        }
+        Ok(())
+    }
+
+    /// Keeps the next identity beside the current one, and ends the connection to try it.
+    fn renewed(&mut self, answer: LinkAnswer) -> Result<(), LinkError> {
+        let Some(next) = self.watch.answered(answer, now()) else { return Ok(()) };
+        // One that TLS cannot speak with is not worth a connection.
+        next.config(self.folder)?;
+        next.keep(self.folder, Choice::Next)?;
+        Err(LinkError::Renewed)
+    }
 }
 
-async fn connect(ends: &Ends) -> Result<tokio_rustls::client::TlsStream<TcpStream>, LinkError> {
-    let config = identity(&ends.identity_dir)?;
+/// Frames that arrive.
+struct Incoming {
+    decoder: Decoder,
+    bytes: Vec<u8>,
+}
+
+impl Incoming {
+    fn new() -> Self {
+        Self { decoder: Decoder::new(MAX_FRAME), bytes: vec![0; 64 * 1024] }
+    }
+
+    /// Takes what there is; may be given up at any moment, and loses nothing then.
+    async fn arrive<R: AsyncRead + Unpin>(&mut self, from: &mut R) -> Result<(), LinkError> {
+        let count = from.read(&mut self.bytes).await?;
+        if count == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        self.decoder.push(self.bytes.get(..count).unwrap_or_default());
+        Ok(())
+    }
+}
+
+async fn connect(
+    ends: &Ends,
+    config: ClientConfig,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, LinkError> {
     let wrong = || LinkError::Address(ends.authority.clone());
     let (name, _port) = ends.authority.rsplit_once(':').ok_or_else(wrong)?;
     let name = name.trim_start_matches('[').trim_end_matches(']');
@@ -159,37 +256,33 @@ async fn connect(ends: &Ends) -> Result<tokio_rustls::client::TlsStream<TcpStrea
     }
 }
 
-fn identity(folder: &Path) -> Result<ClientConfig, LinkError> {
-    let unusable = |why: String| LinkError::Identity { path: folder.into(), why };
-    let said = |error: &dyn std::fmt::Display| unusable(error.to_string());
-    let read = |name: &str| {
-        std::fs::read(folder.join(name)).map_err(|error| unusable(format!("{name}: {error}")))
-    };
-    let root = CertificateDer::from_pem_slice(&read("root.pem")?).map_err(|error| said(&error))?;
-    let certificate =
-        CertificateDer::from_pem_slice(&read("certificate.pem")?).map_err(|error| said(&error))?;
-    let key = PrivateKeyDer::from_pem_slice(&read("key.pem")?).map_err(|error| said(&error))?;
-    let mut roots = RootCertStore::empty();
-    roots.add(root).map_err(|error| said(&error))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .and_then(|builder| {
-            builder.with_root_certificates(roots).with_client_auth_cert(vec![certificate], key)
-        })
-        .map_err(|error| said(&error))
-}
-
 /// Runs for ever: carries, and after an end waits a little longer each time, with jitter, and carries again.
 ///
 /// # Errors
 /// Never returns otherwise than by an error that waiting cannot mend: an identity or address that cannot be used.
 pub async fn run(ends: &Ends) -> Result<std::convert::Infallible, LinkError> {
     let mut pause = FIRST_PAUSE;
+    // A next identity is tried first; when it is not welcomed, the current one and it take turns until one is.
+    let mut choice = Choice::Next;
     loop {
         let began = now().up;
-        match carry(ends).await {
-            Err(error @ (LinkError::Identity { .. } | LinkError::Address(_))) => return Err(error),
+        if choice == Choice::Next && !Choice::Next.path(&ends.identity_dir).exists() {
+            choice = Choice::Current;
+        }
+        let tried = choice;
+        choice = match choice {
+            Choice::Next => Choice::Current,
+            Choice::Current => Choice::Next,
+        };
+        match carry(ends, tried).await {
+            Err(error @ LinkError::Address(_)) => return Err(error),
+            Err(error @ LinkError::Identity { .. }) if tried == Choice::Current => {
+                return Err(error);
+            }
+            Err(LinkError::Renewed) => {
+                tracing::info!("{}", LinkError::Renewed);
+                continue;
+            }
             Err(error) => tracing::warn!(%error, retry_ms = pause.as_millis(), "not connected"),
             Ok(never) => match never {},
         }

@@ -6,6 +6,7 @@ use wire::identifier::HostName;
 use wire::krl::signed::KrlStanding;
 use wire::log::Head;
 use wire::record::{Dispute, Tier};
+use wire::renewal::Standing;
 use wire::time::{Timestamp, Uptime};
 
 use crate::session::Session;
@@ -32,6 +33,9 @@ pub struct Status {
     pub locks: usize,
     /// Records that the authority does not have yet.
     pub spooled: u64,
+    /// How this host's SSH certificates stand.
+    #[serde(default)]
+    pub certificates: Standing,
     /// The moment of this status.
     pub at: Timestamp,
     /// The same, since boot: what deadlines are measured against.

@@ -209,7 +209,7 @@ fn who_is_in_a_session_reaches_nothing_of_ours() -> Result<(), FleetError> {
         "/var/lib/curfew",
         "/var/lib/curfew/trust.json",
         "/var/lib/curfew-link",
-        "/var/lib/curfew-link/key.pem",
+        "/var/lib/curfew-link/identity.json",
         "/sys/fs/bpf/curfew",
     ] {
         assert!(db1.has(path), "{path}");

@@ -132,6 +132,17 @@ impl Authority {
         self.write("roles.toml", toml)
     }
 
+    /// Adds lines to its settings; they hold when it serves again.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn set(&self, settings: &str) -> Result<(), FleetError> {
+        let path = self.config_path();
+        let before = fs::read_to_string(&path);
+        let before = before.map_err(FleetError::io(format!("read {}", path.display())))?;
+        self.write("ca.toml", &format!("{before}{settings}\n"))
+    }
+
     /// Runs an operator's command, such as `["host", "list"]`, with our `--config`.
     ///
     /// # Errors

@@ -36,6 +36,17 @@ impl Site {
         Ok(site)
     }
 
+    /// The same with these lines more in `ca.toml`.
+    ///
+    /// # Errors
+    /// As [`Site::open`].
+    pub fn open_with(settings: &str) -> Result<Self, FleetError> {
+        let mut site = Self::open()?;
+        site.authority.set(settings)?;
+        site.authority.restart()?;
+        Ok(site)
+    }
+
     /// Replaces the roles and waits until they are in force.
     ///
     /// # Errors

@@ -113,7 +113,7 @@ pub struct LinkCertificate {
 }
 
 /// How a host stands with its SSH certificates, in its own words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// The end of the one that ends first; nothing when there is none.
     pub until: Option<Timestamp>,

@@ -11,6 +11,8 @@ use wire::hostlink::ProofMode;
 use wire::krl::signed::KrlStanding;
 use wire::log::Note;
 use wire::record::Tier;
+use wire::renewal::Standing;
+use wire::time::Timestamp;
 
 use super::{Exit, table};
 use crate::config::Config;
@@ -38,7 +40,7 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         if status.connected { "connected" } else { "out of reach; limits stay in force" };
     table::say(&format!(
         "host       {}\nauthority  {} ({authority})\nsees       {tier}\norders     up to {} in force, {} locks\n\
-         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\nsessions   {}",
+         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\ncertified  {}\nsessions   {}",
         status.host,
         config.authority,
         status.last_order,
@@ -46,6 +48,7 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         krl(status.krl.as_ref()),
         ledger(&status),
         status.spooled,
+        life(&status.certificates, status.at),
         status.sessions.len()
     ))?;
     if let Some(concern) = &status.concern {
@@ -91,6 +94,29 @@ fn ledger(status: &Status) -> String {
 fn indented(note: &Note) -> String {
     let note = note.to_string();
     note.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// How long this host's SSH certificates are good for, and what keeps the next from coming.
+fn life(standing: &Standing, now: Timestamp) -> String {
+    let left = match standing.until {
+        None => "this host has no SSH certificates".to_owned(),
+        Some(until) if until <= now => {
+            "SSH certificates have ended: ssh refuses this host".to_owned()
+        }
+        Some(until) => format!("SSH certificates end in {}", rough(until.since(now))),
+    };
+    match &standing.problem {
+        None => left,
+        Some(problem) => format!("{left}; {problem}"),
+    }
+}
+
+/// Days, hours, minutes or seconds, the largest that there is one of.
+fn rough(span: Duration) -> String {
+    let secs = span.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "min")];
+    let unit = units.into_iter().find(|(size, _)| secs >= *size).unwrap_or((1, "s"));
+    format!("{} {}", secs.checked_div(unit.0).unwrap_or(secs), unit.1)
 }
 
 pub(crate) fn read(config: &Config) -> anyhow::Result<Status> {

@@ -23,6 +23,8 @@ pub struct Link {
     shows_trees: bool,
     /// Set by the authority's welcome; nothing but the hello goes out before.
     upload: Option<Upload>,
+    /// What an ask for certificates carries, from an authority that renews them.
+    pub(super) challenge: Option<String>,
 }
 
 /// How far records have gone.
@@ -64,6 +66,7 @@ impl Host {
     }
 
     fn greet(&mut self, connection: u64, out: mpsc::Sender<ToAuthority>, now: Now) {
+        self.upkeep.renewal.unanswered();
         let hello = Hello {
             version: wire::VERSION,
             agent_version: env!("CARGO_PKG_VERSION").into(),
@@ -73,14 +76,15 @@ impl Host {
             krl: self.lists.standing(),
             tree: self.witness.newest(),
             proof: Some(self.proofs.mode()),
-            renews: false,
+            renews: true,
             keys: Some(self.trust.digest()),
         };
         match out.try_send(ToAuthority::Hello(hello)) {
             Ok(()) => {
                 self.witness.hang_up();
                 self.lists.begin_again();
-                self.link = Some(Link { connection, out, shows_trees: false, upload: None });
+                let (shows_trees, upload, challenge) = (false, None, None);
+                self.link = Some(Link { connection, out, shows_trees, upload, challenge });
             }
             Err(error) => tracing::warn!(%error, "a link took no hello"),
         }
@@ -88,7 +92,10 @@ impl Host {
 
     fn take_frame(&mut self, frame: ToHost, now: Now) {
         match frame {
-            ToHost::Welcome(welcome) => self.welcomed(&welcome, now),
+            ToHost::Welcome(welcome) => {
+                self.welcomed(&welcome, now);
+                self.look_after_certificates(now);
+            }
             ToHost::Order(signed) => self.take_order(&signed, now),
             ToHost::Checkpoint(answer) => self.take_continuation(&answer, now),
             ToHost::Acknowledged(number) => self.acknowledged(number.number()),
@@ -98,10 +105,11 @@ impl Host {
             }
             ToHost::Krl(announced) => self.list_announced(announced, now),
             ToHost::KrlPart(part) => self.list_part(&part, now),
-            ToHost::Enrolled(_)
-            | ToHost::RenewNow
-            | ToHost::Renewed(_)
-            | ToHost::LinkRenewed(_) => tracing::warn!("the authority answered what was not asked"),
+            ToHost::RenewNow => self.urged_to_renew(now),
+            ToHost::Renewed(answer) => self.take_certificates(answer, now),
+            ToHost::Enrolled(_) | ToHost::LinkRenewed(_) => {
+                tracing::warn!("the authority answered what was not asked")
+            }
         }
     }
 
@@ -133,6 +141,7 @@ impl Host {
         if let Some(link) = &mut self.link {
             link.upload = Some(Upload { sent: last, acknowledged: last });
             link.shows_trees = welcome.tree.is_some();
+            link.challenge.clone_from(&welcome.challenge);
         }
         self.followed = None;
         self.follow_ledger(now);
@@ -220,6 +229,7 @@ impl Host {
 
     /// "I am here", to be said every few seconds.
     pub fn beat(&mut self, now: Now) {
+        self.look_after_certificates(now);
         if !self.link.as_ref().is_some_and(Link::is_welcome) {
             return;
         }
@@ -230,7 +240,7 @@ impl Host {
             spooled: self.spool.waiting(),
             last_order: OrderNumber::try_new(self.revocation.last_order).ok(),
             krl: self.lists.standing(),
-            certificates: None,
+            certificates: Some(self.upkeep.renewal.standing()),
             keys: Some(self.trust.digest()),
         }));
     }

@@ -27,6 +27,14 @@ impl Version {
     }
 }
 
+impl Version {
+    /// Whether its listener reads host certificates once, when it starts, and hands them to each connection's process.
+    #[must_use]
+    pub fn keeps_host_certificates(self) -> bool {
+        self >= Self { major: 9, minor: 8 }
+    }
+}
+
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
