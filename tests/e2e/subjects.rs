@@ -102,19 +102,22 @@ fn an_authority_with_a_key_of_any_kind_is_believed_by_hosts_and_people() -> Resu
     for (name, options, kind) in KINDS.iter().filter(|(name, ..)| AUTHORITIES.contains(name)) {
         let mut site = Site::open()?;
         site.authority.stop()?;
-        let state = site.authority.dir().join("state");
-        // The key for people and the key for hosts, as an operator would bring keys of their own.
-        for slot in ["user_ca", "host_ca"] {
-            let path = state.join(slot);
-            std::fs::remove_file(&path)
-                .map_err(|source| FleetError::Io { doing: format!("remove {slot}"), source })?;
+        let dir = site.authority.dir().to_owned();
+        let gone = std::fs::remove_dir_all(dir.join("state"));
+        gone.map_err(|source| FleetError::Io { doing: "remove the state".to_owned(), source })?;
+        // The key for people and the key for hosts, as an operator brings keys of their own.
+        let mut init = vec!["init".to_owned(), "--unencrypted".to_owned()];
+        for slot in ["user", "host"] {
+            let path = dir.join(slot);
             let make = std::process::Command::new("ssh-keygen")
                 .args(["-q", "-N", "", "-f"])
                 .arg(&path)
                 .args(*options)
                 .status();
             assert!(make.is_ok_and(|status| status.success()), "{name}: ssh-keygen");
+            init.extend(["--import".to_owned(), format!("{slot}={}", path.display())]);
         }
+        site.authority.run(init)?.done()?;
         site.authority.serve()?;
         let db1 = site.host("db1")?;
         let ana = site.person("ana@example.com")?;
