@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::authority::exit_for;
-use crate::command::{self, host, identity, incident, keys, krl, lock, role};
+use crate::command::{self, host, identity, incident, keys, krl, ledger, lock, role};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::exit::Exit;
 
@@ -53,6 +53,9 @@ enum Command {
     Krl(krl::Command),
     /// Print who may log in to an account of a machine without the agent
     Principals(command::principals::Arguments),
+    /// The record of every decision
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Sessions, live ones first
     Sessions(command::session::Arguments),
     /// What must never happen: forged certificates, and a ledger that contradicts itself
@@ -120,6 +123,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Role(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Keys(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Krl(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Ledger(command) => command.run(&config),
         Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Unlock(command) => {
             command::talk(&config, async |client| command.run(client).await)

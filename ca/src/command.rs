@@ -20,6 +20,7 @@ pub(crate) mod incident;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod krl;
+pub(crate) mod ledger;
 pub(crate) mod lock;
 pub(crate) mod man;
 pub(crate) mod principals;

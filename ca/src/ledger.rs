@@ -21,6 +21,7 @@ use crate::clock;
 use crate::key::{KeyError, Keyring, Purpose, SignError, create_private};
 use crate::random::NoRandomness;
 
+mod audit;
 mod column;
 mod entry;
 mod grant;
@@ -33,6 +34,7 @@ mod log;
 mod login;
 mod order;
 mod reader;
+mod rebuild;
 mod revocation;
 mod role;
 mod schema;
@@ -42,13 +44,16 @@ mod tree;
 mod vouch;
 mod writer;
 
+pub(crate) use audit::{Audit, Report};
 pub(crate) use grant::Recorded;
 pub(crate) use history::Search;
 pub(crate) use host::{HostRow, Joining, NewToken, TokenRefusal};
 pub(crate) use identity::{IdentityRow, NewKey};
 pub(crate) use keys::{Move, Standing};
+pub(crate) use log::log_key;
 pub(crate) use login::Login;
 pub(crate) use order::{Directive, ReceiptRow};
+pub(crate) use rebuild::Rebuilt;
 pub(crate) use tile::{TILE_WIDTH, TileKind, TileName};
 pub(crate) use tree::Step;
 pub(crate) use vouch::{Certified, Vouch, VouchRefusal, Vouched};
@@ -87,6 +92,16 @@ pub(crate) enum LedgerError {
         "the ledger has version {found}; this program knows up to {known}; install the newer one"
     )]
     Newer {
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// An older program wrote the database.
+    #[error(
+        "the ledger has version {found}, and this program reads version {known}; start the authority with this program once"
+    )]
+    Older {
         /// Its version.
         found: i64,
         /// Ours.

@@ -5,12 +5,15 @@
 //! before is not believed: the signed checkpoint at the end holds only for the one tree that it is true of.
 //! Who can change this: anybody who holds the file. Gains: nothing; every change but an erased body is found.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::Certificate;
 use crate::identifier::Identity;
 use crate::log::{
-    Attested, CERTIFICATE, FormError, Hash, Head, Leaf, MAX_PATH, Note, Policy, Unproved,
-    leaf_hash, node_hash, verify_consistency,
+    Attested, CERTIFICATE, EXTENSION, Evidence, FormError, Hash, Head, Leaf, MAX_PATH, Note,
+    Policy, Unproved, leaf_hash, node_hash, verify_consistency,
 };
 
 mod edge;
@@ -137,6 +140,9 @@ pub enum Fault {
     /// The body is not the one that the leaf commits to.
     #[error("entry {0}: the body is not the one that its leaf commits to")]
     Body(u64),
+    /// A body is gone.
+    #[error("entry {0}: the body is gone, and no entry says that it was erased")]
+    Missing(u64),
     /// The salt cannot be read.
     #[error("entry {0}: the salt is not hexadecimal")]
     Salt(u64),
@@ -184,11 +190,17 @@ pub struct Verifier<'a> {
     serial: u64,
     erased: u64,
     certificates: u64,
+    missing: BTreeSet<u64>,
 }
 
 #[derive(Deserialize)]
 struct Numbered {
     serial: u64,
+}
+
+#[derive(Deserialize)]
+struct ErasedBodies {
+    entries: Vec<u64>,
 }
 
 impl Entry {
@@ -204,7 +216,15 @@ impl<'a> Verifier<'a> {
     /// From the first entry on.
     #[must_use]
     pub fn new(policy: &'a Policy) -> Self {
-        Self { policy, edge: Edge::default(), first: 1, serial: 0, erased: 0, certificates: 0 }
+        Self {
+            policy,
+            edge: Edge::default(),
+            first: 1,
+            serial: 0,
+            erased: 0,
+            certificates: 0,
+            missing: BTreeSet::new(),
+        }
     }
 
     /// From the middle on.
@@ -232,7 +252,10 @@ impl<'a> Verifier<'a> {
             faults.push(Fault::Number { due, found: leaf.seq });
         }
         match &entry.body {
-            None => self.erased = self.erased.saturating_add(1),
+            None => {
+                self.erased = self.erased.saturating_add(1);
+                self.missing.insert(leaf.seq);
+            }
             Some(body) => faults.extend(self.body(&leaf, body)),
         }
         if leaf.kind == CERTIFICATE {
@@ -245,6 +268,14 @@ impl<'a> Verifier<'a> {
         let Some(salt) = octets(&body.salt) else { return Some(Fault::Salt(leaf.seq)) };
         if Hash::of(&[salt.as_slice(), body.text.as_bytes()].concat()) != leaf.body {
             return Some(Fault::Body(leaf.seq));
+        }
+        if leaf.kind == ERASED {
+            let Ok(erased) = serde_json::from_str::<ErasedBodies>(&body.text) else {
+                return Some(Fault::Body(leaf.seq));
+            };
+            for seq in &erased.entries {
+                self.missing.remove(seq);
+            }
         }
         if leaf.kind != CERTIFICATE {
             return None;
@@ -294,6 +325,12 @@ impl<'a> Verifier<'a> {
     /// As [`Self::end`].
     pub fn finish(self, end: &End) -> Result<Verified, Fault> {
         let attested = self.end(end)?;
+        // Beyond a range that ends early, an entry may say that they were erased.
+        if let Some(seq) = self.missing.first()
+            && attested.head().size == self.edge.size()
+        {
+            return Err(Fault::Missing(*seq));
+        }
         Ok(Verified {
             first: self.first,
             last: self.edge.size(),
@@ -342,12 +379,29 @@ pub fn verify<I: IntoIterator<Item = Line>>(
     ))
 }
 
+/// Checks the proof in a certificate: the number of its entry, and how many entries the checkpoint is over.
+///
+/// # Errors
+/// When it carries no proof, or one that is not believed.
+pub fn certificate(certificate: &Certificate, policy: &Policy) -> Result<(u64, u64), Unproved> {
+    let absent =
+        || Unproved::Form(FormError::Form { what: "certificate", why: "carries no proof" });
+    let evidence = certificate.extensions().text(EXTENSION).ok().flatten().ok_or_else(absent)?;
+    let evidence: Evidence = std::str::from_utf8(evidence).ok().ok_or_else(absent)?.parse()?;
+    let bare = certificate.to_be_signed_without(EXTENSION).ok_or_else(absent)?;
+    let seq = evidence.leaf().seq;
+    Ok((seq, evidence.verify(Hash::of(&bare), policy)?.head().size))
+}
+
+/// The kind of the entries that say which bodies were erased.
+const ERASED: &str = "bodies_erased";
+
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn octets(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     let pairs = text.as_bytes().chunks_exact(2);

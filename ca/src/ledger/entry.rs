@@ -120,6 +120,9 @@ pub(super) struct Host<'a> {
     pub(super) host_keys: &'a [Fingerprint],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) agent_key: Option<&'a str>,
+    /// The hash of the token that was made or used; nobody finds the token from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<Hash>,
 }
 
 /// [`Kind::HostCertified`]: all that the certificates say, one for each key.
@@ -209,6 +212,8 @@ pub(super) struct Begun<'a> {
     pub(super) host: &'a HostName,
     pub(super) session: SessionId,
     pub(super) known: bool,
+    /// When, by the host's clock.
+    pub(super) at: Timestamp,
     pub(super) began: &'a SessionBegan,
 }
 
@@ -217,6 +222,8 @@ pub(super) struct Begun<'a> {
 pub(super) struct Ended<'a> {
     pub(super) host: &'a HostName,
     pub(super) session: SessionId,
+    /// When, by the host's clock.
+    pub(super) at: Timestamp,
     pub(super) ended: &'a SessionEnded,
 }
 

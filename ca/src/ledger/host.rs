@@ -5,6 +5,7 @@ use wire::hostlink::Hello;
 use wire::identifier::{Address, Fingerprint, HostName, Label};
 use wire::krl::signed::KrlStanding;
 use wire::lock::Lock;
+use wire::log::Hash;
 use wire::record::Tier;
 use wire::time::Timestamp;
 use wire::trust::Keys;
@@ -169,6 +170,7 @@ impl Ledger {
                 until: Some(token.until),
                 host_keys: &[],
                 agent_key: None,
+                token: Some(Hash(hash)),
             };
             entry::append(connection, Kind::HostTokenMade, now, &data)?;
             Ok(())
@@ -196,6 +198,7 @@ impl Ledger {
                 until: None,
                 host_keys: &joining.vouch.keys,
                 agent_key: joining.agent_key.as_deref(),
+                token: Some(Hash(hash)),
             };
             let enrolment = entry::append(connection, Kind::HostEnrolled, now, &data)?;
             let orders_from = order::newest(connection)?;
@@ -252,6 +255,7 @@ impl Ledger {
                 until: None,
                 host_keys: &[],
                 agent_key: None,
+                token: None,
             };
             entry::append(connection, Kind::HostRemoved, now, &data)?;
             Ok(())

@@ -240,7 +240,8 @@ pub(super) fn issue_with(
     Ok(number)
 }
 
-fn apply(connection: &Connection, order: &Order) -> Result<Kind, LedgerError> {
+/// Brings the locks up to date.
+pub(super) fn apply(connection: &Connection, order: &Order) -> Result<Kind, LedgerError> {
     match &order.instruction {
         Instruction::Lock(lock) => {
             connection

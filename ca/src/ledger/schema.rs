@@ -24,16 +24,32 @@ pub(super) fn create(connection: &Connection) -> Result<(), LedgerError> {
 
 /// Refuses what is not ours or is newer than we are, and takes an older one forward.
 pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
-    let read = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let found = version(connection, "main", path)?;
+    step(connection, usize::try_from(found).unwrap_or(usize::MAX))
+}
+
+/// The version of a database's tables: ours, and none that is newer than we are.
+pub(super) fn version(
+    connection: &Connection,
+    database: &str,
+    path: &Path,
+) -> Result<i64, LedgerError> {
+    let read = |name: &str| {
+        connection.pragma_query_value(Some(database), name, |row| row.get::<_, i64>(0))
+    };
     if read("application_id")? != APPLICATION {
         return Err(LedgerError::NotALedger(path.into()));
     }
     let found = read("user_version")?;
-    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-    if found > known {
-        return Err(LedgerError::Newer { found, known });
+    if found > newest() {
+        return Err(LedgerError::Newer { found, known: newest() });
     }
-    step(connection, usize::try_from(found).unwrap_or(usize::MAX))
+    Ok(found)
+}
+
+/// The version of the tables that this program writes.
+pub(super) fn newest() -> i64 {
+    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
 }
 
 fn step(connection: &Connection, from: usize) -> Result<(), LedgerError> {

@@ -194,7 +194,7 @@ fn begin(
             began.grant_until.millis(),
             known
         ])?;
-    let data = entry::Begun { host, session, known, began };
+    let data = entry::Begun { host, session, known, at, began };
     entry::append(connection, Kind::SessionBegun, now, &data)?;
     Ok(())
 }
@@ -215,7 +215,7 @@ fn end(
     connection
         .prepare_cached("UPDATE sessions SET ended = ? WHERE session = ? AND host = ?")?
         .execute(params![serde_json::to_string(&how)?, session.to_string(), host.as_str()])?;
-    let data = entry::Ended { host, session, ended };
+    let data = entry::Ended { host, session, at, ended };
     entry::append(connection, Kind::SessionEnded, now, &data)?;
     Ok(())
 }

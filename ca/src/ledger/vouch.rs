@@ -195,6 +195,7 @@ impl Ledger {
                 until: None,
                 host_keys: &[],
                 agent_key: None,
+                token: None,
             };
             entry::append(connection, Kind::HostChanged, now, &data)?;
             Ok(())

@@ -9,6 +9,7 @@ mod authority;
 mod certificate;
 mod enrolment;
 mod krl;
+mod ledger;
 mod link;
 mod lock;
 mod log;

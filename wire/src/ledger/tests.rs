@@ -25,7 +25,7 @@ fn policy() -> Policy {
 }
 
 fn entry(seq: u64) -> Entry {
-    let (salt, is_certificate) = ([seq.to_le_bytes()[0]; 16], seq % 3 == 0);
+    let (salt, is_certificate) = ([seq.to_le_bytes()[0]; 16], seq.is_multiple_of(3));
     let text =
         if is_certificate { format!("{{\"serial\":{seq}}}") } else { format!("{{\"n\":{seq}}}") };
     let body = Hash::of(&[&salt, text.as_bytes()].concat());
@@ -41,18 +41,18 @@ fn entry(seq: u64) -> Entry {
 fn export(from: u64, to: u64, size: u64) -> Vec<Line> {
     let (mut edge, mut nodes) = (Edge::default(), Nodes(Vec::new()));
     let mut before = edge.clone();
-    for seq in 1..=size {
+    for (index, seq) in (0..).zip(1..=size) {
         if seq == from {
             before = edge.clone();
         }
         let leaf = leaf_hash(entry(seq).leaf.as_bytes());
         edge.push(leaf);
-        nodes.0.extend(stored_hashes_for_record_hash(seq - 1, Node(leaf.0), &nodes).unwrap());
+        nodes.0.extend(stored_hashes_for_record_hash(index, Node(leaf.0), &nodes).unwrap());
     }
     assert_eq!(tree_hash(size, &nodes).unwrap().0, edge.head().root.0);
     let path = tlog_tiles::prove_tree(size, to, &nodes).unwrap();
     let consistency = path.into_iter().map(|node| Hash(node.0)).collect();
-    let mut lines = vec![Line::After(After { seq: from - 1, edge: before.peaks().to_vec() })];
+    let mut lines = vec![Line::After(After { seq: before.size(), edge: before.peaks().to_vec() })];
     lines.extend((from..=to).map(|seq| Line::Entry(entry(seq))));
     lines.push(Line::Checkpoint(End { note: sign(edge.head()), consistency }));
     lines
@@ -83,16 +83,32 @@ fn whole_ledgers_and_ranges_hold() {
 
 #[test]
 fn an_erased_body_is_counted_and_every_proof_holds() {
-    let mut lines = export(1, 20, 20);
+    let mut lines = export(1, 10, 20);
     let Line::Entry(entry) = &mut lines[5] else { panic!() };
     entry.body = None;
     assert_eq!(check(lines).unwrap().erased, 1);
 }
 
 #[test]
+fn a_body_that_is_gone_without_a_word_is_found() {
+    let (policy, salt) = (policy(), [1; 16]);
+    for told in [true, false] {
+        let mut verifier = Verifier::new(&policy);
+        verifier.entry(&Entry { body: None, ..entry(1) });
+        let text = format!("{{\"by\":\"x\",\"entries\":[{}],\"reason\":\"r\"}}", u8::from(told));
+        let leaf = Leaf::new(2, NOW, "bodies_erased", Hash::of(&[&salt, text.as_bytes()].concat()));
+        let leaf = String::from_utf8(leaf.to_bytes().unwrap()).unwrap();
+        assert!(verifier.entry(&Entry::new(leaf, Some((&salt, text)))).is_empty());
+        let end = End { note: sign(verifier.head()), consistency: Vec::new() };
+        let verified = verifier.finish(&end);
+        assert_eq!(verified.is_ok(), told, "{verified:?}");
+    }
+}
+
+#[test]
 fn every_change_is_found() {
     type Change = fn(&mut Vec<Line>);
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 13] = [
         ("a body changed", |lines| body(lines, 5).text.push(' ')),
         ("a salt changed", |lines| body(lines, 5).salt = "00".repeat(16)),
         ("two bodies swapped", |lines| {
@@ -104,6 +120,10 @@ fn every_change_is_found() {
             let other = entry(99);
             let leaf = other.leaf.replace("\"seq\":99", "\"seq\":5");
             lines[5] = Line::Entry(Entry { leaf, ..other });
+        }),
+        ("a body gone", |lines| {
+            let Line::Entry(entry) = &mut lines[5] else { panic!() };
+            entry.body = None;
         }),
         ("an entry deleted", |lines| drop(lines.remove(5))),
         ("the last entry deleted", |lines| drop(lines.remove(20))),

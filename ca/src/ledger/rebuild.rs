@@ -1,0 +1,427 @@
+//! The state, made again from the entries alone: a replay into empty tables beside the ledger, and the comparison.
+//!
+//! What is no decision is not replayed: records and receipts of hosts, login tokens, when a host was heard of, what it has
+//! in force, and what is counted of a session.
+
+use rusqlite::{Connection, params};
+use serde::Deserialize;
+use serde_json::Value;
+use wire::api::Ended;
+use wire::identifier::Fingerprint;
+use wire::log::Hash;
+use wire::order::Order;
+use wire::record::SessionEnded;
+use wire::renewal::Window;
+use wire::time::Timestamp;
+
+use super::vouch::Certified;
+use super::{LedgerError, grant, order};
+
+/// What the replay came to.
+#[derive(Debug, Default)]
+pub(crate) struct Rebuilt {
+    /// Each row that is not as the entries say.
+    pub(crate) differences: Vec<String>,
+    /// Rows that are there, and that an erased body or an entry of an older form may have explained.
+    pub(crate) unexplained: u64,
+    /// Entries that were replayed.
+    pub(crate) entries: u64,
+    /// Entries whose bodies were erased.
+    pub(crate) erased: u64,
+}
+
+/// A table that follows from the entries: its key, and its other columns that do.
+struct Table {
+    name: &'static str,
+    key: &'static str,
+    columns: &'static str,
+}
+
+/// One entry, as it is replayed.
+struct Said<'a> {
+    seq: u64,
+    at: Timestamp,
+    kind: &'a str,
+    text: &'a str,
+    body: Value,
+}
+
+#[derive(Deserialize)]
+struct SessionOver {
+    #[serde(default)]
+    at: Option<Timestamp>,
+    ended: SessionEnded,
+}
+
+/// Replays `ledger.entries` into the empty tables of the connection's own database, and compares.
+pub(super) fn replay(connection: &Connection) -> Result<Rebuilt, LedgerError> {
+    let mut rebuilt = Rebuilt::default();
+    let mut all = connection.prepare(
+        "SELECT seq, at, kind, body FROM ledger.entries LEFT JOIN ledger.bodies USING (seq) ORDER BY seq",
+    )?;
+    let mut rows = all.query([])?;
+    // Entries that do not say all that follows from them: whose bodies were erased, or of an older form.
+    let mut vague: u64 = 0;
+    while let Some(row) = rows.next()? {
+        rebuilt.entries = rebuilt.entries.saturating_add(1);
+        let (seq, kind): (u64, String) = (row.get(0)?, row.get(2)?);
+        let Some(text) = row.get::<_, Option<Vec<u8>>>(3)? else {
+            rebuilt.erased = rebuilt.erased.saturating_add(1);
+            continue;
+        };
+        let at = Timestamp::from_millis(row.get(1)?);
+        let unreadable = |_error| LedgerError::Torn(format!("the body of entry {seq} is no text"));
+        let text = String::from_utf8(text).map_err(unreadable)?;
+        let said = Said { seq, at, kind: &kind, body: serde_json::from_str(&text)?, text: &text };
+        if said.replay(connection)? == Told::Partly {
+            vague = vague.saturating_add(1);
+        }
+    }
+    let may_be_unexplained = vague > 0 || rebuilt.erased > 0;
+    for table in TABLES {
+        table.compare(connection, may_be_unexplained, &mut rebuilt)?;
+    }
+    Ok(rebuilt)
+}
+
+/// Puts the replayed rows in place of those of the ledger.
+pub(super) fn put(connection: &Connection) -> Result<(), LedgerError> {
+    for Table { name, key, columns } in TABLES {
+        let set: Vec<String> =
+            columns.split(", ").map(|column| format!("{column} = excluded.{column}")).collect();
+        let set = set.join(", ");
+        connection.execute_batch(&format!(
+            "DELETE FROM ledger.{name} WHERE ({key}) NOT IN (SELECT {key} FROM main.{name}); \
+             INSERT INTO ledger.{name} ({key}, {columns}) SELECT {key}, {columns} FROM main.{name} WHERE true \
+             ON CONFLICT ({key}) DO UPDATE SET {set};"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Whether an entry says all that follows from it.
+#[derive(PartialEq, Eq)]
+enum Told {
+    Wholly,
+    Partly,
+}
+
+impl Table {
+    fn compare(
+        &self,
+        connection: &Connection,
+        may_be_unexplained: bool,
+        rebuilt: &mut Rebuilt,
+    ) -> Result<(), LedgerError> {
+        let Self { name, key, columns } = self;
+        let rows = |one: &str, other: &str| {
+            let sql = format!(
+                "SELECT {key}, {columns} FROM {one}.{name} EXCEPT SELECT {key}, {columns} FROM {other}.{name} LIMIT {MAX_TOLD}"
+            );
+            keys(connection, &sql, key)
+        };
+        let (is, should) = (rows("ledger", "main")?, rows("main", "ledger")?);
+        for row in &is {
+            let changed = should.contains(row);
+            if !changed && may_be_unexplained {
+                rebuilt.unexplained = rebuilt.unexplained.saturating_add(1);
+            } else if changed {
+                rebuilt.differences.push(format!("{name} {row}: not as the entries say"));
+            } else {
+                rebuilt.differences.push(format!("{name} {row}: no entry says so"));
+            }
+        }
+        for row in should.iter().filter(|row| !is.contains(row)) {
+            rebuilt.differences.push(format!("{name} {row}: missing, and the entries say it"));
+        }
+        Ok(())
+    }
+}
+
+/// The keys of the rows, as text.
+fn keys(connection: &Connection, sql: &str, key: &str) -> Result<Vec<String>, LedgerError> {
+    let width = key.split(", ").count();
+    let mut found = connection.prepare(sql)?;
+    let rows = found.query_map([], |row| {
+        let parts: Result<Vec<String>, rusqlite::Error> = (0..width)
+            .map(|column| {
+                Ok(match row.get_ref(column)? {
+                    rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                    rusqlite::types::ValueRef::Blob(bytes) => {
+                        bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+                    }
+                    other => String::from_utf8_lossy(other.as_bytes().unwrap_or_default()).into(),
+                })
+            })
+            .collect();
+        Ok(parts?.join("@"))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+impl Said<'_> {
+    fn replay(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        match self.kind {
+            "identity_added" => self.run(
+                connection,
+                "INSERT INTO identities (name, operator, disabled, added) VALUES (?1, ?2, 0, ?3)",
+                params![self.text_of("/identity")?, self.body.pointer("/operator").and_then(Value::as_bool), self.at.millis()],
+            ),
+            "key_added" => self.run(
+                connection,
+                "INSERT INTO keys (fingerprint, identity, public_key, added) VALUES (?1, ?2, ?3, ?4)",
+                params![self.text_of("/key")?, self.text_of("/identity")?, self.text_of("/public_key")?, self.at.millis()],
+            ),
+            "identity_disabled" => self.disable(connection, true),
+            "identity_enabled" => {
+                grant::bump_epoch(connection)?;
+                self.disable(connection, false)
+            }
+            "host_token_made" => self.token_made(connection),
+            "host_enrolled" => self.enrolled(connection),
+            "host_certified" => self.certified(connection),
+            "host_changed" => {
+                grant::bump_epoch(connection)?;
+                self.run(
+                    connection,
+                    "UPDATE hosts SET addresses = ?2, labels = ?3 WHERE name = ?1",
+                    params![self.text_of("/host")?, self.json_of("/addresses"), self.json_of("/labels")],
+                )?;
+                self.put_addresses(connection)
+            }
+            "host_removed" => {
+                grant::bump_epoch(connection)?;
+                let host = self.text_of("/host")?;
+                self.run(connection, "DELETE FROM addresses WHERE host = ?1", params![host])?;
+                self.run(connection, "DELETE FROM hosts WHERE name = ?1", params![host])
+            }
+            "grant_begun" => self.run(
+                connection,
+                "INSERT INTO grants (id, identity, role, host, began, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![self.number_of("/grant")?, self.text_of("/identity")?, self.text_of("/role")?, self.text_of("/host")?, self.number_of("/from")?, self.number_of("/until")?],
+            ),
+            "certificate" => self.certificate(connection),
+            "lock" | "unlock" | "trust" => self.order(connection),
+            "roles_changed" => self.roles(connection),
+            "session_begun" => self.begun(connection),
+            "session_ended" => self.ended(connection),
+            // No state follows from the rest.
+            _ => Ok(Told::Wholly),
+        }
+    }
+
+    fn token_made(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let Some(token) = self.token()? else { return Ok(Told::Partly) };
+        self.run(
+            connection,
+            "INSERT INTO tokens (hash, host, addresses, labels, until) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                token,
+                self.text_of("/host")?,
+                self.json_of("/addresses"),
+                self.json_of("/labels"),
+                self.number_of("/until")?
+            ],
+        )
+    }
+
+    fn enrolled(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        grant::bump_epoch(connection)?;
+        // What a host that joined before this was kept had certified; the next entry says it for others.
+        let certified = format!(r#"{{"names":[],"keys":{}}}"#, self.json_of("/host_keys"));
+        self.run(
+            connection,
+            "INSERT INTO hosts (name, labels, addresses, enrolment, enrolled, orders_from, last_order, agent_key, certified) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8) \
+             ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, addresses = excluded.addresses, \
+             enrolment = excluded.enrolment, enrolled = excluded.enrolled, orders_from = excluded.orders_from, \
+             agent_key = excluded.agent_key, certified = excluded.certified",
+            params![
+                self.text_of("/host")?, self.json_of("/labels"), self.json_of("/addresses"), self.seq, self.at.millis(),
+                order::newest(connection)?, self.body.pointer("/agent_key").and_then(Value::as_str), certified
+            ],
+        )?;
+        self.put_addresses(connection)?;
+        let Some(token) = self.token()? else { return Ok(Told::Partly) };
+        self.run(
+            connection,
+            "UPDATE tokens SET used = ?2 WHERE hash = ?1",
+            params![token, self.at.millis()],
+        )
+    }
+
+    fn certified(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let until: Timestamp = self.read("/until")?;
+        let certified = Certified {
+            names: self.read("/names")?,
+            keys: self.read("/host_keys")?,
+            authority: Some(self.read::<Fingerprint>("/authority")?),
+            window: Some(Window { from: Timestamp::from_secs(self.at.secs()), until }),
+        };
+        self.run(
+            connection,
+            "UPDATE hosts SET certified = ?2 WHERE name = ?1",
+            params![self.text_of("/host")?, serde_json::to_string(&certified)?],
+        )
+    }
+
+    fn put_addresses(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let addresses: Vec<wire::identifier::Address> = self.read("/addresses")?;
+        super::host::put_addresses(connection, &self.read("/host")?, &addresses)?;
+        Ok(Told::Wholly)
+    }
+
+    fn certificate(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        self.run(
+            connection,
+            "INSERT INTO certificates (serial, grant_id, identity, login, host, key, issued, valid_before) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                self.number_of("/serial")?, self.number_of("/grant")?, self.text_of("/identity")?, self.text_of("/login")?,
+                self.text_of("/host")?, self.text_of("/key")?, self.at.millis(),
+                Timestamp::from_secs(self.number_of("/valid_before_secs")?).millis()
+            ],
+        )
+    }
+
+    fn order(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let text = self.text_of("/signed/order")?;
+        let order: Order = serde_json::from_str(text)?;
+        self.run(
+            connection,
+            "INSERT INTO orders (number, at, order_text, signature) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                order.number.number(),
+                self.at.millis(),
+                text,
+                self.text_of("/signed/signature")?
+            ],
+        )?;
+        order::apply(connection, &order)?;
+        grant::bump_epoch(connection)?;
+        Ok(Told::Wholly)
+    }
+
+    fn roles(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        grant::bump_epoch(connection)?;
+        self.run(
+            connection,
+            "INSERT OR REPLACE INTO counters (name, value) VALUES ('roles', ?1)",
+            params![super::role::mark(self.text.as_bytes())],
+        )
+    }
+
+    fn begun(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let Some(at) = self.body.pointer("/at").and_then(Value::as_u64) else {
+            return Ok(Told::Partly);
+        };
+        let subject = |name: &str| self.text_of(&format!("/began/{name}"));
+        self.run(
+            connection,
+            "INSERT INTO sessions (session, host, identity, login, role, grant_id, serial, remote, began, until, known) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+            params![
+                self.text_of("/session")?, self.text_of("/host")?, subject("subject/identity")?, subject("subject/login")?,
+                subject("subject/role")?, self.number_of("/began/subject/grant")?, self.number_of("/began/subject/serial")?,
+                subject("remote")?, at, self.number_of("/began/grant_until")?,
+                self.body.pointer("/known").and_then(Value::as_bool)
+            ],
+        )
+    }
+
+    fn ended(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let over: SessionOver = serde_json::from_str(self.text)?;
+        let Some(at) = over.at else { return Ok(Told::Partly) };
+        let SessionEnded { reason, killed, survivors, took_micros, .. } = over.ended;
+        let how = Ended { at, reason, killed, survivors, took_micros };
+        self.run(
+            connection,
+            "UPDATE sessions SET ended = ?3 WHERE session = ?1 AND host = ?2",
+            params![
+                self.text_of("/session")?,
+                self.text_of("/host")?,
+                serde_json::to_string(&how)?
+            ],
+        )
+    }
+
+    fn disable(&self, connection: &Connection, disabled: bool) -> Result<Told, LedgerError> {
+        self.run(
+            connection,
+            "UPDATE identities SET disabled = ?2 WHERE name = ?1",
+            params![self.text_of("/identity")?, disabled],
+        )
+    }
+
+    fn run(
+        &self,
+        connection: &Connection,
+        sql: &'static str,
+        values: impl rusqlite::Params,
+    ) -> Result<Told, LedgerError> {
+        connection.prepare_cached(sql)?.execute(values)?;
+        Ok(Told::Wholly)
+    }
+
+    fn token(&self) -> Result<Option<[u8; 32]>, LedgerError> {
+        if self.body.pointer("/token").is_none() {
+            return Ok(None);
+        }
+        Ok(Some(self.read::<Hash>("/token")?.0))
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, pointer: &str) -> Result<T, LedgerError> {
+        Ok(T::deserialize(self.body.pointer(pointer).unwrap_or(&Value::Null))?)
+    }
+
+    fn text_of(&self, pointer: &str) -> Result<&str, LedgerError> {
+        let found = self.body.pointer(pointer).and_then(Value::as_str);
+        found.ok_or_else(|| self.lacks(pointer))
+    }
+
+    fn number_of(&self, pointer: &str) -> Result<u64, LedgerError> {
+        let found = self.body.pointer(pointer);
+        // Numbered names such as `g7` are kept as text in some bodies.
+        let number = found.and_then(|value| {
+            value.as_u64().or_else(|| value.as_str()?.trim_start_matches('g').parse().ok())
+        });
+        number.ok_or_else(|| self.lacks(pointer))
+    }
+
+    fn json_of(&self, pointer: &str) -> String {
+        self.body.pointer(pointer).unwrap_or(&Value::Null).to_string()
+    }
+
+    fn lacks(&self, pointer: &str) -> LedgerError {
+        LedgerError::Torn(format!("the body of entry {} has no {pointer}", self.seq))
+    }
+}
+
+/// Every table that follows from the entries.
+const TABLES: [Table; 11] = [
+    Table { name: "identities", key: "name", columns: "operator, disabled, added" },
+    Table { name: "keys", key: "fingerprint", columns: "identity, public_key, added" },
+    Table { name: "tokens", key: "hash", columns: "host, addresses, labels, until, used" },
+    Table {
+        name: "hosts",
+        key: "name",
+        columns: "labels, addresses, enrolment, enrolled, orders_from, agent_key, certified",
+    },
+    Table { name: "addresses", key: "address", columns: "host" },
+    Table { name: "grants", key: "id", columns: "identity, role, host, began, until" },
+    Table {
+        name: "certificates",
+        key: "serial",
+        columns: "grant_id, identity, login, host, key, issued, valid_before",
+    },
+    Table { name: "orders", key: "number", columns: "at, order_text, signature" },
+    Table { name: "locks", key: "target", columns: "reason, until, order_number, by, at" },
+    Table {
+        name: "sessions",
+        key: "session, host",
+        columns: "identity, login, role, grant_id, serial, remote, began, until, ended, known",
+    },
+    Table { name: "counters", key: "name", columns: "value" },
+];
+/// Most rows told of one table.
+const MAX_TOLD: u64 = 100;
