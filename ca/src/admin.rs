@@ -11,6 +11,7 @@ use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use wire::api::OrderProgress;
 use wire::identifier::{Address, Fingerprint, HostName, Identity, Label, RoleName};
+use wire::log::LogKey;
 use wire::problem::Code;
 use wire::time::Timestamp;
 
@@ -19,6 +20,7 @@ use crate::clock;
 use crate::http::body::Body;
 use crate::http::caller::Operator;
 use crate::http::refusal::Refusal;
+use crate::key::Purpose;
 use crate::ledger::{IdentityRow, NewKey, NewToken};
 use crate::random::Secret;
 use crate::role::Role;
@@ -131,6 +133,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/hosts/remove", post(remove_host))
         .route("/admin/roles", get(roles))
         .route("/admin/krl", get(krl))
+        .route("/admin/log-keys", get(log_keys))
         .route("/admin/erase", post(crate::http::erase))
         .route("/admin/keys", get(keys::list).post(keys::step))
         .with_state(authority)
@@ -258,6 +261,17 @@ async fn roles(
     Operator(_caller): Operator,
 ) -> Json<BTreeMap<RoleName, Role>> {
     Json(authority.roles().as_map().clone())
+}
+
+async fn log_keys(
+    State(authority): State<Arc<Authority>>,
+    Operator(_caller): Operator,
+) -> Result<Json<Vec<LogKey>>, Refusal> {
+    let mut keys = Vec::new();
+    for (_, key) in authority.keyring.slots(Purpose::Log) {
+        keys.push(authority.ledger.log_key(key.clone()).await?);
+    }
+    Ok(Json(keys))
 }
 
 async fn krl(

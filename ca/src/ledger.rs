@@ -44,7 +44,7 @@ mod tree;
 mod vouch;
 mod writer;
 
-pub(crate) use audit::{Audit, Report};
+pub(crate) use audit::Audit;
 pub(crate) use grant::Recorded;
 pub(crate) use history::Search;
 pub(crate) use host::{HostRow, Joining, NewToken, TokenRefusal};

@@ -12,7 +12,8 @@ use wire::log::{LogKey, Note, Policy};
 use super::super::say;
 use super::database;
 use crate::config::Config;
-use crate::key::{Keyring, Purpose};
+use crate::key::secret::Secrets;
+use crate::key::{Purpose, Store};
 use crate::ledger::{Audit, Rebuilt, log_key};
 
 /// What to check, and against what.
@@ -157,9 +158,25 @@ pub(crate) fn keys(config: &Config) -> anyhow::Result<()> {
     own_keys(config)?.iter().try_for_each(|key| say(&key.to_string()))
 }
 
+/// The log's keys as the serving authority gives them; as they lie in its places when none is serving.
 fn own_keys(config: &Config) -> anyhow::Result<Vec<LogKey>> {
+    let mut given: Result<Vec<LogKey>, _> = Err(anyhow::anyhow!("nobody answered"));
+    super::super::talk(config, async |client| {
+        given = client.read("/admin/log-keys").await.map_err(Into::into);
+        Ok(())
+    })?;
+    match given {
+        Ok(keys) => Ok(keys),
+        Err(absent) => stored_keys(config).with_context(|| {
+            format!("name the log's key with --log-key: the authority gave none ({absent:#})")
+        }),
+    }
+}
+
+fn stored_keys(config: &Config) -> anyhow::Result<Vec<LogKey>> {
     let name = Audit::open(&database(config))?.name()?;
-    let keyring = Keyring::open(&config.state_dir)?;
+    let store = Store::new(&config.state_dir, config.keys.clone(), Secrets::default());
+    let keyring = store.open()?;
     let keys = keyring.slots(Purpose::Log).map(|(_, key)| log_key(&name, key));
     Ok(keys.collect::<Result<_, _>>()?)
 }
