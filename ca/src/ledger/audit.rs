@@ -85,7 +85,7 @@ impl Audit {
                 Err(fault) => report.faults.push(fault.to_string()),
             },
             None => {
-                report.faults.push(format!("the tree of {} entries has no checkpoint", head.size))
+                report.faults.push(format!("the tree of {} entries has no checkpoint", head.size));
             }
         }
         Ok(report)

@@ -146,15 +146,22 @@ pub(super) fn open(
     if repeated(connection, (host, &name), (count, now))? {
         return Ok(());
     }
-    let others: u64 = connection
-        .prepare_cached("SELECT count(*) FROM incidents WHERE host = ? AND settled IS NULL")?
-        .query_row([host.as_str()], |row| row.get(0))?;
-    let name = if others < MAX_OPEN { name } else { "others".to_owned() };
+    let name = listed(connection, host, name)?;
     if repeated(connection, (host, &name), (count, now))? {
         return Ok(());
     }
     let data = entry::Incident { host, cause };
     let number = entry::append(connection, Kind::Incident, now, &data)?;
+    insert(connection, (number, host, cause), (count, now))
+}
+
+/// The row of an incident, under the number of its entry.
+pub(super) fn insert(
+    connection: &Connection,
+    (number, host, cause): (u64, &HostName, &Cause),
+    (count, now): (u64, Timestamp),
+) -> Result<(), LedgerError> {
+    let name = listed(connection, host, name(cause))?;
     connection
         .prepare_cached(
             "INSERT INTO incidents (number, host, name, first, last, count, cause) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -169,6 +176,14 @@ pub(super) fn open(
             serde_json::to_string(cause)?
         ])?;
     Ok(())
+}
+
+/// The name under which it is listed: its own, until a host has too many.
+fn listed(connection: &Connection, host: &HostName, name: String) -> Result<String, LedgerError> {
+    let others: u64 = connection
+        .prepare_cached("SELECT count(*) FROM incidents WHERE host = ? AND settled IS NULL")?
+        .query_row([host.as_str()], |row| row.get(0))?;
+    Ok(if others < MAX_OPEN { name } else { "others".to_owned() })
 }
 
 fn repeated(

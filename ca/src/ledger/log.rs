@@ -49,6 +49,7 @@ impl Log {
     }
 
     /// Its public keys.
+    #[cfg(test)]
     pub(super) fn public(&self) -> Vec<LogKey> {
         self.keys.read().iter().map(|signer| signer.public.clone()).collect()
     }

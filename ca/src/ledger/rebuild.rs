@@ -7,7 +7,8 @@ use rusqlite::{Connection, params};
 use serde::Deserialize;
 use serde_json::Value;
 use wire::api::Ended;
-use wire::identifier::Fingerprint;
+use wire::identifier::{Fingerprint, HostName};
+use wire::incident::{Cause, Settled};
 use wire::log::Hash;
 use wire::order::Order;
 use wire::record::SessionEnded;
@@ -15,7 +16,7 @@ use wire::renewal::Window;
 use wire::time::Timestamp;
 
 use super::vouch::Certified;
-use super::{LedgerError, grant, order};
+use super::{LedgerError, grant, incident, order};
 
 /// What the replay came to.
 #[derive(Debug, Default)]
@@ -90,9 +91,11 @@ pub(super) fn put(connection: &Connection) -> Result<(), LedgerError> {
         let set: Vec<String> =
             columns.split(", ").map(|column| format!("{column} = excluded.{column}")).collect();
         let set = set.join(", ");
+        // What repeats of an incident is only counted; a row that is put back begins at once.
+        let more = if name == "incidents" { ", name, first, last, count" } else { "" };
         connection.execute_batch(&format!(
             "DELETE FROM ledger.{name} WHERE ({key}) NOT IN (SELECT {key} FROM main.{name}); \
-             INSERT INTO ledger.{name} ({key}, {columns}) SELECT {key}, {columns} FROM main.{name} WHERE true \
+             INSERT INTO ledger.{name} ({key}, {columns}{more}) SELECT {key}, {columns}{more} FROM main.{name} WHERE true \
              ON CONFLICT ({key}) DO UPDATE SET {set};"
         ))?;
     }
@@ -203,6 +206,19 @@ impl Said<'_> {
             "certificate" => self.certificate(connection),
             "lock" | "unlock" | "trust" => self.order(connection),
             "roles_changed" => self.roles(connection),
+            "incident" => self.incident(connection),
+            "incident_settled" => {
+                let settled = Settled {
+                    by: self.read("/by")?,
+                    at: self.at,
+                    reason: self.read("/reason")?,
+                };
+                self.run(
+                    connection,
+                    "UPDATE incidents SET settled = ?2 WHERE number = ?1",
+                    params![self.number_of("/incident")?, serde_json::to_string(&settled)?],
+                )
+            }
             "session_begun" => self.begun(connection),
             "session_ended" => self.ended(connection),
             // No state follows from the rest.
@@ -311,6 +327,13 @@ impl Said<'_> {
         )
     }
 
+    fn incident(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let cause: Cause = self.read("/cause")?;
+        let host: HostName = self.read("/host")?;
+        incident::insert(connection, (self.seq, &host, &cause), (1, self.at))?;
+        Ok(Told::Wholly)
+    }
+
     fn begun(&self, connection: &Connection) -> Result<Told, LedgerError> {
         let Some(at) = self.body.pointer("/at").and_then(Value::as_u64) else {
             return Ok(Told::Partly);
@@ -398,7 +421,7 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 11] = [
+const TABLES: [Table; 12] = [
     Table { name: "identities", key: "name", columns: "operator, disabled, added" },
     Table { name: "keys", key: "fingerprint", columns: "identity, public_key, added" },
     Table { name: "tokens", key: "hash", columns: "host, addresses, labels, until, used" },
@@ -421,6 +444,7 @@ const TABLES: [Table; 11] = [
         key: "session, host",
         columns: "identity, login, role, grant_id, serial, remote, began, until, ended, known",
     },
+    Table { name: "incidents", key: "number", columns: "host, cause, settled" },
     Table { name: "counters", key: "name", columns: "value" },
 ];
 /// Most rows told of one table.

@@ -225,18 +225,17 @@ mod tests {
         let mut rows = connection
             .prepare("SELECT leaf, leaf_hash, salt, body FROM entries JOIN bodies USING (seq) ORDER BY seq")
             .unwrap();
-        let rows: Vec<(Vec<u8>, [u8; 32], Vec<u8>, Vec<u8>)> = rows
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap();
-        assert_eq!(rows.len(), 2);
-        for ((leaf, hash, salt, body), (kind, data)) in rows.iter().zip(data) {
-            let leaf = wire::log::Leaf::from_bytes(leaf).unwrap();
-            assert_eq!((leaf.kind.as_str(), leaf.hash().unwrap().0), (kind, *hash));
+        let mut rows = rows.query([]).unwrap();
+        for (kind, data) in data {
+            let row = rows.next().unwrap().unwrap();
+            let [leaf, hash, salt, body]: [Vec<u8>; 4] =
+                [0, 1, 2, 3].map(|column| row.get(column).unwrap());
+            let leaf = wire::log::Leaf::from_bytes(&leaf).unwrap();
+            assert_eq!((leaf.kind.as_str(), &leaf.hash().unwrap().0[..]), (kind, &hash[..]));
             assert_eq!(body, data.as_bytes());
-            assert_eq!(leaf.body, wire::log::Hash::of(&[salt.as_slice(), body].concat()));
+            assert_eq!(leaf.body, wire::log::Hash::of(&[salt, body].concat()));
         }
+        assert!(rows.next().unwrap().is_none());
         let name = super::super::log::name(&connection).unwrap();
         assert!(name.as_str().starts_with("log.curfew.internal/"), "{name:?}");
     }

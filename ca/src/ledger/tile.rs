@@ -1,9 +1,13 @@
 //! What anybody may read of the log: checkpoints, tiles and proofs. None of it holds personal data.
 
-use rusqlite::{OptionalExtension as _, params};
-use tlog_tiles::{prove_record, prove_tree, tree_hash};
+use rusqlite::params;
+#[cfg(test)]
+use tlog_tiles::prove_record;
+use tlog_tiles::{prove_tree, tree_hash};
 use wire::hostlink::{Continuation, ContinuationPath};
-use wire::log::{Hash, Head, LogKey, Note, Proof};
+#[cfg(test)]
+use wire::log::Proof;
+use wire::log::{Hash, Head, LogKey, Note};
 
 use super::tree::{self, Stored, TILE_HEIGHT};
 use super::{Ledger, LedgerError, log};
@@ -77,6 +81,7 @@ impl Ledger {
     }
 
     /// The proof that the tree of `new` entries continues the tree of `old` ones; none is needed where `old` is 0.
+    #[cfg(test)]
     pub(crate) async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
         let reach = self.checkpoints().borrow().head().size;
         if old > new || new > reach {
@@ -124,6 +129,7 @@ impl Ledger {
     }
 
     /// The proof that an entry is in the tree of the newest checkpoint.
+    #[cfg(test)]
     pub(crate) async fn prove(&self, seq: u64) -> Result<Proof, LedgerError> {
         let newest = self.checkpoints().borrow().clone();
         let size = newest.head().size;
@@ -137,20 +143,6 @@ impl Ledger {
             let path = Stored::new(connection).with(|stored| prove_record(size, index, stored))?;
             let path = path.into_iter().map(|node| Hash(node.0)).collect();
             Ok(Proof { extra: None, index, path, checkpoint: newest.note().clone() })
-        })
-        .await
-    }
-
-    /// The oldest checkpoint over at least this many entries: one for each transaction is kept.
-    pub(crate) async fn checkpoint_over(&self, size: u64) -> Result<Option<Note>, LedgerError> {
-        self.read(move |connection| {
-            let text: Option<String> = connection
-                .prepare_cached(
-                    "SELECT note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1",
-                )?
-                .query_row([size], |row| row.get(0))
-                .optional()?;
-            Ok(text.map(|text| text.parse()).transpose()?)
         })
         .await
     }

@@ -35,7 +35,10 @@ struct Recent {
 struct Job(Box<dyn FnOnce(&Connection) -> Sealed + Send>);
 
 /// Sends an answer once it is known whether the transaction is durable.
-struct Sealed(Box<dyn FnOnce(Result<Arc<Step>, Arc<str>>) + Send>);
+struct Sealed(Box<dyn FnOnce(Committed) + Send>);
+
+/// The checkpoint of a transaction that is durable, or why it is not.
+type Committed = Result<Arc<Step>, Arc<str>>;
 
 impl Ledger {
     /// Runs `work` in a transaction; the answer comes when it is durable. An error undoes this work alone.
@@ -179,7 +182,7 @@ fn run(
 }
 
 /// Takes the new entries into the tree, signs its checkpoint, and makes all of it durable at once, or nothing.
-fn commit(connection: &Connection, tree: &mut Tree) -> Result<Arc<Step>, Arc<str>> {
+fn commit(connection: &Connection, tree: &mut Tree) -> Committed {
     let ended = tree.grow(connection, clock::now()).and_then(|step| {
         connection.execute_batch("COMMIT")?;
         Ok(step)

@@ -21,7 +21,7 @@ fn believed(text: &str, policy: &Policy) -> (u64, Head) {
 async fn leaves(authority: &Authority, size: u64) -> (Vec<Leaf>, Head) {
     let (mut edge, mut leaves) = (Edge::default(), Vec::new());
     for number in 0..size.div_ceil(256) {
-        let width = (size - number * 256).min(256);
+        let width = size.saturating_sub(number.saturating_mul(256)).min(256);
         let part = if width < 256 { format!(".p/{width}") } else { String::new() };
         let bundle = authority.fetch(&format!("/tile/entries/{number:03}{part}")).await.unwrap();
         let hashes = authority.fetch(&format!("/tile/0/{number:03}{part}")).await.unwrap();

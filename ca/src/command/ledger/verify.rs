@@ -65,7 +65,7 @@ fn whole(path: &Path, policy: &Policy, against: &[PathBuf]) -> anyhow::Result<()
             );
         }
         Err(error) => {
-            faults.push(format!("the state cannot be made again from the entries: {error}"))
+            faults.push(format!("the state cannot be made again from the entries: {error}"));
         }
     }
     for fault in &faults {
