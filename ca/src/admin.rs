@@ -268,7 +268,7 @@ async fn log_keys(
     Operator(_caller): Operator,
 ) -> Result<Json<Vec<LogKey>>, Refusal> {
     let mut keys = Vec::new();
-    for (_, key) in authority.keyring.slots(Purpose::Log) {
+    for (_, key) in authority.keyring().slots(Purpose::Log) {
         keys.push(authority.ledger.log_key(key.clone()).await?);
     }
     Ok(Json(keys))
