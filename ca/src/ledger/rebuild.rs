@@ -206,6 +206,7 @@ impl Said<'_> {
             "certificate" => self.certificate(connection),
             "lock" | "unlock" | "trust" => self.order(connection),
             "roles_changed" => self.roles(connection),
+            "keys_changed" => self.keys_changed(connection),
             "incident" => self.incident(connection),
             "incident_settled" => {
                 let settled = Settled {
@@ -327,6 +328,31 @@ impl Said<'_> {
         )
     }
 
+    fn keys_changed(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        grant::bump_epoch(connection)?;
+        let keys: Vec<Value> = self.read("/keys")?;
+        for key in &keys {
+            let text = |name| key.pointer(name).and_then(Value::as_str);
+            let number = |name| key.pointer(name).and_then(Value::as_u64);
+            self.run(
+                connection,
+                "INSERT INTO authority_keys (purpose, number, fingerprint, public_key, stage, since, made) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (purpose, number) DO UPDATE SET \
+                 stage = excluded.stage, since = excluded.since",
+                params![
+                    self.text_of("/purpose")?,
+                    number("/number"),
+                    text("/fingerprint"),
+                    text("/public_key"),
+                    key.pointer("/stage").map(Value::to_string),
+                    number("/since"),
+                    self.at.millis()
+                ],
+            )?;
+        }
+        Ok(Told::Wholly)
+    }
+
     fn incident(&self, connection: &Connection) -> Result<Told, LedgerError> {
         let cause: Cause = self.read("/cause")?;
         let host: HostName = self.read("/host")?;
@@ -421,7 +447,7 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 12] = [
+const TABLES: [Table; 13] = [
     Table { name: "identities", key: "name", columns: "operator, disabled, added" },
     Table { name: "keys", key: "fingerprint", columns: "identity, public_key, added" },
     Table { name: "tokens", key: "hash", columns: "host, addresses, labels, until, used" },
@@ -443,6 +469,11 @@ const TABLES: [Table; 12] = [
         name: "sessions",
         key: "session, host",
         columns: "identity, login, role, grant_id, serial, remote, began, until, ended, known",
+    },
+    Table {
+        name: "authority_keys",
+        key: "purpose, number",
+        columns: "fingerprint, public_key, stage, since, made",
     },
     Table { name: "incidents", key: "number", columns: "host, cause, settled" },
     Table { name: "counters", key: "name", columns: "value" },
