@@ -201,6 +201,7 @@ impl Keyring {
     }
 
     /// The purpose's oldest key.
+    #[cfg(test)]
     pub(crate) fn oldest(&self, purpose: Purpose) -> Result<Arc<dyn Sign>, KeyError> {
         let slot = self.slots(purpose).map(|(slot, _)| slot).next();
         slot.and_then(|slot| self.key(slot)).ok_or_else(|| KeyError::Missing(purpose.name().into()))

@@ -41,6 +41,7 @@ const PACKAGES: &[&str] = &[
     "pkg-config",
     "zlib1g-dev",
     // tests of single programs
+    "opensc",
     "openssh-client",
     "openssh-server",
     "pamtester",

@@ -61,12 +61,7 @@ impl Authority {
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let config = format!(
-            "state_dir = {:?}\nlisten = \"127.0.0.1:0\"\nhosts_listen = \"127.0.0.1:0\"\nadmin_socket = {:?}\nroles_file = {:?}\n",
-            path("state"),
-            path("admin.sock"),
-            path("roles.toml")
-        );
+        let config = settings(dir.path());
         std::fs::write(path("ca.toml"), config).unwrap();
         std::fs::write(path("roles.toml"), ROLES).unwrap();
         let init = run(dir.path(), &["init", "--unencrypted"]);
@@ -300,6 +295,17 @@ pub(crate) fn key(seed: u8) -> PrivateKey {
 /// Runs the program with the settings in `dir`.
 pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Output {
     program(dir).args(arguments).output().unwrap()
+}
+
+/// A `ca.toml` for a throw-away authority in `dir`.
+pub(crate) fn settings(dir: &Path) -> String {
+    let path = |name: &str| dir.join(name).display().to_string();
+    format!(
+        "state_dir = {:?}\nlisten = \"127.0.0.1:0\"\nhosts_listen = \"127.0.0.1:0\"\nadmin_socket = {:?}\nroles_file = {:?}\n",
+        path("state"),
+        path("admin.sock"),
+        path("roles.toml")
+    )
 }
 
 fn program(dir: &Path) -> Command {

@@ -8,6 +8,7 @@
 mod authority;
 mod certificate;
 mod enrolment;
+mod key;
 mod krl;
 mod ledger;
 mod link;
