@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::{kill, krl, login, memory, report, report::Row};
+use crate::{certificate, kill, krl, login, memory, report, report::Row};
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub(crate) struct Command {
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bench {
+    Certificate,
     Kill,
     Krl,
     Login,
@@ -37,6 +38,7 @@ impl Command {
     pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Option<Self> {
         let mut args = args.into_iter();
         let bench = match args.next()?.as_str() {
+            "certificate" => Bench::Certificate,
             "kill" => Bench::Kill,
             "krl" => Bench::Krl,
             "login" => Bench::Login,
@@ -59,6 +61,7 @@ impl Command {
     /// Measures and reports. What was promised without exception and is broken is an error, after the report.
     pub(crate) fn run(self) -> Result<()> {
         let verdict = match self.bench {
+            Bench::Certificate => certificate::measure(self.count.unwrap_or(certificate::COUNT))?,
             Bench::Kill => kill::measure(self.count.unwrap_or(kill::COUNT))?,
             Bench::Krl => krl::measure(self.count.unwrap_or(krl::COUNT))?,
             Bench::Login => login::measure(self.count.unwrap_or(login::COUNT))?,
@@ -76,12 +79,13 @@ impl Command {
 pub(crate) const USAGE: &str = "\
 Usage: curfew-bench NAME [--json] [--count N]
 
+  certificate  making and checking N certificates by each kind of key, beside ssh-keygen and the signature alone
   kill    from the order to the last dead process, on one host; N sessions a case, a seventh of that in the storm
   krl     making and reading revocation lists of N serials, beside ssh-keygen
   login   what we add to a login with stock sshd; N pairs
   memory  the host half with 0, a tenth of N, and N live sessions
 
-All but krl boot real hosts, which needs root. --json writes one object a line.
+All but certificate and krl boot real hosts, which needs root. --json writes one object a line.
 ";
 
 #[cfg(test)]
@@ -97,7 +101,10 @@ mod tests {
         let kill = Command { bench: Bench::Kill, json: true, count: Some(7) };
         assert_eq!(parse("kill --count 7 --json"), Some(kill));
         assert!(
-            parse("login").is_some() && parse("krl").is_some() && parse("memory --json").is_some()
+            parse("certificate").is_some()
+                && parse("login").is_some()
+                && parse("krl").is_some()
+                && parse("memory --json").is_some()
         );
     }
 

@@ -5,6 +5,7 @@
 
 mod bench;
 mod case;
+mod certificate;
 mod clock;
 mod kill;
 mod krl;
