@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use curfew_fuzz::{NOW, certificate, key, raw};
+use curfew_fuzz::{NOW, certificate, key, raw, seal};
 use serde::Serialize;
 use wire::frame::encode;
 use wire::gate::{Answer, Login, Question};
@@ -29,6 +29,7 @@ fn main() -> Done {
     orders()?;
     frames()?;
     certificates()?;
+    keys()?;
     names()?;
     kernel()?;
     files()?;
@@ -140,6 +141,7 @@ fn frames() -> Done {
         last_record: 0,
         newest_order: 3,
         at: NOW,
+        tree: Some(2),
         challenge: Some("c".into()),
     };
     let refused = Problem::new(Code::Denied, "no");
@@ -233,14 +235,24 @@ fn records() -> Result<Vec<Record>, Box<dyn Error>> {
 
 fn certificates() -> Done {
     let certificate = certificate();
-    let text = certificate.to_openssh()?;
-    put("certificate", "binary", certificate.to_bytes()?)?;
+    let text = certificate.to_openssh();
+    put("certificate", "binary", certificate.as_bytes())?;
     put("certificate", "text", &text)?;
     put("auth_info", "publickey", format!("publickey {text}\napp\0\x03"))?;
     put("auth_info", "password", "password\nkeyboard-interactive/pam\n\x04")?;
     // All good ones: bits of zero are what the derive takes for the first variant.
     put("signed_certificate", "zeros", [0; 64])?;
     put("signed_certificate", "counting", (0..=255).collect::<Vec<u8>>())
+}
+
+/// One of each kind; the points are those of P-256, P-384 and P-521 that everybody knows, their generators.
+fn keys() -> Done {
+    for (name, line) in KEYS {
+        let key = wire::key::from_openssh(line)?;
+        put("public_key", name, wire::key::to_bytes(key.key_data())?)?;
+        put("public_key", &format!("{name}-line"), line)?;
+    }
+    put("sshsig", "login", seal())
 }
 
 fn names() -> Done {
@@ -365,3 +377,35 @@ fn agent_replies() -> Done {
     put("ssh_agent", "refused", [0, 5])?;
     put("ssh_agent", "text", STANDARD.encode(&blob))
 }
+
+/// Lines of public key files.
+const KEYS: [(&str, &str); 7] = [
+    (
+        "ed25519",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ a comment",
+    ),
+    (
+        "p256",
+        "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU= a comment",
+    ),
+    (
+        "p384",
+        "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBKqHyiK+iwU3jrHHHvMgrXRuHTtii6ebmFn3QeCCVCo4VQLyXb9VKWw6VF44cnYKtzYX3kqWJixvXZ6Yv5KS3Cn49B29KJoUfOnaMRO18LjACmCxzh1+gZ16Qx18kOoOXw== a comment",
+    ),
+    (
+        "p521",
+        "ecdsa-sha2-nistp521 AAAAE2VjZHNhLXNoYTItbmlzdHA1MjEAAAAIbmlzdHA1MjEAAACFBADGhY4GtwQE6c2ePstmI5W0QpxkgTkFP7Uh+CivYGtNPbqhS1537+dZKP4dwSei/6jeM0izwYVqQpv5fn4xwuW9ZgEYOSlqeJo7wARcil+0LH0b2Zj1RElXm0RoF6+9Fyc+ZiyX7nKZXvQmQMVQuQE/rQdhNTxwhqJywkCIvpR2n9FmUA== a comment",
+    ),
+    (
+        "rsa",
+        "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQClpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWl a comment",
+    ),
+    (
+        "sk-ed25519",
+        "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJAAAABHNzaDo= a comment",
+    ),
+    (
+        "sk-ecdsa",
+        "sk-ecdsa-sha2-nistp256@openssh.com AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfUAAAAEc3NoOg== a comment",
+    ),
+];

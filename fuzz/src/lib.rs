@@ -35,6 +35,16 @@ pub fn certificate() -> Certificate {
     Certificate::from_bytes(&made.to_bytes().expect("bytes")).expect("what was signed can be read")
 }
 
+/// What [`seal`] is over.
+pub const MESSAGE: &[u8] = b"curfew login v1\n";
+
+/// A login signature by `key(9)` over [`MESSAGE`].
+#[must_use]
+pub fn seal() -> String {
+    let made = key(9).sign(wire::login::NAMESPACE, ssh_key::HashAlg::Sha512, MESSAGE);
+    made.expect("signature").to_pem(ssh_key::LineEnding::LF).expect("armour")
+}
+
 /// Whatever is read as JSON is written so that it reads back as the same.
 pub fn survives_json<T: DeserializeOwned + Serialize + PartialEq + Debug>(json: &[u8]) {
     if let Ok(value) = serde_json::from_slice::<T>(json) {
