@@ -6,7 +6,7 @@ use std::time::Duration;
 use ssh_key::PublicKey;
 use wire::certificate::{Certificate, Kind, fingerprint};
 use wire::identifier::{Fingerprint, HostName};
-use wire::problem::Problem;
+use wire::problem::{Code, Problem};
 use wire::renewal::{Standing, Window};
 use wire::time::{Timestamp, Uptime};
 
@@ -139,6 +139,11 @@ impl Renewal {
     /// No certificates came, and why.
     pub fn refused(&mut self, problem: &Problem, up: Uptime) {
         self.failed(format!("the authority refused: {problem}"), up);
+        if problem.code == Code::Busy {
+            // It certified this host a moment ago; what has changed since then must not wait for an hour.
+            self.urged = true;
+            self.not_before = Some(up.after(SOON));
+        }
     }
 
     /// Asking or keeping failed.
@@ -208,6 +213,8 @@ fn flaw(
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The pause after the authority was asked too soon.
+const SOON: Duration = Duration::from_secs(3);
 /// The pause after a failure on a host that has no certificate yet.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -263,7 +270,7 @@ mod tests {
         renewal.asked(keys.to_vec(), at(600).up);
         assert!(!renewal.is_due(&keys, at(629)));
         assert!(renewal.is_due(&keys, at(630)), "nobody answered");
-        let no = Problem::new(wire::problem::Code::Denied, "locked");
+        let no = Problem::new(Code::Denied, "locked");
         renewal.refused(&no, at(630).up);
         assert_eq!(renewal.standing().problem.as_deref(), Some("the authority refused: locked"));
         assert!(!renewal.is_due(&keys, at(638)));
@@ -273,6 +280,16 @@ mod tests {
         assert!(!renewal.is_due(&keys, at(1)));
         renewal.urge();
         assert!(renewal.is_due(&keys, at(1)), "the authority wants it");
+    }
+
+    #[test]
+    fn who_asked_too_soon_asks_again_soon() {
+        let mut renewal = Renewal::of(held(1));
+        renewal.urge();
+        renewal.asked(vec![host_key(1)], at(1).up);
+        renewal.refused(&Problem::new(Code::Busy, "a moment ago"), at(1).up);
+        assert!(!renewal.is_due(&[host_key(1)], at(3)));
+        assert!(renewal.is_due(&[host_key(1)], at(4)));
     }
 
     #[test]
