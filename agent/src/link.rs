@@ -163,18 +163,26 @@ impl Down<'_> {
                 () = tokio::time::sleep(self.watch.wait(now())) => {}
             }
             while let Some(frame) = incoming.decoder.take::<ToHost>()? {
-                match frame {
-                    ToHost::LinkRenewed(answer) => self.renewed(answer)?,
-                    frame => {
-                        self.look_at(&frame)?;
-                        to.write_all(&encode(&frame)?).await?;
-                        if let ToHost::Refused(problem) = frame {
-                            return Err(LinkError::Refused(problem));
-                        }
-                    }
-                }
+                self.pass_on(frame, to).await?;
             }
             to.flush().await?;
+        }
+    }
+
+    /// Takes what is for the link itself, and hands everything else to the agent; a refusal is the last frame.
+    async fn pass_on<W>(&mut self, frame: ToHost, to: &mut W) -> Result<(), LinkError>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        let frame = match frame {
+            ToHost::LinkRenewed(answer) => return self.renewed(answer),
+            frame => frame,
+        };
+        self.look_at(&frame)?;
+        to.write_all(&encode(&frame)?).await?;
+        match frame {
+            ToHost::Refused(problem) => Err(LinkError::Refused(problem)),
+            _ => Ok(()),
         }
     }
 

@@ -269,7 +269,7 @@ impl Authority {
         match self.ledger.tell_keys(self.keyring(), clock::now()).await {
             Ok(None) => {}
             Ok(Some(order)) => {
-                tracing::info!(%order, "hosts are told all keys that they are to believe")
+                tracing::info!(%order, "hosts are told all keys that they are to believe");
             }
             Err(error) => tracing::error!(%error, "hosts could not be told which keys to believe"),
         }

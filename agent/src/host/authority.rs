@@ -108,7 +108,7 @@ impl Host {
             ToHost::RenewNow => self.urged_to_renew(now),
             ToHost::Renewed(answer) => self.take_certificates(answer, now),
             ToHost::Enrolled(_) | ToHost::LinkRenewed(_) => {
-                tracing::warn!("the authority answered what was not asked")
+                tracing::warn!("the authority answered what was not asked");
             }
         }
     }

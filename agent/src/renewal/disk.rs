@@ -98,7 +98,7 @@ impl Certificates {
             match Certificate::from_openssh(&text) {
                 Ok(certificate) => held.push(Held::of(name, &certificate)),
                 Err(flaw) => {
-                    tracing::warn!(path = %path.display(), %flaw, "this is no certificate")
+                    tracing::warn!(path = %path.display(), %flaw, "this is no certificate");
                 }
             }
         }

@@ -10,6 +10,7 @@ use crate::install::sshd::{Effective, Version};
 use crate::install::{Host, System};
 
 /// Checks on a thread of its own, for the agent's loop waits for nothing; the outcome comes out of what is returned.
+#[must_use]
 pub fn begin(paths: Vec<PathBuf>, is_new: bool) -> Receiver<Result<(), String>> {
     let (say, outcome) = channel();
     std::thread::spawn(move || {

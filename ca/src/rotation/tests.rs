@@ -167,7 +167,7 @@ proptest! {
             let ends = ends.map(|key| (key.fingerprint.clone(), now)).collect();
             let facts = Facts { hosts: vec![host("db1", said)], ends };
             let number = keys.next_number();
-            let some = keys.all()[usize::try_from(secs).unwrap() % keys.all().len()].clone();
+            let some = keys.all().iter().cycle().nth(usize::try_from(secs).unwrap()).unwrap().clone();
             let (input, gives_up) = match choice {
                 0 | 1 => (Input::Announce(fresh(number)), false),
                 2 => (Input::Switch, false),
