@@ -249,7 +249,7 @@ mod tests {
 
     fn at(secs: u64) -> Now {
         let up = Uptime::from_nanos(secs.saturating_mul(1_000_000_000));
-        Now { at: Timestamp::from_secs(ISSUED + secs), up }
+        Now { at: Timestamp::from_secs(ISSUED.saturating_add(secs)), up }
     }
 
     #[test]

@@ -177,9 +177,9 @@ fn everywhere(site: &Site, before: u64) -> Result<u64, FleetError> {
     eventually_some("every host has the newest list", || {
         let status = site.authority.run(["status", "--json"]).ok()?.ok().ok()?;
         let status: Value = serde_json::from_str(status.text()).ok()?;
-        let krl = &status["krl"];
-        let version = krl["version"].as_u64()?;
-        (version > before && krl["current"] == krl["hosts"]).then_some(version)
+        let krl = status.get("krl")?;
+        let version = krl.get("version")?.as_u64()?;
+        (version > before && krl.get("current")? == krl.get("hosts")?).then_some(version)
     })
 }
 

@@ -153,6 +153,7 @@ fn a_fork_that_a_cut_off_host_let_in_is_found_when_it_is_back() -> Result<(), Fl
 }
 
 /// A certificate that was issued just now, put aside under this name.
+#[expect(clippy::unwrap_used, reason = "a fault of the test itself ends it")]
 fn fresh(who: &Person, name: &str, host: &Host) -> Result<Certified, FleetError> {
     let kept = who.client.home_dir().join(".config/curfew/id");
     if kept.exists() {
@@ -214,15 +215,18 @@ fn forge(
 }
 
 /// The proof in a certificate.
+#[expect(clippy::unwrap_used, reason = "a fault of the test itself ends it")]
 fn proof(certified: &Certified) -> String {
     let text = fs::read_to_string(&certified.certificate_path).unwrap();
     let bytes = STANDARD.decode(text.split_whitespace().nth(1).unwrap()).unwrap();
     let magic = b"c2sp.org/tlog-proof@v1";
     let at = bytes.windows(magic.len()).position(|window| window == magic).unwrap();
-    let length = u32::from_be_bytes(bytes[at - 4..at].try_into().unwrap());
-    String::from_utf8(bytes[at..at + usize::try_from(length).unwrap()].to_vec()).unwrap()
+    let (before, after) = bytes.split_at(at);
+    let length = u32::from_be_bytes(*before.last_chunk().unwrap());
+    String::from_utf8(after.get(..usize::try_from(length).unwrap()).unwrap().to_vec()).unwrap()
 }
 
+#[expect(clippy::unwrap_used, reason = "a fault of the test itself ends it")]
 fn status(host: &Host) -> Result<Value, FleetError> {
     let said = host.run(["curfew-agent", "status", "--json"])?.ok()?;
     Ok(serde_json::from_str(said.text()).unwrap())
@@ -238,6 +242,7 @@ fn incidents(site: &Site, count: usize, words: &str) -> Result<Vec<Value>, Fleet
 }
 
 /// A copy of the ledger, with nobody writing.
+#[expect(clippy::unwrap_used, reason = "a fault of the test itself ends it")]
 fn snapshot(site: &mut Site) -> Result<Vec<(PathBuf, Vec<u8>)>, FleetError> {
     site.authority.stop()?;
     let files = fs::read_dir(site.authority.dir().join("state")).unwrap();
@@ -247,6 +252,7 @@ fn snapshot(site: &mut Site) -> Result<Vec<(PathBuf, Vec<u8>)>, FleetError> {
     Ok(copy)
 }
 
+#[expect(clippy::unwrap_used, reason = "a fault of the test itself ends it")]
 fn restore(site: &mut Site, copy: &[(PathBuf, Vec<u8>)]) -> Result<(), FleetError> {
     site.authority.stop()?;
     for file in fs::read_dir(site.authority.dir().join("state")).unwrap() {
