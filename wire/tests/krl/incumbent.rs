@@ -107,7 +107,7 @@ pub(crate) fn sha1(seed: u8) -> [u8; 20] {
 }
 
 /// A list of the certificates of `key(1)`.
-fn list_of(numbers: &[u64]) -> Krl {
+pub(crate) fn list_of(numbers: &[u64]) -> Krl {
     let (mut krl, issuer) = (Krl::new(812, NOW), issuer(1));
     numbers.iter().for_each(|number| krl.revoke_serial(&issuer, serial(*number)));
     krl
@@ -162,7 +162,7 @@ fn agrees(desk: &Desk, numbers: &[u64]) -> usize {
 }
 
 /// Numbers that are the same in every run: xorshift64*.
-fn random(count: usize) -> Vec<u64> {
+pub(crate) fn random(count: usize) -> Vec<u64> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state >> 12;
@@ -174,7 +174,7 @@ fn random(count: usize) -> Vec<u64> {
 }
 
 /// One in ten of the numbers from 1, at random.
-fn tenth(count: usize) -> Vec<u64> {
+pub(crate) fn tenth(count: usize) -> Vec<u64> {
     let most = count as u64 * 10;
     (1..=most).zip(random(count * 10)).filter(|(_, coin)| coin % 10 == 0).map(|(n, _)| n).collect()
 }
@@ -190,24 +190,28 @@ fn openssh_reads_random_lists_as_we_mean_them() {
     done.unwrap();
 }
 
+/// Lists at the edges of what can be written, by name: of the bitmap, of the numbers, and of nothing at all.
+pub(crate) fn edges() -> [(&'static str, Vec<u64>); 10] {
+    let spaced = |by: u64| (1..=240).map(|n| n * by).collect::<Vec<u64>>();
+    let every_other = |last: u64| (1..=last / 2 - 40).map(|n| n * 2 - 1).chain([last]).collect();
+    [
+        ("240 spaced by 70", spaced(70)),
+        ("240 spaced by 60", spaced(60)),
+        ("240 spaced by 63", spaced(63)),
+        ("16,384 bits", every_other(MAX_BITS)),
+        ("16,385 bits", every_other(MAX_BITS + 1)),
+        ("one run", (1..=MAX_BITS).collect()),
+        ("one in three", (1..=100_000).step_by(3).collect()),
+        ("three far apart", vec![1, 1 << 63, u64::MAX]),
+        ("the highest", (u64::MAX - 20_000..u64::MAX).step_by(2).chain([u64::MAX]).collect()),
+        ("empty", Vec::new()),
+    ]
+}
+
 #[test]
 fn openssh_reads_the_edges_as_we_mean_them() {
     let desk = Desk::new();
-    let spaced = |by: u64| (1..=240).map(|n| n * by).collect::<Vec<u64>>();
-    let every_other = |last: u64| (1..=last / 2 - 40).map(|n| n * 2 - 1).chain([last]).collect();
-    let edges: [Vec<u64>; 10] = [
-        spaced(70),
-        spaced(60),
-        spaced(63),
-        every_other(MAX_BITS),
-        every_other(MAX_BITS + 1),
-        (1..=MAX_BITS).collect(),
-        (1..=100_000).step_by(3).collect(),
-        vec![1, 1 << 63, u64::MAX],
-        (u64::MAX - 20_000..u64::MAX).step_by(2).chain([u64::MAX]).collect(),
-        Vec::new(),
-    ];
-    for numbers in edges {
+    for (_, numbers) in edges() {
         agrees(&desk, &numbers);
     }
 }
@@ -222,7 +226,7 @@ fn openssh_reads_a_hundred_thousand_serials_as_we_mean_them() {
 }
 
 #[test]
-#[ignore = "issue 3: half a minute of ssh-keygen; run it with --ignored"]
+#[ignore = "half a minute of ssh-keygen; run it with --ignored"]
 fn openssh_reads_a_million_serials_as_we_mean_them() {
     let desk = Desk::new();
     assert!(agrees(&desk, &random(1_000_000)) <= 8_000_200);

@@ -1,5 +1,6 @@
 //! A real sshd on loopback with a list of ours as its `RevokedKeys`.
 
+use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +9,7 @@ use ssh_key::LineEnding;
 use wire::identifier::Serial;
 use wire::krl::{Issuer, Krl};
 
-use super::incumbent::{Desk, sha1};
+use super::incumbent::{Desk, edges, list_of, random, sha1, tenth};
 use super::set::{NOW, Way, certificate, issuer, key, serial, sha256};
 
 /// Trusts `key(1)` for certificates and knows `key(8)` as a plain key; runs until it is dropped.
@@ -35,7 +36,7 @@ impl Sshd {
         put(
             "config",
             format!(
-                "ListenAddress 127.0.0.1:{port}\nPidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
+                "ListenAddress 127.0.0.1:{port}\nLoginGraceTime 0\nPidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
                  KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nHostKey {dir}host\n\
                  AuthorizedKeysFile {dir}authorized_keys\nTrustedUserCAKeys {dir}user_ca.pub\n\
                  AuthorizedPrincipalsFile {dir}principals\nRevokedKeys {dir}revoked\n"
@@ -81,6 +82,35 @@ impl Sshd {
     fn put(&self, bytes: &[u8]) {
         std::fs::write(self.desk.path("next"), bytes).unwrap();
         std::fs::rename(self.desk.path("next"), self.desk.path("revoked")).unwrap();
+    }
+
+    /// Puts a list of these serials in place: the first, middle and last are kept out because they are on it, and those
+    /// beside them get in, so that the list was read.
+    fn judges(&self, name: &str, numbers: &[u64]) {
+        self.revoke(&list_of(numbers));
+        let numbers: BTreeSet<u64> = numbers.iter().copied().collect();
+        let middle = numbers.iter().nth(numbers.len() / 2);
+        let listed: BTreeSet<&u64> =
+            [numbers.first(), middle, numbers.last()].into_iter().flatten().collect();
+        for number in &listed {
+            let before = self.refusals();
+            assert!(!self.lets_in(9, Some((**number, "x"))), "{name}: {number}: {}", self.log());
+            assert!(self.refusals() > before, "{name}: {number}: {}", self.log());
+        }
+        let is_free = |number: &u64| !numbers.contains(number);
+        let above = middle.and_then(|from| (*from..=u64::MAX).find(is_free));
+        let below = numbers.last().and_then(|from| (1..*from).rev().find(is_free));
+        let free: BTreeSet<u64> = [above, below].into_iter().flatten().collect();
+        assert!(!free.is_empty() || numbers.len() < 2, "{name}");
+        for number in free.into_iter().chain(numbers.is_empty().then_some(1)) {
+            assert!(self.lets_in(9, Some((number, "x"))), "{name}: {number}: {}", self.log());
+        }
+        assert!(!self.log().contains("Error checking"), "{name}: {}", self.log());
+    }
+
+    /// How often sshd has said that a key is on the list.
+    fn refusals(&self) -> usize {
+        self.log().matches(" revoked by file ").count()
     }
 
     /// Whether the key of `seed` gets in, alone or with a certificate of `key(1)`.
@@ -173,6 +203,24 @@ fn every_serial_of_64_bits_can_be_kept_out_of_a_real_login() {
     sshd.revoke(&krl);
     for (number, is_in) in [(high, false), (u64::MAX, false), (5, true), (high + 1, true)] {
         assert_eq!(sshd.lets_in(9, Some((number, "x"))), is_in, "{number}: {}", sshd.log());
+    }
+}
+
+#[test]
+fn a_real_sshd_loads_every_list_at_the_edges_and_keeps_out_whom_it_names() {
+    let sshd = Sshd::start();
+    let lists = [("sparse", random(10_000)), ("dense", tenth(10_000))].into_iter().chain(edges());
+    for (name, numbers) in lists {
+        sshd.judges(name, &numbers);
+    }
+}
+
+#[test]
+#[ignore = "sshd reads the list at every login, 20 s and more for the sparse one; run it with --ignored"]
+fn a_real_sshd_loads_a_million_serials_and_keeps_out_whom_they_name() {
+    let sshd = Sshd::start();
+    for (name, numbers) in [("dense", tenth(1_000_000)), ("sparse", random(1_000_000))] {
+        sshd.judges(name, &numbers);
     }
 }
 
