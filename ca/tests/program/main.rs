@@ -17,4 +17,5 @@ mod log;
 mod login;
 mod options;
 mod program;
+mod renewal;
 mod routes;
