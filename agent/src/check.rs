@@ -81,6 +81,7 @@ pub fn check(root: &Path, config_path: &Path, host: &mut dyn Host) -> Vec<Findin
     look.pam();
     look.authorized_keys();
     look.agent(config.as_ref());
+    look.quorum(config.as_ref());
     look.kernel();
     look.findings.sort_by_key(|finding| finding.severity);
     look.findings
@@ -270,6 +271,19 @@ impl Look<'_> {
         }
     }
 
+    fn quorum(&mut self, config: Option<&Config>) {
+        let Some(quorum) = config.map(|config| config.quorum).filter(|quorum| *quorum > 0) else {
+            return;
+        };
+        self.find(defeated(
+            format!(
+                "witness_quorum is {quorum}, and the authority does not collect cosignatures yet"
+            ),
+            "No certificate carries a cosignature, so none is let in where `proof` is \"require\".",
+            "set `witness_quorum = 0` in agent.toml",
+        ));
+    }
+
     fn agent(&mut self, config: Option<&Config>) {
         for (unit, why) in [
             ("curfew-agent.service", "Certificates open nothing, and sessions do not end on time."),
@@ -446,6 +460,27 @@ mod tests {
             assert!(all.contains(expected), "{expected} is not in\n{all}");
         }
         assert!(findings.is_sorted_by_key(|finding| finding.severity));
+    }
+
+    #[test]
+    fn a_quorum_that_no_certificate_can_reach_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("etc/curfew");
+        fs::create_dir_all(&folder).unwrap();
+        let found = |text: &str| {
+            fs::write(folder.join("agent.toml"), format!("authority = \"ca:1\"\n{text}")).unwrap();
+            let path = Path::new("/etc/curfew/agent.toml");
+            let findings = check(root.path(), path, &mut Fake("usepam yes\n"));
+            let wrong = |finding: &&Finding| finding.what.contains("agent.toml");
+            assert_eq!(findings.iter().find(wrong), None);
+            let mut found = findings.into_iter();
+            found.find(|finding| finding.what.contains("witness_quorum")).map(|it| it.severity)
+        };
+        let key = wire::log::WitnessKey::new("w1.example.com".parse().unwrap(), [3; 32]);
+        let witnesses = format!("witnesses = [\"{key}\"]\n");
+        assert_eq!(found(&format!("{witnesses}witness_quorum = 1")), Some(Severity::Defeated));
+        assert_eq!(found(&format!("{witnesses}witness_quorum = 0")), None);
+        assert_eq!(found(""), None);
     }
 
     #[test]

@@ -273,7 +273,7 @@ const MAX_GROWTH: u64 = 65_536;
 
 #[cfg(test)]
 mod tests {
-    use wire::log::{Policy, leaf_hash, verify_consistency};
+    use wire::log::{Leaf, Policy, leaf_hash, node_hash, verify_consistency};
 
     use super::super::entry::{self, Kind};
     use super::super::tests::NOW;
@@ -342,6 +342,31 @@ mod tests {
         let subtrees: u64 =
             connection.query_row("SELECT count(*) FROM subtrees", [], |row| row.get(0)).unwrap();
         assert_eq!(subtrees, newest.size / 256);
+    }
+
+    #[test]
+    fn the_example_in_the_documentation_is_what_comes_out() {
+        let page = include_str!("../../../docs/ledger.md");
+        let line = |label: &str| {
+            let mut lines = page.lines().filter_map(|line| line.strip_prefix(label));
+            let found = lines.next().unwrap_or_else(|| panic!("no line begins with {label:?}"));
+            assert_eq!(lines.next(), None, "{label}");
+            found.trim()
+        };
+        let salt = |first: u8| (first..first + 16).collect::<Vec<_>>();
+        let mut hashes = Vec::new();
+        for (seq, at) in [(1, 1_800_000_000_000), (2, 1_800_000_001_000)] {
+            let salt = salt(if seq == 1 { 0 } else { 16 });
+            let shown: String = salt.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(page.contains(&format!("`{shown}`")), "{shown}");
+            let said = entry::body_hash(&salt, line(&format!("body {seq}  ")).as_bytes());
+            let leaf = Leaf::new(seq, Timestamp::from_millis(at), "roles_refused", said);
+            let bytes = leaf.to_bytes().unwrap();
+            assert_eq!(String::from_utf8_lossy(&bytes), line(&format!("leaf {seq}  ")));
+            hashes.push(leaf_hash(&bytes));
+            assert_eq!(leaf_hash(&bytes).to_string(), line(&format!("leaf hash {seq}  ")));
+        }
+        assert_eq!(node_hash(hashes[0], hashes[1]).to_string(), line("root  "));
     }
 
     #[test]
