@@ -26,6 +26,26 @@ fn a_key_of_every_kind_gets_on_a_host_with_a_certificate() -> Result<(), FleetEr
 }
 
 #[test]
+fn the_longest_rsa_key_gets_on_a_host_and_does_not_log_in_to_the_authority()
+-> Result<(), FleetError> {
+    let site = Site::open()?;
+    let _db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    let key = ana.client.take_key("rsa16384", LONGEST)?.display().to_string();
+    let said = ana.curfew(["ssh", "--key", &key, "deploy@db1", "--", "whoami"])?.ok()?;
+    assert_eq!(said.text(), "deploy");
+    let certificate = listed(&ana, "deploy", "db1")?;
+    assert!(certificate.contains("Public key: RSA-CERT "), "{certificate}");
+    assert_eq!(site.last_of(1)?["identity"], "ana@example.com");
+    let public = format!("{key}.pub");
+    let refused = site.authority.run(["identity", "add", &ana.identity, "--key", &public])?;
+    assert!(!refused.succeeded(), "{refused:?}");
+    let why = "16384 bits; signatures are checked up to 8192, so it can be certified, but neither certify nor log in";
+    assert!(refused.stderr.contains(why), "{refused:?}");
+    Ok(())
+}
+
+#[test]
 fn a_key_that_only_the_agent_can_use_gets_on_a_host() -> Result<(), FleetError> {
     let site = Site::open()?;
     let db1 = site.host("db1")?;
@@ -147,6 +167,9 @@ fn listed(who: &Person, login: &str, host: &str) -> Result<String, FleetError> {
     Ok(said.stdout.split_once('\n').unwrap_or_default().1.to_owned())
 }
 
+/// The longest RSA key that OpenSSH uses, kept because making one takes minutes: `ssh-keygen -t rsa -b 16384 -N ''`.
+/// For these tests only; nothing else trusts it.
+const LONGEST: &str = include_str!("../fixtures/rsa16384");
 /// What an authority signs with.
 const AUTHORITIES: [&str; 6] = ["ed25519", "p256", "p384", "p521", "rsa3072", "rsa4096"];
 /// Every kind: a name, how `ssh-keygen` makes it, and what it calls it.

@@ -7,7 +7,7 @@ use std::{
     ffi::OsStr,
     fs,
     net::Ipv4Addr,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -105,6 +105,25 @@ impl Client {
         let mut keygen = self.command("ssh-keygen");
         keygen.args(["-q", "-N", "", "-C", &self.name]).args(options).arg("-f").arg(&path);
         run(keygen, b"")?.done()?;
+        Ok(path)
+    }
+
+    /// Puts a private key that was made before into `~/.ssh`, its public half beside it, and returns its path.
+    ///
+    /// # Errors
+    /// When it cannot be written, or `ssh-keygen` does not read it.
+    pub fn take_key(&self, name: &str, private: &str) -> Result<PathBuf, FleetError> {
+        let path = self.ssh_dir().join(name);
+        let write = |path: &Path, text: &str| {
+            fs::write(path, text).map_err(FleetError::io(format!("write {}", path.display())))?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+                .map_err(FleetError::io(format!("close {}", path.display())))
+        };
+        write(&path, private)?;
+        let mut keygen = self.command("ssh-keygen");
+        keygen.arg("-y").arg("-f").arg(&path);
+        let public = run(keygen, b"")?.ok()?.stdout;
+        write(&path.with_extension("pub"), &public)?;
         Ok(path)
     }
 

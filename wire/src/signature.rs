@@ -41,7 +41,9 @@ pub enum SignatureFlaw {
     #[error("its key: {0}")]
     Key(#[from] KeyFlaw),
     /// Longer than the library checks.
-    #[error("its RSA key has {0} bits; signatures are checked up to {MAX_CHECKED_BITS}")]
+    #[error(
+        "its RSA key has {0} bits; signatures are checked up to {MAX_CHECKED_BITS}, so it can be certified, but neither certify nor log in to the authority: take a shorter one there"
+    )]
     LongRsa(u32),
     /// Not by this key over these bytes.
     #[error("it does not verify")]

@@ -18,7 +18,7 @@ pub(crate) enum Command {
     Add {
         /// A stable name, such as ana@example.com
         name: Identity,
-        /// A public key to log in with: a file, or the key itself
+        /// A public key to log in with: a file, or the key itself (RSA of 2,048 to 8,192 bits)
         #[arg(long, value_name = "FILE|KEY")]
         key: String,
         /// Let it lock, unlock and see everybody's sessions

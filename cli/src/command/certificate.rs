@@ -23,7 +23,7 @@ pub(crate) struct Certificate {
     /// Where, and as whom
     #[arg(value_name = "[LOGIN@]HOST")]
     destination: String,
-    /// The key (either half)
+    /// The key (either half; RSA of 2,048 to 16,384 bits)
     #[arg(long, value_name = "PATH")]
     key: PathBuf,
     /// Where to put the certificate (default: beside the key, PATH-cert.pub, where ssh finds it)
