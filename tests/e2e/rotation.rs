@@ -205,7 +205,7 @@ fn confirmed(site: &Site) -> Result<(), FleetError> {
 /// The fingerprint of the key that signs.
 fn signing(site: &Site, purpose: &str) -> Result<String, FleetError> {
     let view = list(site)?;
-    let keys = view["keys"].as_array().cloned().unwrap_or_default();
+    let keys = view.get("keys").and_then(|keys| keys.as_array()).cloned().unwrap_or_default();
     let found = keys.iter().find(|key| key["purpose"] == purpose && key["stage"] == "signing");
     let print = found.and_then(|key| key["fingerprint"].as_str());
     print.map(str::to_owned).ok_or_else(|| site.broken("no key signs"))
