@@ -1,12 +1,13 @@
 //! The configuration directory: what this person's `curfew` remembers between calls.
 //!
-//! Shape: `authority.json`, `session.json`, `hosts.json`, `known_hosts`, `ssh_config`, `id/`; the directory is 0700.
+//! Shape: `authority.json`, `session.json`, `hosts.json`, `learned.json`, `known_hosts`, `ssh_config`, `id/`; the directory is 0700.
 //! Who can change this: the person, and whoever is that user on this machine. Gains: speaks to the authority as the
 //! person until the login ends, or points the person at another authority. Cannot widen what the authority allows.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -37,6 +38,24 @@ pub(crate) struct Membership {
     /// The key file given with `--key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<PathBuf>,
+}
+
+/// What the authority last said of itself, and when it was last asked.
+///
+/// Who can change this: the person. Gains: which of their own certificates they try; the host decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Learned {
+    /// When it was asked, answer or none.
+    pub(crate) asked: Timestamp,
+    /// The keys that hosts believe for logins, in OpenSSH's form.
+    pub(crate) user_authorities: Vec<String>,
+}
+
+impl Learned {
+    /// Whether it is time to ask again at `now`; a clock that was set back does not put it off.
+    pub(crate) fn is_old(&self, now: Timestamp) -> bool {
+        now < self.asked || now.since(self.asked) >= FRESH
+    }
 }
 
 /// The configuration directory.
@@ -126,6 +145,16 @@ impl Home {
         self.write("hosts.json", &hosts, file::SECRET)
     }
 
+    /// What the authority last said of itself; none before the first login.
+    pub(crate) fn learned(&self) -> Result<Option<Learned>> {
+        self.read("learned.json")
+    }
+
+    /// Remembers what the authority said of itself.
+    pub(crate) fn keep_learned(&self, learned: &Learned) -> Result<()> {
+        self.write("learned.json", learned, file::SECRET)
+    }
+
     /// Nobody else may own, read or write it: it holds the login.
     fn check(&self) -> Result<()> {
         let Ok(facts) = fs::metadata(&self.dir) else { return Ok(()) };
@@ -182,6 +211,9 @@ pub(crate) fn user_home() -> Result<PathBuf> {
 
 const NO_AUTHORITY: &str = "no authority is known here; run `curfew login --ca https://… --fingerprint SHA256:… \
      --identity you@example.com` once, with what your operator gave you";
+
+/// For how long what was learned serves without asking: a retired key and a new address are known after that.
+const FRESH: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 pub(crate) mod tests {

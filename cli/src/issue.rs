@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::client::Client;
 use crate::duration::Span;
-use crate::home::Home;
+use crate::home::{Home, Learned};
 use crate::identity_file::IdentityFile;
 use crate::login_key;
 use crate::ssh_agent::SshAgent;
@@ -70,6 +70,8 @@ pub(crate) struct Issued {
     pub(crate) reply: CertificateReply,
     /// Why the private half is in a file and not in an ssh-agent, when it is.
     pub(crate) in_file_because: Option<String>,
+    /// Why certificates from before are still in the ssh-agent, when they are.
+    pub(crate) kept_because: Option<String>,
 }
 
 /// Finds the host that is called `name`, by its own name or by an address.
@@ -100,7 +102,8 @@ pub(crate) fn issue(
     };
     let private = in_file_because.is_some().then(|| PrivateKey::from(pair));
     identity.put(&certificate, private.as_ref())?;
-    Ok(Issued { identity, reply, in_file_because })
+    let kept_because = forget_former(&certificate, wish, now);
+    Ok(Issued { identity, reply, in_file_because, kept_because })
 }
 
 /// Asks for a certificate over a key of the person's own and puts it in place; the key stays where it is.
@@ -108,6 +111,7 @@ pub(crate) fn issue_over(
     client: &mut Client,
     home: &Home,
     (wish, own): (&Wish, &OwnKey),
+    now: Timestamp,
 ) -> Result<Issued> {
     let (certificate, reply) = certify(client, &own.public, wish)?;
     let identity = IdentityFile::of(&home.identity_dir(), &wish.login, &as_address(&wish.host)?);
@@ -115,7 +119,8 @@ pub(crate) fn issue_over(
     if let Some(path) = &own.private_path {
         identity.link(path)?;
     }
-    Ok(Issued { identity, reply, in_file_because: None })
+    let kept_because = forget_former(&certificate, wish, now);
+    Ok(Issued { identity, reply, in_file_because: None, kept_because })
 }
 
 /// Asks for a certificate over `public`, and checks that it is what was asked for.
@@ -142,7 +147,7 @@ pub(crate) fn certify(
 pub(crate) fn reusable(home: &Home, wish: &Wish, now: Timestamp) -> Result<Option<IdentityFile>> {
     let identity = IdentityFile::of(&home.identity_dir(), &wish.login, &as_address(&wish.host)?);
     let Some(certificate) = identity.certificate() else { return Ok(None) };
-    if !lasts(&certificate, now) {
+    if !lasts(&certificate, now) || !is_believed(&certificate, &home.learned()?) {
         return Ok(None);
     }
     let usable = identity.has_private()
@@ -151,6 +156,13 @@ pub(crate) fn reusable(home: &Home, wish: &Wish, now: Timestamp) -> Result<Optio
             Ok(None) | Err(_) => false,
         };
     Ok(usable.then_some(identity))
+}
+
+/// Hosts believe who signed it, as far as the authority last said: a key may have been retired since it was signed.
+fn is_believed(certificate: &Certificate, learned: &Option<Learned>) -> bool {
+    let believed = learned.iter().flat_map(|learned| &learned.user_authorities);
+    let mut keys = believed.filter_map(|line| PublicKey::from_openssh(line).ok());
+    keys.any(|key| key.key_data() == certificate.authority())
 }
 
 /// More than a minute and more than a third of its life are left.
@@ -193,7 +205,7 @@ fn hand_to_agent(
         );
     }
     let lifetime = u32::try_from(left).unwrap_or(u32::MAX);
-    let comment = format!("curfew {}@{}", wish.login, wish.host);
+    let comment = comment(wish);
     let added = match SshAgent::of_environment() {
         Ok(None) => {
             return Ok(Handed::No("no ssh-agent is running (SSH_AUTH_SOCK is not set)".into()));
@@ -202,6 +214,25 @@ fn hand_to_agent(
         Err(error) => Err(error),
     };
     Ok(added.map_or_else(|error| Handed::No(error.to_string()), |()| Handed::Yes))
+}
+
+/// Takes from the ssh-agent what `certificate` replaces; why not, when that fails. It is no reason to fail: the agent
+/// forgets it at its end in any case.
+fn forget_former(certificate: &Certificate, wish: &Wish, now: Timestamp) -> Option<String> {
+    let forgotten = match SshAgent::of_environment() {
+        Ok(None) => return None,
+        Ok(Some(mut agent)) => {
+            let before = now.before(LOGIN_UNDER_WAY).secs();
+            agent.forget_former(&comment(wish), certificate, before)
+        }
+        Err(error) => Err(error),
+    };
+    forgotten.err().map(|error| error.to_string())
+}
+
+/// What a key of ours is called in an ssh-agent.
+fn comment(wish: &Wish) -> String {
+    format!("curfew {}@{}", wish.login, wish.host)
 }
 
 fn new_pair() -> Result<Ed25519Keypair> {
@@ -214,11 +245,15 @@ fn new_pair() -> Result<Ed25519Keypair> {
 /// ssh needs a moment to connect, and a person to type.
 const LEAST_LEFT: Duration = Duration::from_secs(60);
 
+/// An ssh that began with the certificate from before may still be logging in, for the two minutes that sshd gives it
+/// (`LoginGraceTime`); certificates begin half a minute before they are made.
+const LOGIN_UNDER_WAY: Duration = Duration::from_secs(150);
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::home::tests::fresh;
-    use crate::ssh_agent::tests::certified;
+    use crate::ssh_agent::tests::{authority, certified};
 
     fn wish() -> Wish {
         Wish {
@@ -229,6 +264,11 @@ mod tests {
             wishes: Wishes::default(),
             reason: None,
         }
+    }
+
+    fn learned(authority: &PrivateKey) -> Learned {
+        let user_authorities = vec![authority.public_key().to_openssh().unwrap()];
+        Learned { asked: Timestamp::from_secs(1), user_authorities }
     }
 
     fn reply(certificate: &Certificate) -> CertificateReply {
@@ -271,8 +311,32 @@ mod tests {
         let identity =
             IdentityFile::of(&home.identity_dir(), &wish().login, &"db1".parse().unwrap());
         identity.put(&certificate, None).unwrap();
+        home.keep_learned(&learned(&authority())).unwrap();
         assert!(reusable(&home, &wish(), Timestamp::from_secs(1)).unwrap().is_none());
         identity.put(&certificate, Some(&PrivateKey::from(pair))).unwrap();
         assert_eq!(reusable(&home, &wish(), Timestamp::from_secs(1)).unwrap(), Some(identity));
+    }
+
+    #[test]
+    fn a_certificate_that_hosts_no_longer_believe_does_not_serve_again() {
+        let (_guard, home) = fresh();
+        let (pair, certificate) = certified(5, 10_000);
+        let identity =
+            IdentityFile::of(&home.identity_dir(), &wish().login, &"db1".parse().unwrap());
+        identity.put(&certificate, Some(&PrivateKey::from(pair.clone()))).unwrap();
+        let serves = || reusable(&home, &wish(), Timestamp::from_secs(1)).unwrap().is_some();
+        assert!(!serves(), "nobody said whom hosts believe");
+        home.keep_learned(&learned(&PrivateKey::from(pair))).unwrap();
+        assert!(!serves(), "its authority is retired");
+        home.keep_learned(&learned(&authority())).unwrap();
+        assert!(serves());
+    }
+
+    #[test]
+    fn what_was_learned_serves_for_a_minute_and_no_longer_when_the_clock_was_set_back() {
+        let old = |secs| learned(&authority()).is_old(Timestamp::from_secs(secs));
+        assert!(!old(60));
+        assert!(old(61));
+        assert!(old(0));
     }
 }

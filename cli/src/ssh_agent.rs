@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ssh_encoding::{Decode as _, Encode as _, Reader as _};
+use ssh_encoding::{Decode as _, Encode as _};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::public::KeyData;
 use ssh_key::{HashAlg, PublicKey, Signature, SshSig};
@@ -25,6 +25,12 @@ pub(crate) struct SshAgent {
 struct Ending<'a> {
     comment: &'a str,
     lifetime_secs: u32,
+}
+
+/// What an agent holds: the bytes it goes by, and what it is called.
+struct Held {
+    blob: Vec<u8>,
+    comment: Vec<u8>,
 }
 
 /// Why an agent did not do what it was asked.
@@ -80,15 +86,19 @@ impl SshAgent {
 
     /// The public keys and certificates that it holds, each as the bytes it goes by.
     pub(crate) fn list(&mut self) -> Result<Vec<Vec<u8>>, AgentError> {
+        Ok(self.list_named()?.into_iter().map(|held| held.blob).collect())
+    }
+
+    fn list_named(&mut self) -> Result<Vec<Held>, AgentError> {
         let reply = self.ask(&[REQUEST_IDENTITIES], "to list its keys")?;
         let mut body = expect(&reply, IDENTITIES_ANSWER, "to list its keys")?;
         let count = u32::decode(&mut body)?;
-        let mut blobs = Vec::new();
+        let mut held = Vec::new();
         for _ in 0..count {
-            blobs.push(Vec::<u8>::decode(&mut body)?);
-            body.drain_prefixed()?;
+            let blob = Vec::<u8>::decode(&mut body)?;
+            held.push(Held { blob, comment: Vec::<u8>::decode(&mut body)? });
         }
-        Ok(blobs)
+        Ok(held)
     }
 
     /// The public keys that it holds, certificates and unknown kinds left out.
@@ -147,6 +157,41 @@ impl SshAgent {
         self.add_one(certified, pair, &end)?;
         // Agents are known to answer yes and keep nothing, so the answer alone is not believed.
         if self.holds(certificate)? { Ok(()) } else { Err(AgentError::NotListed) }
+    }
+
+    /// Removes each certificate that goes by `comment`, is not `current` and began before `before`, with its key. What
+    /// goes by another name, or has no certificate beside it, is not ours and stays.
+    pub(crate) fn forget_former(
+        &mut self,
+        comment: &str,
+        current: &Certificate,
+        before: u64,
+    ) -> Result<(), AgentError> {
+        let ours: Vec<Vec<u8>> = self
+            .list_named()?
+            .into_iter()
+            .filter(|held| held.comment == comment.as_bytes())
+            .map(|held| held.blob)
+            .collect();
+        for certificate in ours.iter().filter_map(|blob| Certificate::from_bytes(blob).ok()) {
+            if certificate.subject() == current.subject() || certificate.valid_after() >= before {
+                continue;
+            }
+            self.remove(certificate.as_bytes())?;
+            let key = encode_key(certificate.subject())?;
+            if ours.contains(&key) {
+                self.remove(&key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, blob: &[u8]) -> Result<(), AgentError> {
+        let mut request = vec![REMOVE_IDENTITY];
+        blob.encode(&mut request)?;
+        let what = "to remove a key";
+        let reply = self.ask(&request, what)?;
+        expect(&reply, SUCCESS, what).map(|_empty| ())
     }
 
     fn add_one(
@@ -209,6 +254,7 @@ const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
 const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
+const REMOVE_IDENTITY: u8 = 18;
 const ADD_ID_CONSTRAINED: u8 = 25;
 const CONSTRAIN_LIFETIME: u8 = 1;
 /// Else an agent signs with SHA-1.
@@ -279,13 +325,21 @@ pub(crate) mod tests {
 
     /// A key and a certificate for it that ends at `until`.
     pub(crate) fn certified(seed: u8, until: u64) -> (Ed25519Keypair, Certificate) {
+        certified_from(seed, 0, until)
+    }
+
+    /// The authority of these certificates.
+    pub(crate) fn authority() -> PrivateKey {
+        PrivateKey::from(Ed25519Keypair::from_seed(&[200; 32]))
+    }
+
+    fn certified_from(seed: u8, from: u64, until: u64) -> (Ed25519Keypair, Certificate) {
         let pair = Ed25519Keypair::from_seed(&[seed; 32]);
-        let mut builder = Builder::new([1; 16], KeyData::from(pair.public), 0, until).unwrap();
+        let mut builder = Builder::new([1; 16], KeyData::from(pair.public), from, until).unwrap();
         builder.serial(7).unwrap().key_id("ana@example.com/g1/7").unwrap();
         builder.cert_type(CertType::User).unwrap();
         builder.valid_principal("app@db1").unwrap();
-        let authority = PrivateKey::from(Ed25519Keypair::from_seed(&[200; 32]));
-        let made = builder.sign(&authority).unwrap().to_bytes().unwrap();
+        let made = builder.sign(&authority()).unwrap().to_bytes().unwrap();
         let certificate = Certificate::from_bytes(&made).unwrap();
         (pair, certificate)
     }
@@ -300,6 +354,34 @@ pub(crate) mod tests {
         assert!(agent.ssh_add(&["-L"]).contains("ssh-ed25519-cert-v01@openssh.com "));
         eventually(|| connection.list().unwrap().is_empty().then_some(()));
         assert_eq!(agent.ssh_add(&["-L"]), "The agent has no identities.\n");
+    }
+
+    #[test]
+    fn what_a_certificate_replaces_is_forgotten_and_nothing_else() {
+        let agent = RealAgent::start();
+        let mut connection = agent.connect();
+        let (name, hour) = ("curfew app@db1", 3_600);
+        let [former, recent, current, elsewhere] =
+            [(1, 100), (2, 900), (3, 950), (4, 100)].map(|(seed, from)| {
+                let (pair, certificate) = certified_from(seed, from, u64::MAX);
+                let name = if seed == 4 { "curfew app@db10" } else { name };
+                connection.add(&pair, &certificate, name, hour).unwrap();
+                certificate
+            });
+        let own = Ed25519Keypair::from_seed(&[5; 32]);
+        let mut plain = Zeroizing::new(vec![ADD_ID_CONSTRAINED]);
+        "ssh-ed25519".encode(&mut *plain).unwrap();
+        let end = Ending { comment: name, lifetime_secs: hour };
+        connection.add_one(plain, &own, &end).unwrap();
+        connection.forget_former(name, &current, 900).unwrap();
+        let held = connection.list().unwrap();
+        assert!(!held.contains(&former.to_bytes()));
+        assert!(!held.contains(&encode_key(former.subject()).unwrap()));
+        for kept in [&recent, &current, &elsewhere] {
+            assert!(connection.holds(kept).unwrap());
+        }
+        assert!(held.contains(&encode_key(&KeyData::from(own.public)).unwrap()));
+        assert_eq!(held.len(), 7);
     }
 
     #[test]

@@ -100,7 +100,9 @@ impl Command {
                 let ask = ChangeHost { host: name, addresses, labels };
                 let changed: ChangeHost = client.send("/admin/hosts/change", &ask).await?;
                 say(&format!("{} is changed.", changed.host))?;
-                say("People learn the new names at their next `curfew ssh` or `curfew login`.")
+                say(
+                    "People learn the new names at once by `curfew login` or `curfew hosts`, else at an ssh to a host of theirs a minute or more after the last.",
+                )
             }
             Self::Remove { name } => {
                 let ask = RemoveHost { host: name };

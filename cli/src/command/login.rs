@@ -13,7 +13,7 @@ use crate::clock;
 use crate::exit::{Exit, Fault};
 use crate::file;
 use crate::first_contact;
-use crate::home::{Home, Membership};
+use crate::home::{Home, Learned, Membership};
 use crate::login_key::LoginKey;
 use crate::render::{Screen, Tone, count, moment};
 use crate::ssh_agent::SshAgent;
@@ -96,6 +96,14 @@ pub(crate) fn learn_hosts(client: &mut Client, home: &Home) -> Result<Vec<HostVi
     learn_hosts_of(client, home, &authority)
 }
 
+/// The same, unless it was done a moment ago.
+pub(crate) fn learn_anew(client: &mut Client, home: &Home) -> Result<()> {
+    match home.learned()? {
+        Some(learned) if !learned.is_old(clock::now()) => Ok(()),
+        _ => learn_hosts(client, home).map(|_hosts| ()),
+    }
+}
+
 fn learn_hosts_of(
     client: &mut Client,
     home: &Home,
@@ -106,6 +114,8 @@ fn learn_hosts_of(
     let known_hosts = ssh_config::known_hosts(authority, &hosts)?;
     let snippet = ssh_config::snippet(home, &program, &hosts)?;
     home.keep_hosts(&hosts)?;
+    let user_authorities = authority.user_authorities.clone();
+    home.keep_learned(&Learned { asked: clock::now(), user_authorities })?;
     file::write(&home.known_hosts_path(), known_hosts.as_bytes(), file::PUBLIC)
         .context("cannot write known_hosts")?;
     file::write(&home.ssh_config_path(), snippet.as_bytes(), file::PUBLIC)

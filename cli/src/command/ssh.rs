@@ -10,12 +10,12 @@ use wire::api::HostView;
 use wire::identifier::{Address, Login, RoleName};
 use wire::options::Wishes;
 
-use super::login::learn_hosts;
+use super::login::{learn_anew, learn_hosts};
 use crate::client::Client;
 use crate::clock;
 use crate::duration::Span;
 use crate::exit::{Exit, Fault};
-use crate::home::Home;
+use crate::home::{Home, Learned};
 use crate::identity_file::{self, IdentityFile};
 use crate::issue::{self, OwnKey, Wish, as_address, find_host};
 use crate::narrow::Narrow;
@@ -121,6 +121,7 @@ impl Ssh {
         let own = self.key.as_deref().map(OwnKey::read).transpose()?;
         let home = Home::find()?;
         let mut client = Client::of(&home)?;
+        learn_anew(&mut client, &home)?;
         let (wish, address) = checked.wish(&mut client, &home)?;
         let identity = fresh(&mut client, &home, (&wish, own.as_ref()), screen)?;
         become_ssh(&home, &identity, &wish, &address, &self.rest)
@@ -149,13 +150,48 @@ fn prepare(host: &OsStr, login: &OsStr, screen: &Screen) -> Result<Exit> {
         wishes: Wishes::default(),
         reason: None,
     };
-    let identity = match issue::reusable(&home, &wish, clock::now())? {
+    let mut client = keep_up(&home, screen)?;
+    // The authority says why not, where ssh would only find no host authority for it.
+    let in_reach = home.hosts()?.iter().any(|host| host.name == wish.host);
+    let kept = issue::reusable(&home, &wish, clock::now())?.filter(|_kept| in_reach);
+    let identity = match kept {
         Some(identity) => identity,
-        None => issue(&mut Client::of(&home)?, &home, (&wish, None), screen)?,
+        None => {
+            let client = match &mut client {
+                Some(client) => client,
+                none => none.insert(Client::of(&home)?),
+            };
+            issue(client, &home, (&wish, None), screen)?
+        }
     };
     identity.mirror(&IdentityFile::of(&home.identity_dir(), &wish.login, &name))?;
     drop(guard);
     Ok(Exit::Done)
+}
+
+/// Asks what has changed at the authority, when the last time is a while ago. Without an answer what was known serves for
+/// as long again: a certificate that is good opens its host also while the authority is away.
+fn keep_up(home: &Home, screen: &Screen) -> Result<Option<Client>> {
+    let now = clock::now();
+    let learned = home.learned()?;
+    if learned.as_ref().is_some_and(|learned| !learned.is_old(now)) {
+        return Ok(None);
+    }
+    let asked = Client::of(home).and_then(|mut client| {
+        learn_hosts(&mut client, home)?;
+        Ok(client)
+    });
+    match asked {
+        Ok(client) => Ok(Some(client)),
+        Err(error) => {
+            screen
+                .note(&format!("curfew: {error:#}; going on with what the authority said before"));
+            if let Some(learned) = learned {
+                home.keep_learned(&Learned { asked: now, ..learned })?;
+            }
+            Ok(None)
+        }
+    }
 }
 
 fn fresh(
@@ -180,7 +216,7 @@ fn issue(
     let now = clock::now();
     identity_file::sweep(&home.identity_dir(), now)?;
     let issued = match own {
-        Some(own) => issue::issue_over(client, home, (wish, own))?,
+        Some(own) => issue::issue_over(client, home, (wish, own), now)?,
         None => issue::issue(client, home, wish, now)?,
     };
     let until = moment::relative(issued.reply.grant_until, clock::now());
@@ -188,6 +224,11 @@ fn issue(
         "curfew: {}@{}, certificate {}, grant {}; the session ends {until}",
         wish.login, wish.host, issued.reply.serial, issued.reply.grant
     ));
+    if let Some(reason) = issued.kept_because {
+        screen.note(&format!(
+            "curfew: certificates from before stay in the ssh-agent until they end: {reason}"
+        ));
+    }
     if let Some(reason) = issued.in_file_because {
         screen.note(&format!(
             "curfew: {reason}; the key is in {} until then",

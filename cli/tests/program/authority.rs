@@ -34,6 +34,10 @@ pub(crate) struct State {
     pub(crate) answers: Vec<(String, Value)>,
     /// How long certificates are.
     pub(crate) life: Duration,
+    /// How long before now certificates begin.
+    pub(crate) backdate: Duration,
+    /// Signs certificates and is the one authority for logins; `user_key`, when absent.
+    pub(crate) signer: Option<PrivateKey>,
     /// How long logins are.
     pub(crate) login: Duration,
     /// Method and path of each call.
@@ -58,6 +62,8 @@ impl Authority {
             hosts: json!([]),
             answers: vec![],
             life: Duration::from_secs(900),
+            backdate: Duration::from_secs(30),
+            signer: None,
             login: Duration::from_secs(3_600),
             calls: vec![],
         }));
@@ -143,10 +149,14 @@ impl Room {
         json!({
             "version": wire::VERSION,
             "fingerprint": self.fingerprint,
-            "user_authorities": [line(&self.user_key)],
+            "user_authorities": [line(&self.signer())],
             "host_authorities": [line(&self.host_key)],
             "at": now(),
         })
+    }
+
+    fn signer(&self) -> PrivateKey {
+        self.state.lock().unwrap().signer.clone().unwrap_or_else(|| self.user_key.clone())
     }
 
     fn login(&self, body: &[u8]) -> (u16, Value) {
@@ -178,14 +188,15 @@ impl Room {
             );
         }
         let life = ask.duration_secs.map_or(self.state.lock().unwrap().life, Duration::from_secs);
-        let (from, until) = (now().before(Duration::from_secs(30)), now().after(life));
+        let backdate = self.state.lock().unwrap().backdate;
+        let (from, until) = (now().before(backdate), now().after(life));
         let subject = PublicKey::from_openssh(&ask.public_key).unwrap();
         let mut builder = Builder::new([1; 16], subject, from.secs(), until.secs()).unwrap();
         builder.serial(7).unwrap().key_id("ana@example.com/g1/7").unwrap();
         builder.cert_type(CertType::User).unwrap();
         builder.valid_principal(format!("{}@db1", ask.login)).unwrap();
         builder.extension("permit-pty", "").unwrap();
-        let certificate = builder.sign(&self.user_key).unwrap().to_openssh().unwrap();
+        let certificate = builder.sign(&self.signer()).unwrap().to_openssh().unwrap();
         let until = Timestamp::from_secs(until.secs());
         let reply = json!({"certificate": certificate, "serial": 7, "grant": 1, "host": "db1",
             "valid_before": until, "grant_until": until});

@@ -11,6 +11,8 @@ mod person;
 #[cfg(test)]
 mod plain_ssh;
 #[cfg(test)]
+mod renewal;
+#[cfg(test)]
 mod sshd;
 #[cfg(test)]
 mod views;
