@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use wire::api::{SessionDetail, SessionView, Status};
-use wire::hostlink::{Hello, ToAuthority, ToHost, Welcome};
+use wire::hostlink::{Heartbeat, Hello, ToAuthority, ToHost, Welcome};
 use wire::identifier::{RecordNumber, Serial, SessionId};
 use wire::lock::Subject;
 use wire::problem::Code;
@@ -12,7 +12,7 @@ use wire::record::{EndReason, Event, Exec, Receipt, Record, SessionBegan, Sessio
 use wire::time::{Timestamp, Uptime};
 
 use crate::authority::{Authority, Frames, Host, key};
-use crate::certificate::{ask, issue};
+use crate::certificate::{ask, eventually, issue};
 
 const AT: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -273,4 +273,39 @@ async fn another_host_cannot_put_its_own_in_the_place_of_a_session() {
     let path = format!("/v1/sessions/{}", session());
     let shown: SessionDetail = authority.read(&path, &ana).await.unwrap();
     assert_eq!(shown.session.host.as_str(), "db1");
+}
+
+/// Now, as the authority reads it.
+async fn now(authority: &Authority) -> Timestamp {
+    let about: wire::api::Authority =
+        authority.call(("GET", "/v1/authority"), None, &()).await.unwrap();
+    about.at
+}
+
+#[tokio::test]
+async fn a_host_whose_clock_is_ahead_or_behind_is_a_concern_until_it_is_set_right() {
+    let authority = Authority::start();
+    let host = authority.host("db1").await;
+    let clock_is_off = || authority.run(&["status"]).contains("the clock of host db1 is ");
+    let minutes = Duration::from_secs(180);
+    let shifts: [fn(Timestamp, Duration) -> Timestamp; 2] = [Timestamp::after, Timestamp::before];
+    for shift in shifts {
+        let at = shift(now(&authority).await, minutes);
+        let ToAuthority::Hello(hello) = hello(0) else { panic!("no hello") };
+        let mut frames = authority.link(Some(&host)).await;
+        frames.send(&ToAuthority::Hello(Hello { at, ..hello })).await;
+        assert!(matches!(frames.next().await, Some(ToHost::Welcome(_))));
+        eventually(clock_is_off).await;
+        let right = Heartbeat {
+            at: now(&authority).await,
+            sessions: 0,
+            spooled: 0,
+            last_order: None,
+            krl: None,
+            certificates: None,
+            keys: None,
+        };
+        frames.send(&ToAuthority::Heartbeat(right)).await;
+        eventually(|| !clock_is_off()).await;
+    }
 }
