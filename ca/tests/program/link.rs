@@ -165,7 +165,7 @@ async fn another_person_s_session_is_not_there() {
     assert!(authority.read::<SessionDetail>(&path, &ops).await.is_ok());
     let status: Status = authority.read("/v1/status", &ops).await.unwrap();
     assert_eq!((status.sessions, status.connected), (1, 1));
-    assert!(status.concerns.iter().any(|concern| concern.contains("never issued here")));
+    assert!(status.concerns.iter().any(|concern| concern.contains("the ledger never issued")));
 }
 
 #[tokio::test]
