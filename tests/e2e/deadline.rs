@@ -82,6 +82,9 @@ fn the_end_of_the_certificate_is_not_the_end_of_the_session() -> Result<(), Flee
     let site = Site::open()?;
     let db1 = site.host("db1")?;
     let ana = site.person("ana@example.com")?;
+    // One that ends this soon is not issued, so that it has no proof; everything else about it holds.
+    db1.sh("echo 'proof = \"report\"' >>/etc/curfew/agent.toml")?.done()?;
+    db1.restart("curfew-agent")?;
     let args = ["-I", "ana@example.com/g1/1", "-z", "1", "-n", "deploy@db1", "-V", "-1m:+4s"];
     let grant = ["-Oextension:grant-until@curfew.internal=4000000000"];
     let role = ["-Oextension:role@curfew.internal=deploy"];

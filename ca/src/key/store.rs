@@ -312,7 +312,10 @@ fn named<T>(
 /// The slots of this purpose that have a record or a file in `dir`; the first one if there is none, so that what is missing
 /// has a name.
 fn slots(dir: &Path, purpose: Purpose) -> Result<Vec<Slot>, KeyError> {
-    let failed = |source| KeyError::File { path: dir.into(), source };
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => KeyError::Missing(dir.into()),
+        _ => KeyError::File { path: dir.into(), source },
+    };
     let mut slots = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
