@@ -134,6 +134,7 @@ fn a_rotation_goes_on_after_everything_was_killed_in_every_phase() -> Result<(),
         db1.kill_unit("curfew-agent", "KILL")?;
         site.authority.kill()?;
         site.authority.serve()?;
+        site.wait_until_connected("db1")?;
         confirmed(&site)?;
         ana.curfew(["ssh", "deploy@db1", "--", "true"])?.done()?;
     }
