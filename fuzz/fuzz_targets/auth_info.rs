@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 
 use agent::clock::Now;
 use agent::gate::{Attempt, Book, Others, Rules, Shown, Verdict};
+use agent::proof::Proofs;
 use agent::revocation::Revocation;
 use agent::session::Monitor;
+use agent::witness::{Kept, Witness};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use curfew_fuzz::{NOW, certificate, key};
@@ -14,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 use wire::octets::Octets;
 use wire::time::Uptime;
 
-static SHOWN: LazyLock<Vec<u8>> = LazyLock::new(|| certificate().to_bytes().expect("bytes"));
+static SHOWN: LazyLock<Vec<u8>> = LazyLock::new(|| certificate().to_bytes());
 static TEXT: LazyLock<String> = LazyLock::new(|| STANDARD.encode(&*SHOWN));
 
 fuzz_target!(|input: (&[u8], &[u8], bool)| {
@@ -22,10 +24,15 @@ fuzz_target!(|input: (&[u8], &[u8], bool)| {
     let host = "db1".parse().expect("host");
     let authorities = [key(1).public_key().clone()];
     let revocation = Revocation::joined(0, Vec::new());
+    // No key of a ledger is pinned: what stands around a certificate is asked here, not its proof.
+    let proofs = Proofs::new(true, Vec::new(), (Vec::new(), 0));
+    let witness = Witness::resume(Kept::default(), Vec::new());
     let rules = Rules {
         host: &host,
         authorities: &authorities,
         revocation: &revocation,
+        proofs: &proofs,
+        witness: &witness,
         others: Others::Allow,
     };
     let now = Now { at: NOW, up: Uptime::from_nanos(1) };
@@ -46,9 +53,9 @@ fuzz_target!(|input: (&[u8], &[u8], bool)| {
         remote: "10.0.0.1".into(),
         auth_info: Octets::new(auth_info.clone()),
     };
-    if let Ok(Verdict::Permit(facts)) = book.open(&rules, monitor, &attempt, now) {
+    if let Ok(Verdict::Permit(admission)) = book.open(&rules, monitor, &attempt, now) {
         assert_eq!(login, b"app");
-        assert_eq!(facts.subject.serial.number(), 7);
+        assert_eq!(admission.facts.subject.serial.number(), 7);
         let text = String::from_utf8(auth_info).expect("only text is read");
         assert!(text.contains(TEXT.as_str()));
     }

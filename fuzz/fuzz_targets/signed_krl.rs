@@ -27,8 +27,9 @@ fuzz_target!(|input: &[u8]| {
     }
     // Signed, whatever it is: believed only if sshd would read it and it says its version.
     let order_key = key(2);
-    let signed = SignedKrl::sign((3, input), order_key.public_key(), |message| raw(&order_key, message))
-        .expect("the key signs");
+    let signed =
+        SignedKrl::sign((3, input), order_key.public_key(), |message| raw(&order_key, message))
+            .expect("the key signs");
     assert!(verify((3, input), &signed.signature, &[key(3).public_key().clone()]).is_err());
     if let Ok(list) = verify((3, input), &signed.signature, &[order_key.public_key().clone()]) {
         assert_eq!((list.version(), Krl::decode(input).ok()), (3, Some(list)));
