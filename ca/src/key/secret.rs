@@ -287,10 +287,11 @@ fn shown(what: Use) -> &'static str {
 fn ask(question: &str) -> Result<Secret, SecretError> {
     let input = std::io::stdin();
     let mut said = std::io::stderr();
+    // Quiet first: what is typed at the sight of the question would be shown, or flushed away.
+    let quiet = Quiet::begin(&input).map_err(|error| SecretError::Terminal(error.into()))?;
     said.write_all(question.as_bytes())
         .and_then(|()| said.flush())
         .map_err(SecretError::Terminal)?;
-    let quiet = Quiet::begin(&input).map_err(|error| SecretError::Terminal(error.into()))?;
     let typed = typed(input.lock());
     drop(quiet);
     said.write_all(b"\n").map_err(SecretError::Terminal)?;
