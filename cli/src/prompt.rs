@@ -17,9 +17,10 @@ pub(crate) fn passphrase(question: &str) -> io::Result<Option<Zeroizing<String>>
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
     silent.special_codes[SpecialCodeIndex::VEOL] = CTRL_C;
-    terminal.write_all(question.as_bytes())?;
+    // Silent first: what is typed at the sight of the question would be shown, or flushed away.
     tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
-    let answer = line(&mut terminal);
+    let asked = terminal.write_all(question.as_bytes());
+    let answer = asked.and_then(|()| line(&mut terminal));
     tcsetattr(&terminal, OptionalActions::Flush, &before)?;
     terminal.write_all(b"\n")?;
     let answer = answer?;
