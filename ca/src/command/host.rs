@@ -101,7 +101,7 @@ impl Command {
                 let changed: ChangeHost = client.send("/admin/hosts/change", &ask).await?;
                 say(&format!("{} is changed.", changed.host))?;
                 say(
-                    "People learn the new names at once by `curfew login` or `curfew hosts`, else at an ssh to a host of theirs a minute or more after the last.",
+                    "People learn the new names at once by `curfew ssh`, `curfew login` or `curfew hosts`, by plain ssh within a minute.",
                 )
             }
             Self::Remove { name } => {

@@ -96,14 +96,6 @@ pub(crate) fn learn_hosts(client: &mut Client, home: &Home) -> Result<Vec<HostVi
     learn_hosts_of(client, home, &authority)
 }
 
-/// The same, unless it was done a moment ago.
-pub(crate) fn learn_anew(client: &mut Client, home: &Home) -> Result<()> {
-    match home.learned()? {
-        Some(learned) if !learned.is_old(clock::now()) => Ok(()),
-        _ => learn_hosts(client, home).map(|_hosts| ()),
-    }
-}
-
 fn learn_hosts_of(
     client: &mut Client,
     home: &Home,

@@ -10,7 +10,7 @@ use wire::api::HostView;
 use wire::identifier::{Address, Login, RoleName};
 use wire::options::Wishes;
 
-use super::login::{learn_anew, learn_hosts};
+use super::login::learn_hosts;
 use crate::client::Client;
 use crate::clock;
 use crate::duration::Span;
@@ -121,7 +121,8 @@ impl Ssh {
         let own = self.key.as_deref().map(OwnKey::read).transpose()?;
         let home = Home::find()?;
         let mut client = Client::of(&home)?;
-        learn_anew(&mut client, &home)?;
+        // The authority is asked for a certificate anyhow: whom hosts prove themselves by is asked with it.
+        learn_hosts(&mut client, &home)?;
         let (wish, address) = checked.wish(&mut client, &home)?;
         let identity = fresh(&mut client, &home, (&wish, own.as_ref()), screen)?;
         become_ssh(&home, &identity, &wish, &address, &self.rest)

@@ -53,7 +53,7 @@ fn curfew_ssh_gets_in_with_the_key_in_the_agent_only() {
     ]);
     assert_eq!(said(&output), format!("in as {}\n", sshd.user), "{}", complained(&output));
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(authority.calls(), ["POST /v1/certificates"]);
+    assert_eq!(authority.calls(), ["GET /v1/authority", "GET /v1/hosts", "POST /v1/certificates"]);
     let name = format!("{}@db1", sshd.user);
     assert_eq!(person.identities(), [format!("{name}-cert.pub"), format!("{name}.pub")]);
     let held = person.command("ssh-add").arg("-L").output().unwrap();
