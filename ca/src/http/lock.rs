@@ -34,7 +34,7 @@ pub(crate) async fn lock(
     if !lock.holds_at(clock::now()) {
         return Err(Refusal::new(Code::Malformed, "the lock's end is in the past"));
     }
-    refuse_authority(&lock.target)?;
+    refuse_authority(&authority, &lock.target)?;
     let (by, reason) = (caller.actor(), lock.reason.clone());
     give(&authority, Directive { by, reason, instruction: Instruction::Lock(lock) }).await
 }
@@ -46,19 +46,30 @@ pub(crate) async fn unlock(
     Body(ask): Body<UnlockAsk>,
 ) -> Result<Json<OrderProgress>, Refusal> {
     check_reason(&ask.reason)?;
-    refuse_authority(&ask.target)?;
+    if matches!(ask.target, Target::Authority(_)) {
+        return Err(given_up_elsewhere());
+    }
     let (by, instruction) = (caller.actor(), Instruction::Unlock(ask.target));
     give(&authority, Directive { by, reason: ask.reason, instruction }).await
 }
 
 /// A key of the authority is locked for good when it is given up as compromised, and in no other way: a lock on the key
-/// that signs would refuse everybody.
-fn refuse_authority(target: &Target) -> Result<(), Refusal> {
-    if !matches!(target, Target::Authority(_)) {
-        return Ok(());
-    }
+/// that signs, by whichever name, would refuse everybody on every host.
+fn refuse_authority(authority: &Authority, target: &Target) -> Result<(), Refusal> {
+    let is_ours = match target {
+        Target::Authority(_) => true,
+        Target::Key(print) => authority
+            .user_authorities()
+            .iter()
+            .any(|key| wire::certificate::fingerprint(key.key_data()) == *print),
+        _ => false,
+    };
+    if is_ours { Err(given_up_elsewhere()) } else { Ok(()) }
+}
+
+fn given_up_elsewhere() -> Refusal {
     let message = "a key of the authority is given up with `curfew-ca keys retire --compromised`, on its machine";
-    Err(Refusal::new(Code::Malformed, message))
+    Refusal::new(Code::Malformed, message)
 }
 
 /// A reason is shown on terminals and in listings: one line, of bounded length, that drives no terminal.

@@ -114,6 +114,26 @@ async fn a_host_that_was_there_a_moment_ago_is_waited_for() {
 }
 
 #[tokio::test]
+async fn the_key_that_signs_is_locked_by_no_name() {
+    let authority = Authority::start();
+    authority.add("ops", 3, &["--operator"]);
+    let ops = authority.login("ops", 3).await.unwrap();
+    let private = std::fs::read_to_string(authority.dir.path().join("state/user_ca")).unwrap();
+    let private = ssh_key::PrivateKey::from_openssh(private).unwrap();
+    let print = wire::certificate::fingerprint(private.public_key().key_data());
+    for target in [Target::Key(print.clone()), Target::Authority(print)] {
+        let lock = Lock { target, reason: "stolen".into(), until: None };
+        let refused: Result<OrderProgress, _> =
+            authority.send("/v1/locks", Some(&ops), &lock).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code, Code::Malformed);
+        assert!(refused.message.contains("keys retire --compromised"), "{refused}");
+    }
+    let locks: Vec<LockView> = authority.read("/v1/locks", &ops).await.unwrap();
+    assert!(locks.is_empty());
+}
+
+#[tokio::test]
 async fn an_operator_who_is_locked_lifts_no_lock() {
     let authority = Authority::start();
     for (name, seed) in [("ops", 3), ("eve", 4)] {
