@@ -11,7 +11,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use rusqlite::Connection;
 use tokio::sync::watch;
 use wire::identifier::{Fingerprint, Identity};
 use wire::order::OrderError;
@@ -39,6 +38,7 @@ mod revocation;
 mod role;
 mod schema;
 mod session;
+mod sql;
 mod tile;
 mod tree;
 mod vouch;
@@ -61,6 +61,7 @@ pub(crate) use writer::Pulse;
 
 use log::{Log, LogKeys};
 use reader::Readers;
+use sql::{Connection, SqlError};
 use tree::Tree;
 use writer::Writer;
 
@@ -110,9 +111,9 @@ pub(crate) enum LedgerError {
     /// The file is SQLite's, but not ours.
     #[error("{0} is no ledger")]
     NotALedger(PathBuf),
-    /// SQLite failed.
+    /// The database failed.
     #[error("the ledger's database failed: {0}")]
-    Sql(#[from] rusqlite::Error),
+    Sql(#[from] SqlError),
     /// The shared transaction did not become durable.
     #[error("the ledger could not commit: {0}")]
     Commit(Arc<str>),
@@ -202,9 +203,8 @@ impl Ledger {
             other => LedgerError::File(other),
         })?;
         let connection = Connection::open(path)?;
-        schema::prepare(&connection)?;
         schema::create(&connection)?;
-        let transaction = connection.unchecked_transaction()?;
+        let transaction = connection.transaction()?;
         log::christen(&transaction, fingerprint)?;
         let created = entry::Created { fingerprint: fingerprint.clone() };
         entry::append(&transaction, entry::Kind::AuthorityCreated, now, &created)?;
@@ -218,9 +218,8 @@ impl Ledger {
             return Err(LedgerError::Missing(path.into()));
         }
         let connection = Connection::open(path)?;
-        schema::prepare(&connection)?;
         schema::migrate(&connection, path)?;
-        let transaction = connection.unchecked_transaction()?;
+        let transaction = connection.transaction()?;
         keys::adopt(&transaction, keyring, clock::now())?;
         transaction.commit()?;
         let log = Log::open(&connection, keyring)?;
@@ -320,7 +319,7 @@ pub(crate) mod tests {
         drop(ledger);
         let path = dir.path().join("ledger.db");
         let raw = Connection::open(&path).unwrap();
-        raw.pragma_update(None, "user_version", 99).unwrap();
+        raw.set("user_version", 99).unwrap();
         let error = open(&path).err().unwrap().to_string();
         assert!(error.contains("version 99; this program knows up to "), "{error}");
     }

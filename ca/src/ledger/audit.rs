@@ -4,12 +4,12 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Row};
 use wire::ledger::{End, Entry, Verified, Verifier};
 use wire::log::{Checkpoint, Hash, Head, KeyName, Leaf, Note, Policy, leaf_hash, node_hash};
 
 use super::history::entry_of;
 use super::rebuild::{self, Rebuilt};
+use super::sql::{Connection, OptionalExtension as _};
 use super::{LedgerError, schema};
 
 /// A ledger's file, attached for reading to an empty database of our own, into which it is replayed.
@@ -52,8 +52,7 @@ impl Audit {
             return Err(LedgerError::Missing(path.into()));
         }
         // An empty name is a database that vanishes with its connection.
-        let connection = Connection::open("")?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        let connection = Connection::open_empty()?;
         schema::create(&connection)?;
         connection.execute("ATTACH ? AS ledger", [uri(path, mode)])?;
         let found = schema::version(&connection, "ledger", path)?;
@@ -66,14 +65,14 @@ impl Audit {
     /// The log's name.
     pub(crate) fn name(&self) -> Result<KeyName, LedgerError> {
         let name: String =
-            self.connection.query_row("SELECT name FROM ledger.log", [], |row| row.get(0))?;
+            self.connection.query_row("SELECT name FROM ledger.log", (), |row| row.get(0))?;
         Ok(KeyName::try_new(name)?)
     }
 
     /// Checks everything. `seen` are checkpoints that somebody else kept: a ledger that was rolled back or forked does not
     /// continue them.
     pub(crate) fn verify(self, policy: &Policy, seen: &[Note]) -> Result<Report, LedgerError> {
-        let snapshot = self.connection.unchecked_transaction()?;
+        let snapshot = self.connection.transaction()?;
         let mut walk = Walk::new(&snapshot, policy, seen)?;
         walk.entries()?;
         let Walk { verifier, tiles, newest, mut report, .. } = walk;
@@ -93,7 +92,7 @@ impl Audit {
 
     /// Replays the entries and compares the state with what they say.
     pub(crate) fn compare(&self) -> Result<Rebuilt, LedgerError> {
-        let snapshot = self.connection.unchecked_transaction()?;
+        let snapshot = self.connection.transaction()?;
         rebuild::replay(&snapshot)
     }
 
@@ -130,7 +129,7 @@ fn leftovers(
     connection: &Connection,
     (size, subtrees): (u64, u64),
 ) -> Result<Vec<String>, LedgerError> {
-    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
+    let count = |sql: &str| connection.query_row(sql, (), |row| row.get::<u64>(0));
     let mut faults = Vec::new();
     let stored = count("SELECT count(*) FROM ledger.subtrees")?;
     if stored != subtrees {
@@ -154,6 +153,29 @@ fn leftovers(
             .push(format!("{beyond} checkpoints are over more than the {size} entries there are"));
     }
     Ok(faults)
+}
+
+/// A row of an entry, with its body.
+struct Kept {
+    seq: u64,
+    at: u64,
+    kind: String,
+    hash: Vec<u8>,
+    entry: Entry,
+}
+
+/// The next entries after this one.
+fn page(connection: &Connection, after: i64) -> Result<Vec<Kept>, LedgerError> {
+    let rows = connection
+        .prepare_cached(
+            "SELECT seq, at, kind, leaf_hash, leaf, salt, body \
+             FROM ledger.entries LEFT JOIN ledger.bodies USING (seq) WHERE seq > ? ORDER BY seq LIMIT 1000",
+        )?
+        .query_map([after], |row| {
+            let (seq, at, kind, hash) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(Kept { seq, at, kind, hash, entry: entry_of(row, 4)? })
+        })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Goes through the entries, and what belongs to each.
@@ -184,25 +206,15 @@ impl<'a> Walk<'a> {
     }
 
     fn entries(&mut self) -> Result<(), LedgerError> {
-        let mut all = self.connection.prepare(
-            "SELECT seq, at, kind, leaf_hash, leaf, salt, body FROM ledger.entries LEFT JOIN ledger.bodies USING (seq) ORDER BY seq",
-        )?;
-        let mut checkpoints =
-            self.connection.prepare("SELECT note FROM ledger.checkpoints WHERE size = ?")?;
-        let mut rows = all.query([])?;
-        while let Some(row) = rows.next()? {
-            self.entry(row)?;
-            let size = self.verifier.head().size;
-            let note: Option<String> =
-                checkpoints.query_row([size], |row| row.get(0)).optional()?;
-            if let Some(note) = &note {
-                self.report.checkpoints = self.report.checkpoints.saturating_add(1);
-                self.hold(
-                    self.verifier.checkpoint(note).map(drop).map_err(|fault| fault.to_string()),
-                );
+        let mut reached = i64::MIN;
+        loop {
+            let page = page(self.connection, reached)?;
+            let Some(last) = page.last() else { break };
+            reached = i64::try_from(last.seq).unwrap_or(i64::MAX);
+            for kept in &page {
+                self.entry(kept)?;
+                self.checkpoint()?;
             }
-            self.newest = note;
-            self.held_against_others();
         }
         let size = self.verifier.head().size;
         for (head, _) in self.seen.iter().filter(|(head, _)| head.size > size) {
@@ -214,16 +226,31 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn entry(&mut self, row: &Row<'_>) -> Result<(), LedgerError> {
-        let (seq, at, kind): (u64, u64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let entry: Entry = entry_of(row, 4)?;
-        for fault in self.verifier.entry(&entry) {
+    /// The checkpoint over the entries so far, where there is one.
+    fn checkpoint(&mut self) -> Result<(), LedgerError> {
+        let note: Option<String> = self
+            .connection
+            .prepare_cached("SELECT note FROM ledger.checkpoints WHERE size = ?")?
+            .query_row([self.verifier.head().size], |row| row.get(0))
+            .optional()?;
+        if let Some(note) = &note {
+            self.report.checkpoints = self.report.checkpoints.saturating_add(1);
+            self.hold(self.verifier.checkpoint(note).map(drop).map_err(|fault| fault.to_string()));
+        }
+        self.newest = note;
+        self.held_against_others();
+        Ok(())
+    }
+
+    fn entry(&mut self, kept: &Kept) -> Result<(), LedgerError> {
+        let Kept { seq, at, kind, hash: kept_hash, entry } = kept;
+        for fault in self.verifier.entry(entry) {
             self.report.faults.push(fault.to_string());
         }
         let hash = leaf_hash(entry.leaf.as_bytes());
         let is_same = Leaf::from_bytes(entry.leaf.as_bytes())
-            .is_ok_and(|leaf| leaf.at.millis() == at && leaf.kind == kind && leaf.seq == seq);
-        if !is_same || row.get::<_, Vec<u8>>(3)? != hash.0 {
+            .is_ok_and(|leaf| leaf.at.millis() == *at && leaf.kind == *kind && leaf.seq == *seq);
+        if !is_same || *kept_hash != hash.0 {
             self.hold(Err(format!("entry {seq}: its row says something else than its leaf")));
         }
         for (level, number, hash) in self.tiles.push(hash) {

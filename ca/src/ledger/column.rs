@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
-use rusqlite::types::Type;
-use rusqlite::{Error, Row};
 use serde::de::DeserializeOwned;
 use wire::time::Timestamp;
 
+use super::sql::{Row, SqlError};
+
 /// A text column as a checked name.
-pub(super) fn name<T>(row: &Row<'_>, column: usize) -> Result<T, Error>
+pub(super) fn name<T>(row: &Row<'_>, column: usize) -> Result<T, SqlError>
 where
     T: FromStr,
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -18,7 +18,7 @@ where
 }
 
 /// The same where there may be nothing.
-pub(super) fn maybe_name<T>(row: &Row<'_>, column: usize) -> Result<Option<T>, Error>
+pub(super) fn maybe_name<T>(row: &Row<'_>, column: usize) -> Result<Option<T>, SqlError>
 where
     T: FromStr,
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -28,7 +28,7 @@ where
 }
 
 /// A text column that holds JSON.
-pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Error> {
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, SqlError> {
     let text: String = row.get(column)?;
     serde_json::from_str(&text).map_err(|error| wrong(column, error))
 }
@@ -37,18 +37,18 @@ pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<
 pub(super) fn maybe_json<T: DeserializeOwned>(
     row: &Row<'_>,
     column: usize,
-) -> Result<Option<T>, Error> {
+) -> Result<Option<T>, SqlError> {
     let text: Option<String> = row.get(column)?;
     text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| wrong(column, error))
 }
 
 /// A moment.
-pub(super) fn moment(row: &Row<'_>, column: usize) -> Result<Timestamp, Error> {
+pub(super) fn moment(row: &Row<'_>, column: usize) -> Result<Timestamp, SqlError> {
     row.get(column).map(Timestamp::from_millis)
 }
 
 /// A moment that may be absent.
-pub(super) fn maybe_moment(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, Error> {
+pub(super) fn maybe_moment(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, SqlError> {
     let millis: Option<u64> = row.get(column)?;
     Ok(millis.map(Timestamp::from_millis))
 }
@@ -58,10 +58,10 @@ pub(super) fn number<T>(
     row: &Row<'_>,
     column: usize,
     of: fn(u64) -> Result<T, wire::identifier::NameError>,
-) -> Result<T, Error> {
+) -> Result<T, SqlError> {
     of(row.get(column)?).map_err(|error| wrong(column, error))
 }
 
-fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> SqlError {
+    SqlError::column(column, error)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
@@ -15,6 +14,7 @@ use wire::order::SignedOrder;
 use wire::record::{SessionBegan, SessionEnded};
 use wire::time::Timestamp;
 
+use super::sql::{Connection, params};
 use super::{Actor, LedgerError, log};
 use crate::random;
 use crate::role::Role;
@@ -280,7 +280,7 @@ fn write(
 ) -> Result<Leaf, LedgerError> {
     let seq: u64 = connection
         .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM entries")?
-        .query_row([], |row| row.get(0))?;
+        .query_row((), |row| row.get(0))?;
     let salt = random::bytes::<SALT>()?;
     let said = body_hash(&salt, body);
     let leaf = match tbs {
@@ -303,12 +303,15 @@ fn write(
 /// checkpoint over the former leaves was ever signed, so that nobody can have relied on them.
 pub(super) fn take_over(connection: &Connection) -> Result<(), LedgerError> {
     {
-        let mut former =
-            connection.prepare("SELECT seq, at, kind, body FROM former_entries ORDER BY seq")?;
-        let mut rows = former.query([])?;
-        while let Some(row) = rows.next()? {
-            let (seq, at, kind): (u64, u64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            take_over_one(connection, (seq, at, kind), &row.get::<_, Vec<u8>>(3)?)?;
+        let former = connection
+            .prepare_cached("SELECT seq, at, kind, body FROM former_entries ORDER BY seq")?
+            .query_map((), |row| {
+                let (seq, at, kind): (u64, u64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(((seq, at, kind), row.get::<Vec<u8>>(3)?))
+            })?;
+        for one in former {
+            let (head, text) = one?;
+            take_over_one(connection, head, &text)?;
         }
     }
     connection.execute_batch("DROP TABLE former_entries")?;

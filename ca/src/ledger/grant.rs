@@ -1,12 +1,12 @@
 //! Grants and certificates: the facts a decision rests on, and the entry without which nothing is signed.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
 use wire::certificate::Checked;
 use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Serial};
 use wire::log::{Evidence, Hash, Leaf};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::sql::{Connection, OptionalExtension as _, params};
 use super::{Ledger, LedgerError, column, keys, order};
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
 use crate::certificate;
@@ -154,14 +154,14 @@ impl Ledger {
 pub(super) fn bump_epoch(connection: &Connection) -> Result<(), LedgerError> {
     connection
         .prepare_cached("UPDATE counters SET value = value + 1 WHERE name = 'epoch'")?
-        .execute([])?;
+        .execute(())?;
     Ok(())
 }
 
 fn epoch(connection: &Connection) -> Result<u64, LedgerError> {
     let epoch = connection
         .prepare_cached("SELECT value FROM counters WHERE name = 'epoch'")?
-        .query_row([], |row| row.get(0))?;
+        .query_row((), |row| row.get(0))?;
     Ok(epoch)
 }
 
@@ -233,7 +233,7 @@ fn begin(
     }
     let id: u64 = connection
         .prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM grants")?
-        .query_row([], |row| row.get(0))?;
+        .query_row((), |row| row.get(0))?;
     let grant = GrantId::try_new(id)?;
     connection
         .prepare_cached(
@@ -263,7 +263,7 @@ fn begin(
 fn next_serial(connection: &Connection) -> Result<Serial, LedgerError> {
     let number: u64 = connection
         .prepare_cached("SELECT coalesce(max(serial), 0) + 1 FROM certificates")?
-        .query_row([], |row| row.get(0))?;
+        .query_row((), |row| row.get(0))?;
     Ok(Serial::try_new(number)?)
 }
 
@@ -355,9 +355,8 @@ mod tests {
         ledger
             .read(|connection| {
                 let mut statement =
-                    connection.prepare("SELECT kind, seq FROM entries ORDER BY seq")?;
-                let rows =
-                    statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, u64>(1)?)))?;
+                    connection.prepare_cached("SELECT kind, seq FROM entries ORDER BY seq")?;
+                let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get::<u64>(1)?)))?;
                 let rows: Vec<(String, u64)> = rows.collect::<Result<_, _>>()?;
                 assert!(rows.iter().zip(1..).all(|((_, seq), due)| *seq == due), "{rows:?}");
                 Ok(rows.into_iter().map(|(kind, _)| kind).collect())

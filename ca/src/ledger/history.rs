@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tlog_tiles::{HashReader as _, prove_tree, sub_tree_index};
 use wire::identifier::Identity;
 use wire::ledger::{After, End, Entry, EraseAsk, Erased, Page, Range};
@@ -10,6 +9,7 @@ use wire::log::Hash;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::tree::Stored;
 use super::{Actor, Ledger, LedgerError};
 
@@ -74,11 +74,11 @@ impl Ledger {
                     return Err(LedgerError::NotFound("no entry was named".into()));
                 }
                 // The freed pages are overwritten, not only given back.
-                connection.pragma_update(None, "secure_delete", true)?;
+                connection.set("secure_delete", 1)?;
                 for seq in &entries {
                     erase(connection, *seq)?;
                 }
-                connection.pragma_update(None, "secure_delete", false)?;
+                connection.set("secure_delete", 0)?;
                 let entries: Vec<u64> = entries.into_iter().collect();
                 let data = entry::BodiesErased { by: &by, entries: &entries, reason: &ask.reason };
                 let seq = entry::append(connection, Kind::BodiesErased, now, &data)?;
@@ -90,21 +90,12 @@ impl Ledger {
     }
 }
 
-/// Copies the write-ahead log into the database and cuts it, so that no former page stays in it.
-fn truncate(connection: &Connection) -> Result<(), LedgerError> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))?;
-    Ok(())
-}
-
 impl Ledger {
     async fn truncate_log(&self) -> Result<(), LedgerError> {
         let path = self.path.clone();
-        let work = move || {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(std::time::Duration::from_secs(5))?;
-            truncate(&connection)
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|_cancelled| LedgerError::Stopped)?
+        let work = move || Connection::open(&path)?.truncate_log();
+        let done = tokio::task::spawn_blocking(work).await;
+        Ok(done.map_err(|_cancelled| LedgerError::Stopped)??)
     }
 }
 
@@ -165,7 +156,7 @@ fn page(connection: &Connection, search: &Search, size: u64) -> Result<Page, Led
             search.before.map_or(i64::MAX.unsigned_abs(), Timestamp::millis),
             limit
         ],
-        |row| Ok((row.get::<_, u64>(0)?, entry_of(row, 1)?)),
+        |row| Ok((row.get::<u64>(0)?, entry_of(row, 1)?)),
     )?;
     let found: Vec<(u64, Entry)> = rows.collect::<Result<_, _>>()?;
     let is_full = u64::try_from(found.len()).is_ok_and(|count| count >= limit);
@@ -175,7 +166,7 @@ fn page(connection: &Connection, search: &Search, size: u64) -> Result<Page, Led
 }
 
 /// An entry from its leaf, salt and body, which stand from this column on.
-pub(super) fn entry_of(row: &Row<'_>, column: usize) -> Result<Entry, rusqlite::Error> {
+pub(super) fn entry_of(row: &Row<'_>, column: usize) -> Result<Entry, SqlError> {
     let at = |more: usize| column.saturating_add(more);
     let leaf = text(row, at(0))?.unwrap_or_default();
     let salt: Option<Vec<u8>> = row.get(at(1))?;
@@ -183,7 +174,7 @@ pub(super) fn entry_of(row: &Row<'_>, column: usize) -> Result<Entry, rusqlite::
     Ok(Entry::new(leaf, salt.as_deref().zip(body)))
 }
 
-fn text(row: &Row<'_>, column: usize) -> Result<Option<String>, rusqlite::Error> {
+fn text(row: &Row<'_>, column: usize) -> Result<Option<String>, SqlError> {
     let bytes: Option<Vec<u8>> = row.get(column)?;
     // What is no UTF-8 is no canonical JSON either; it is shown as it can be, and does not verify.
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))

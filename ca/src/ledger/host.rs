@@ -1,6 +1,5 @@
 //! Hosts and the tokens by which they join.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
 use wire::hostlink::Hello;
 use wire::identifier::{Address, Fingerprint, HostName, Label};
 use wire::krl::signed::KrlStanding;
@@ -11,6 +10,7 @@ use wire::time::Timestamp;
 use wire::trust::Keys;
 
 use super::entry::{self, Kind};
+use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::vouch::{self, Certified, Vouch, Vouched};
 use super::{Actor, Ledger, LedgerError, column, grant, keys, order};
 
@@ -267,7 +267,7 @@ impl Ledger {
     pub(crate) async fn hosts(&self) -> Result<Vec<HostRow>, LedgerError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
-            let hosts = statement.query_map([], row)?;
+            let hosts = statement.query_map((), row)?;
             Ok(hosts.collect::<Result<_, _>>()?)
         })
         .await
@@ -345,7 +345,7 @@ fn believes(
     Ok(())
 }
 
-fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HostRow> {
+fn row(row: &Row<'_>) -> Result<HostRow, SqlError> {
     Ok(HostRow {
         name: column::name(row, 0)?,
         addresses: column::json(row, 1)?,

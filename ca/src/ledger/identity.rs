@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use wire::identifier::{Fingerprint, Identity, OrderNumber};
 use wire::lock::{Lock, Target};
@@ -10,6 +9,7 @@ use wire::order::Instruction;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::sql::{Connection, OptionalExtension as _, params};
 use super::{Actor, Ledger, LedgerError, column, grant, order};
 use crate::key::Keyring;
 
@@ -117,7 +117,7 @@ impl Ledger {
             let mut statement =
                 connection.prepare_cached("SELECT name FROM identities ORDER BY name")?;
             let names: Vec<Identity> =
-                statement.query_map([], |row| column::name(row, 0))?.collect::<Result<_, _>>()?;
+                statement.query_map((), |row| column::name(row, 0))?.collect::<Result<_, _>>()?;
             names.iter().filter_map(|name| find(connection, name).transpose()).collect()
         })
         .await

@@ -3,7 +3,6 @@
 //! What repeats is counted and not listed again, so that whoever causes incidents cannot bury one under others: a host has at
 //! most [`MAX_OPEN`] open, and those beyond are counted together.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use wire::identifier::HostName;
 use wire::incident::{Cause, IncidentView, Settled};
 use wire::log::Head;
@@ -11,6 +10,7 @@ use wire::record::{Incident, Refused};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::{Actor, Ledger, LedgerError, column};
 
 impl Ledger {
@@ -42,13 +42,13 @@ impl Ledger {
         self.read(|connection| {
             let count = connection
                 .prepare_cached("SELECT count(*) FROM incidents WHERE settled IS NULL")?
-                .query_row([], |row| row.get(0))?;
+                .query_row((), |row| row.get(0))?;
             let newest = connection
                 .prepare_cached(
                     "SELECT number, host, first, last, count, cause, settled FROM incidents \
                      WHERE settled IS NULL ORDER BY number DESC LIMIT 1",
                 )?
-                .query_row([], view)
+                .query_row((), view)
                 .optional()?;
             Ok((count, newest))
         })
@@ -116,9 +116,9 @@ pub(super) fn refused(
     let known = connection
         .prepare_cached("SELECT 1 FROM certificates WHERE serial = ? AND key = ?")?
         .exists(params![refused.serial, refused.key.as_str()]);
-    // SQLite's numbers end at 2^63; no serial of ours is beyond.
+    // The database's numbers end at 2^63; no serial of ours is beyond.
     let known = match known {
-        Err(rusqlite::Error::ToSqlConversionFailure(_)) => false,
+        Err(SqlError::Range(_)) => false,
         known => known?,
     };
     if known || !refused.ours {
@@ -213,7 +213,7 @@ fn name(cause: &Cause) -> String {
     }
 }
 
-fn view(row: &Row<'_>) -> rusqlite::Result<IncidentView> {
+fn view(row: &Row<'_>) -> Result<IncidentView, SqlError> {
     Ok(IncidentView {
         number: row.get(0)?,
         host: column::name(row, 1)?,

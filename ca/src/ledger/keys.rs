@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 use wire::identifier::{Fingerprint, HostName, OrderNumber};
 use wire::lock::{Lock, Target};
@@ -15,6 +14,7 @@ use wire::time::Timestamp;
 use wire::trust;
 
 use super::entry::{self, Kind};
+use super::sql::{Connection, OptionalExtension as _, params};
 use super::{Actor, Ledger, LedgerError, column, grant, log, order};
 use crate::key::{Keyring, Purpose, Sign};
 use crate::rotation::{Confirmation, Exceptions, Facts, Fresh, Input, Key, Keys, Refusal, Stage};
@@ -230,8 +230,8 @@ fn hosts(
     digest: &Fingerprint,
 ) -> Result<Vec<(HostName, Confirmation)>, LedgerError> {
     let mut statement = connection.prepare_cached("SELECT name, keys FROM hosts ORDER BY name")?;
-    let hosts = statement.query_map([], |row| {
-        let said = match row.get::<_, Option<String>>(1)? {
+    let hosts = statement.query_map((), |row| {
+        let said = match row.get::<Option<String>>(1)? {
             None => Confirmation::TooOld,
             Some(said) if said == digest.as_str() => Confirmation::Confirmed,
             Some(_) => Confirmation::Behind,
@@ -369,7 +369,7 @@ fn tell(
 fn told(connection: &Connection) -> Result<Option<String>, LedgerError> {
     let digest = connection
         .prepare_cached("SELECT digest FROM authority_told")?
-        .query_row([], |row| row.get(0))
+        .query_row((), |row| row.get(0))
         .optional()?;
     Ok(digest)
 }

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use rusqlite::{Connection, OptionalExtension as _};
 use wire::identifier::Fingerprint;
 use wire::log::{Checkpoint, Head, KeyName, LogKey, Note, Signature};
 
+use super::sql::{Connection, OptionalExtension as _};
 use super::{LedgerError, keys};
 use crate::key::{Keyring, Purpose, Sign};
 
@@ -120,7 +120,7 @@ pub(super) fn christen(connection: &Connection, root: &Fingerprint) -> Result<()
 pub(super) fn name(connection: &Connection) -> Result<KeyName, LedgerError> {
     let name: Option<String> = connection
         .prepare_cached("SELECT name FROM log")?
-        .query_row([], |row| row.get(0))
+        .query_row((), |row| row.get(0))
         .optional()?;
     let name = name.ok_or_else(|| LedgerError::Torn("the log has no name".into()))?;
     Ok(KeyName::try_new(name)?)

@@ -1,11 +1,11 @@
 //! Logins: who holds which token. Tokens are stored as hashes only.
 
-use rusqlite::{OptionalExtension as _, params};
 use wire::identifier::{Fingerprint, Identity};
 use wire::lock::Target;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::sql::{OptionalExtension as _, params};
 use super::{Ledger, LedgerError, column, order};
 
 /// A login that holds.

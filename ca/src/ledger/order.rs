@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
 use wire::VERSION;
 use wire::api::LockView;
 use wire::identifier::{HostName, OrderNumber};
@@ -12,6 +11,7 @@ use wire::record::Receipt;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::{Actor, Ledger, LedgerError, column, grant};
 use crate::key::{Keyring, Purpose, Sign};
 
@@ -162,7 +162,7 @@ impl Ledger {
                  WHERE alive > 0 ORDER BY order_number DESC LIMIT 10",
             )?;
             let rows = statement
-                .query_map([], |row| Ok((row.get(0)?, column::name(row, 1)?, row.get(2)?)))?;
+                .query_map((), |row| Ok((row.get(0)?, column::name(row, 1)?, row.get(2)?)))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -173,7 +173,7 @@ impl Ledger {
 pub(super) fn newest(connection: &Connection) -> Result<u64, LedgerError> {
     let newest = connection
         .prepare_cached("SELECT coalesce(max(number), 0) FROM orders")?
-        .query_row([], |row| row.get(0))?;
+        .query_row((), |row| row.get(0))?;
     Ok(newest)
 }
 
@@ -277,7 +277,7 @@ pub(super) fn apply(connection: &Connection, order: &Order) -> Result<Kind, Ledg
     }
 }
 
-fn lock(row: &rusqlite::Row<'_>) -> rusqlite::Result<Lock> {
+fn lock(row: &Row<'_>) -> Result<Lock, SqlError> {
     Ok(Lock {
         target: column::json(row, 0)?,
         reason: row.get(1)?,

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OpenFlags};
-
+use super::sql::Connection;
 use super::{Ledger, LedgerError};
 
 /// Connections that only read, opened as they are needed.
@@ -42,7 +41,7 @@ impl Pool {
         work: impl FnOnce(&Connection) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         let connection = self.take()?;
-        let snapshot = connection.unchecked_transaction()?;
+        let snapshot = connection.transaction()?;
         let outcome = work(&snapshot);
         snapshot.finish()?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,11 +55,7 @@ impl Pool {
         if let Some(idle) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(idle);
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        connection.set_prepared_statement_cache_capacity(64);
-        Ok(connection)
+        Ok(Connection::open_read_only(&self.path)?)
     }
 }
 

@@ -3,7 +3,6 @@
 //! What is no decision is not replayed: records and receipts of hosts, login tokens, when a host was heard of, what it has
 //! in force, and what is counted of a session.
 
-use rusqlite::{Connection, params};
 use serde::Deserialize;
 use serde_json::Value;
 use wire::api::Ended;
@@ -15,8 +14,9 @@ use wire::record::SessionEnded;
 use wire::renewal::Window;
 use wire::time::Timestamp;
 
+use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
-use super::{LedgerError, grant, incident, order};
+use super::{LedgerError, column, grant, incident, order};
 
 /// What the replay came to.
 #[derive(Debug, Default)]
@@ -57,25 +57,27 @@ struct SessionOver {
 /// Replays `ledger.entries` into the empty tables of the connection's own database, and compares.
 pub(super) fn replay(connection: &Connection) -> Result<Rebuilt, LedgerError> {
     let mut rebuilt = Rebuilt::default();
-    let mut all = connection.prepare(
-        "SELECT seq, at, kind, body FROM ledger.entries LEFT JOIN ledger.bodies USING (seq) ORDER BY seq",
-    )?;
-    let mut rows = all.query([])?;
     // Entries that do not say all that follows from them: whose bodies were erased, or of an older form.
     let mut vague: u64 = 0;
-    while let Some(row) = rows.next()? {
-        rebuilt.entries = rebuilt.entries.saturating_add(1);
-        let (seq, kind): (u64, String) = (row.get(0)?, row.get(2)?);
-        let Some(text) = row.get::<_, Option<Vec<u8>>>(3)? else {
-            rebuilt.erased = rebuilt.erased.saturating_add(1);
-            continue;
-        };
-        let at = Timestamp::from_millis(row.get(1)?);
-        let unreadable = |_error| LedgerError::Torn(format!("the body of entry {seq} is no text"));
-        let text = String::from_utf8(text).map_err(unreadable)?;
-        let said = Said { seq, at, kind: &kind, body: serde_json::from_str(&text)?, text: &text };
-        if said.replay(connection)? == Told::Partly {
-            vague = vague.saturating_add(1);
+    let mut reached = i64::MIN;
+    loop {
+        let page = page(connection, reached)?;
+        let Some((last, ..)) = page.last() else { break };
+        reached = i64::try_from(*last).unwrap_or(i64::MAX);
+        for (seq, at, kind, text) in page {
+            rebuilt.entries = rebuilt.entries.saturating_add(1);
+            let Some(text) = text else {
+                rebuilt.erased = rebuilt.erased.saturating_add(1);
+                continue;
+            };
+            let unreadable =
+                |_error| LedgerError::Torn(format!("the body of entry {seq} is no text"));
+            let text = String::from_utf8(text).map_err(unreadable)?;
+            let body = serde_json::from_str(&text)?;
+            let said = Said { seq, at, kind: &kind, body, text: &text };
+            if said.replay(connection)? == Told::Partly {
+                vague = vague.saturating_add(1);
+            }
         }
     }
     let may_be_unexplained = vague > 0 || rebuilt.erased > 0;
@@ -83,6 +85,22 @@ pub(super) fn replay(connection: &Connection) -> Result<Rebuilt, LedgerError> {
         table.compare(connection, may_be_unexplained, &mut rebuilt)?;
     }
     Ok(rebuilt)
+}
+
+/// A row of an entry: its number, moment, kind and body.
+type Kept = (u64, Timestamp, String, Option<Vec<u8>>);
+
+/// The next entries after this one.
+fn page(connection: &Connection, after: i64) -> Result<Vec<Kept>, LedgerError> {
+    let rows = connection
+        .prepare_cached(
+            "SELECT seq, at, kind, body FROM ledger.entries LEFT JOIN ledger.bodies USING (seq) \
+             WHERE seq > ? ORDER BY seq LIMIT 1000",
+        )?
+        .query_map([after], |row| {
+            Ok((row.get(0)?, column::moment(row, 1)?, row.get(2)?, row.get(3)?))
+        })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Puts the replayed rows in place of those of the ledger.
@@ -144,16 +162,17 @@ impl Table {
 /// The keys of the rows, as text.
 fn keys(connection: &Connection, sql: &str, key: &str) -> Result<Vec<String>, LedgerError> {
     let width = key.split(", ").count();
-    let mut found = connection.prepare(sql)?;
-    let rows = found.query_map([], |row| {
-        let parts: Result<Vec<String>, rusqlite::Error> = (0..width)
+    let mut found = connection.prepare_cached(sql)?;
+    let rows = found.query_map((), |row| {
+        let parts: Result<Vec<String>, SqlError> = (0..width)
             .map(|column| {
-                Ok(match row.get_ref(column)? {
-                    rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-                    rusqlite::types::ValueRef::Blob(bytes) => {
+                Ok(match row.cell(column)? {
+                    Cell::Number(number) => number.to_string(),
+                    Cell::Bytes(bytes) => {
                         bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
                     }
-                    other => String::from_utf8_lossy(other.as_bytes().unwrap_or_default()).into(),
+                    Cell::Text(text) => text.to_owned(),
+                    Cell::Null => String::new(),
                 })
             })
             .collect();
@@ -406,7 +425,7 @@ impl Said<'_> {
         &self,
         connection: &Connection,
         sql: &'static str,
-        values: impl rusqlite::Params,
+        values: impl Params,
     ) -> Result<Told, LedgerError> {
         connection.prepare_cached(sql)?.execute(values)?;
         Ok(Told::Wholly)

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, Params, Row, params};
 use wire::identifier::{Fingerprint, GrantId, Identity, Serial};
 use wire::lock::{Lock, Subject, Target};
 use wire::time::Timestamp;
 
+use super::sql::{Connection, Params, Row, SqlError, params};
 use super::{Ledger, LedgerError, column, order};
 use crate::revocation::{Facts, Issued, Published, horizon};
 
@@ -69,14 +69,14 @@ impl Ledger {
 fn newest_entry(connection: &Connection) -> Result<u64, LedgerError> {
     let newest = connection
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM entries")?
-        .query_row([], |row| row.get(0))?;
+        .query_row((), |row| row.get(0))?;
     Ok(newest)
 }
 
 fn published(connection: &Connection) -> Result<Published, LedgerError> {
     let published = connection
         .prepare_cached("SELECT version, generated, digest FROM krl")?
-        .query_row([], |row| {
+        .query_row((), |row| {
             Ok(Published {
                 version: row.get(0)?,
                 generated: column::moment(row, 1)?,
@@ -88,7 +88,7 @@ fn published(connection: &Connection) -> Result<Published, LedgerError> {
 
 fn disabled(connection: &Connection) -> Result<BTreeSet<Identity>, LedgerError> {
     let mut statement = connection.prepare_cached("SELECT name FROM identities WHERE disabled")?;
-    let names = statement.query_map([], |row| column::name(row, 0))?;
+    let names = statement.query_map((), |row| column::name(row, 0))?;
     Ok(names.collect::<Result<_, _>>()?)
 }
 
@@ -154,7 +154,7 @@ impl Found<'_> {
     }
 }
 
-fn issued(row: &Row<'_>) -> Result<Issued, rusqlite::Error> {
+fn issued(row: &Row<'_>) -> Result<Issued, SqlError> {
     let subject = Subject {
         serial: column::number(row, 0, Serial::try_new)?,
         grant: column::number(row, 1, GrantId::try_new)?,
@@ -190,10 +190,11 @@ mod tests {
             let mut plans = Vec::new();
             for which in [OF_IDENTITY, OF_HOST, OF_KEY, OF_GRANT, OF_ROLE, OF_LOGIN, "serial = ?"] {
                 let sql = format!("EXPLAIN QUERY PLAN {SELECT} WHERE {which}");
-                let mut statement = connection.prepare(&sql)?;
-                let unbound = statement.parameter_count();
-                let values = rusqlite::params_from_iter(std::iter::repeat_n(1, unbound));
-                let steps = statement.query_map(values, |row| row.get::<_, String>(3))?;
+                let mut statement = connection.prepare_cached(&sql)?;
+                let steps = match which.matches('?').count() {
+                    1 => statement.query_map([1_i64], |row| row.get::<String>(3))?,
+                    _ => statement.query_map([1_i64, 1], |row| row.get::<String>(3))?,
+                };
                 plans.push((which, steps.collect::<Result<Vec<_>, _>>()?.join("; ")));
             }
             Ok(plans)

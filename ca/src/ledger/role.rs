@@ -1,9 +1,9 @@
 //! What the ledger keeps of the roles: each set that came into force, and each file that was refused.
 
-use rusqlite::OptionalExtension as _;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::sql::OptionalExtension as _;
 use super::{Ledger, LedgerError, grant};
 use crate::random::sha256;
 use crate::role::Roles;
@@ -20,7 +20,7 @@ impl Ledger {
             let mark = mark(&serde_json::to_vec(&data)?);
             let before: Option<i64> = connection
                 .prepare_cached("SELECT value FROM counters WHERE name = 'roles'")?
-                .query_row([], |row| row.get(0))
+                .query_row((), |row| row.get(0))
                 .optional()?;
             if before == Some(mark) {
                 return Ok(false);

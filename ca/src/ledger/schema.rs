@@ -2,23 +2,12 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
-
+use super::sql::Connection;
 use super::{LedgerError, entry};
-
-/// Sets what holds for a connection and not for the file.
-pub(super) fn prepare(connection: &Connection) -> Result<(), LedgerError> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.set_prepared_statement_cache_capacity(128);
-    Ok(())
-}
 
 /// Makes the tables of the newest version in an empty file.
 pub(super) fn create(connection: &Connection) -> Result<(), LedgerError> {
-    connection.pragma_update(None, "application_id", APPLICATION)?;
+    connection.set("application_id", APPLICATION)?;
     step(connection, 0)
 }
 
@@ -34,13 +23,10 @@ pub(super) fn version(
     database: &str,
     path: &Path,
 ) -> Result<i64, LedgerError> {
-    let read = |name: &str| {
-        connection.pragma_query_value(Some(database), name, |row| row.get::<_, i64>(0))
-    };
-    if read("application_id")? != APPLICATION {
+    if connection.header(database, "application_id")? != APPLICATION {
         return Err(LedgerError::NotALedger(path.into()));
     }
-    let found = read("user_version")?;
+    let found = connection.header(database, "user_version")?;
     if found > newest() {
         return Err(LedgerError::Newer { found, known: newest() });
     }
@@ -54,10 +40,11 @@ pub(super) fn newest() -> i64 {
 
 fn step(connection: &Connection, from: usize) -> Result<(), LedgerError> {
     for (index, (sql, finish)) in STEPS.iter().enumerate().skip(from) {
-        let transaction = connection.unchecked_transaction()?;
+        let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
         finish(&transaction)?;
-        transaction.pragma_update(None, "user_version", index.saturating_add(1))?;
+        let reached = i64::try_from(index.saturating_add(1)).unwrap_or(i64::MAX);
+        transaction.set("user_version", reached)?;
         transaction.commit()?;
     }
     Ok(())
@@ -195,11 +182,10 @@ mod tests {
 
     #[test]
     fn entries_of_the_first_version_keep_what_they_say_and_get_salted_leaves() {
-        let connection = Connection::open_in_memory().unwrap();
-        prepare(&connection).unwrap();
-        connection.pragma_update(None, "application_id", APPLICATION).unwrap();
+        let connection = Connection::open_empty().unwrap();
+        connection.set("application_id", APPLICATION).unwrap();
         connection.execute_batch(STEPS[0].0).unwrap();
-        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection.set("user_version", 1).unwrap();
         let data = [
             (
                 "authority_created",
@@ -217,25 +203,24 @@ mod tests {
             connection
                 .execute(
                     "INSERT INTO entries (seq, at, kind, version, body, leaf_hash) VALUES (?, 1000, ?, 1, ?, ?)",
-                    rusqlite::params![seq, kind, body.as_bytes(), hash],
+                    crate::ledger::sql::params![seq, kind, body.as_bytes(), hash],
                 )
                 .unwrap();
         }
         migrate(&connection, Path::new("ledger.db")).unwrap();
         let mut rows = connection
-            .prepare("SELECT leaf, leaf_hash, salt, body FROM entries JOIN bodies USING (seq) ORDER BY seq")
+            .prepare_cached("SELECT leaf, leaf_hash, salt, body FROM entries JOIN bodies USING (seq) ORDER BY seq")
+            .unwrap()
+            .query_map((), |row| Ok([0, 1, 2, 3].map(|column| row.get(column).unwrap())))
             .unwrap();
-        let mut rows = rows.query([]).unwrap();
         for (kind, data) in data {
-            let row = rows.next().unwrap().unwrap();
-            let [leaf, hash, salt, body]: [Vec<u8>; 4] =
-                [0, 1, 2, 3].map(|column| row.get(column).unwrap());
+            let [leaf, hash, salt, body]: [Vec<u8>; 4] = rows.next().unwrap().unwrap();
             let leaf = wire::log::Leaf::from_bytes(&leaf).unwrap();
             assert_eq!((leaf.kind.as_str(), &leaf.hash().unwrap().0[..]), (kind, &hash[..]));
             assert_eq!(body, data.as_bytes());
             assert_eq!(leaf.body, wire::log::Hash::of(&[salt, body].concat()));
         }
-        assert!(rows.next().unwrap().is_none());
+        assert!(rows.next().is_none());
         let name = super::super::log::name(&connection).unwrap();
         assert!(name.as_str().starts_with("log.curfew.internal/"), "{name:?}");
     }

@@ -1,6 +1,5 @@
 //! What hosts report: records, kept as they came, and the sessions that they tell of.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use wire::api::{Ended, SessionDetail, SessionView};
 use wire::identifier::{GrantId, HostName, Identity, Serial, SessionId};
 use wire::incident::Cause;
@@ -9,6 +8,7 @@ use wire::record::{Event, Record, SessionBegan, SessionEnded};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::{Ledger, LedgerError, column, incident};
 
 /// Counts for the one page.
@@ -103,7 +103,7 @@ impl Ledger {
                 .prepare_cached(
                     "SELECT count(*), coalesce(sum(NOT known), 0) FROM sessions WHERE ended IS NULL",
                 )?
-                .query_row([], |row| Ok(SessionCounts { alive: row.get(0)?, unknown: row.get(1)? }))?;
+                .query_row((), |row| Ok(SessionCounts { alive: row.get(0)?, unknown: row.get(1)? }))?;
             Ok(counts)
         })
         .await
@@ -232,7 +232,7 @@ fn count(
     Ok(())
 }
 
-fn view(row: &Row<'_>) -> rusqlite::Result<SessionView> {
+fn view(row: &Row<'_>) -> Result<SessionView, SqlError> {
     Ok(SessionView {
         session: column::name(row, 0)?,
         host: column::name(row, 1)?,

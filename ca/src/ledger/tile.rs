@@ -1,6 +1,5 @@
 //! What anybody may read of the log: checkpoints, tiles and proofs. None of it holds personal data.
 
-use rusqlite::params;
 #[cfg(test)]
 use tlog_tiles::prove_record;
 use tlog_tiles::{prove_tree, tree_hash};
@@ -64,10 +63,9 @@ impl Ledger {
                 let mut leaves = connection.prepare_cached(
                     "SELECT leaf FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq",
                 )?;
-                let mut rows = leaves.query(params![first, end])?;
                 let mut bundle = Vec::new();
-                while let Some(row) = rows.next()? {
-                    let leaf: Vec<u8> = row.get(0)?;
+                for leaf in leaves.query_map([first, end], |row| row.get::<Vec<u8>>(0))? {
+                    let leaf = leaf?;
                     let length = u16::try_from(leaf.len()).map_err(|_long| {
                         LedgerError::Torn("a leaf is longer than any leaf can be".into())
                     })?;

@@ -10,7 +10,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
 use tlog_tiles::{
     Error, Hash as Node, HashReader, split_stored_hash_index, stored_hash_index,
     stored_hashes_for_record_hash, sub_tree_index, tree_hash,
@@ -20,6 +19,7 @@ use wire::time::Timestamp;
 
 use super::LedgerError;
 use super::log::Log;
+use super::sql::{Connection, OptionalExtension as _, Row, params};
 
 /// The tree as of the last durable transaction, and the key that signs it.
 pub(super) struct Tree {
@@ -74,7 +74,7 @@ impl Tree {
     ) -> Result<Self, LedgerError> {
         let mut newest = stored_step(connection)?;
         loop {
-            let transaction = connection.unchecked_transaction()?;
+            let transaction = connection.transaction()?;
             let Some(step) = grow(&transaction, newest.as_ref(), (&log, now))? else { break };
             transaction.commit()?;
             newest = Some(step);
@@ -112,15 +112,16 @@ fn grow(
     let before = newest.map_or(0, |step| step.head.size);
     let mut size = before;
     let mut nodes = newest.map(|step| step.nodes.edge(size)).unwrap_or_default();
-    let mut leaves = connection
-        .prepare_cached("SELECT seq, leaf_hash FROM entries WHERE seq > ? ORDER BY seq LIMIT ?")?;
-    let mut rows = leaves.query(params![before, MAX_GROWTH])?;
-    while let Some(row) = rows.next()? {
+    let leaves = connection
+        .prepare_cached("SELECT seq, leaf_hash FROM entries WHERE seq > ? ORDER BY seq LIMIT ?")?
+        .query_map([before, MAX_GROWTH], |row| Ok((row.get::<u64>(0)?, row.get(1)?)))?;
+    for leaf in leaves {
         let due = size.saturating_add(1);
-        if row.get::<_, u64>(0)? != due {
+        let (seq, hash) = leaf?;
+        if seq != due {
             return Err(LedgerError::Torn(format!("entry {due} is missing")));
         }
-        nodes.add(connection, size, Node(row.get(1)?))?;
+        nodes.add(connection, size, Node(hash))?;
         size = due;
     }
     if size == before {
@@ -154,7 +155,7 @@ fn stored_step(connection: &Connection) -> Result<Option<Step>, LedgerError> {
 pub(super) fn newest_note(connection: &Connection) -> Result<Option<Note>, LedgerError> {
     let text: Option<String> = connection
         .prepare_cached("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1")?
-        .query_row([], |row| row.get(0))
+        .query_row((), |row| row.get(0))
         .optional()?;
     Ok(text.map(|text| text.parse()).transpose()?)
 }
@@ -247,7 +248,7 @@ pub(super) fn hashes(
     (first, count): (u64, u64),
 ) -> Result<Vec<Node>, LedgerError> {
     let end = first.saturating_add(count);
-    let node = |row: &rusqlite::Row<'_>| row.get(0).map(Node);
+    let node = |row: &Row<'_>| row.get(0).map(Node);
     let hashes = if tile == 0 {
         connection
             .prepare_cached(
@@ -281,8 +282,7 @@ mod tests {
     use super::*;
 
     fn empty() -> (Connection, Log, Policy) {
-        let connection = Connection::open_in_memory().unwrap();
-        schema::prepare(&connection).unwrap();
+        let connection = Connection::open_empty().unwrap();
         schema::create(&connection).unwrap();
         log::christen(&connection, &wire::identifier::Fingerprint::of(b"root")).unwrap();
         let log = super::super::tests::given_log(&connection);
@@ -340,7 +340,7 @@ mod tests {
             wire::log::verify_inclusion(leaf(&connection, seq), seq - 1, &path, newest).unwrap();
         }
         let subtrees: u64 =
-            connection.query_row("SELECT count(*) FROM subtrees", [], |row| row.get(0)).unwrap();
+            connection.query_row("SELECT count(*) FROM subtrees", (), |row| row.get(0)).unwrap();
         assert_eq!(subtrees, newest.size / 256);
     }
 
@@ -391,7 +391,7 @@ mod tests {
             "UPDATE checkpoints SET note = 'x'",
         ] {
             let (connection, log, _) = empty();
-            connection.pragma_update(None, "foreign_keys", false).unwrap();
+            connection.set("foreign_keys", 0).unwrap();
             decide(&connection, 300);
             drop(Tree::open(&connection, log.clone(), NOW).unwrap());
             assert!(Tree::open(&connection, log.clone(), NOW).is_ok());

@@ -4,7 +4,6 @@
 //! connected with and must not be locked, and its names are those of this moment. SSH keys that the host did not have
 //! before are certified only to its agent, which proves itself by a key that the link cannot read.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use wire::identifier::{Address, Fingerprint, HostName, Label};
@@ -13,6 +12,7 @@ use wire::renewal::{Proof, Window};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::sql::{Connection, OptionalExtension as _, params};
 use super::{Actor, Ledger, LedgerError, column, grant, keys, order};
 use crate::key::Purpose;
 

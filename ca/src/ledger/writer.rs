@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::order::Sent;
+use super::sql::Connection;
 use super::tree::{Step, Tree};
 use super::{Ledger, LedgerError, order};
 use crate::clock;
@@ -158,7 +158,7 @@ fn run(
             let Ok(job) = waiting.try_recv() else { break };
             jobs.push(job);
         }
-        if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        if let Err(error) = connection.begin() {
             // Dropping the jobs tells each of them that the ledger has stopped.
             tracing::error!(%error, jobs = jobs.len(), "the ledger cannot begin a transaction");
             continue;
@@ -208,10 +208,10 @@ fn in_savepoint<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, LedgerError>,
 ) -> Result<T, LedgerError> {
-    connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+    connection.prepare_cached("SAVEPOINT job")?.execute(())?;
     match work(connection) {
         Ok(done) => {
-            connection.prepare_cached("RELEASE job")?.execute([])?;
+            connection.prepare_cached("RELEASE job")?.execute(())?;
             Ok(done)
         }
         Err(error) => {

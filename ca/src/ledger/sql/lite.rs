@@ -1,0 +1,127 @@
+//! `SQLite`: a file, without a server.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{OpenFlags, ToSql};
+
+use super::value::{Cell, Value};
+use super::{Connection, SqlError};
+
+/// A connection to a file.
+pub(super) struct Lite(rusqlite::Connection);
+
+/// A prepared statement.
+pub(super) struct Statement<'a>(rusqlite::CachedStatement<'a>);
+
+/// A row, while it is read.
+pub(super) type Row<'a> = &'a rusqlite::Row<'a>;
+
+impl Connection {
+    /// Opens a file to write, and makes it when it is not there. What holds for a connection and not for the file is set.
+    pub(in crate::ledger) fn open(path: &Path) -> Result<Self, SqlError> {
+        let connection = Self::plain(rusqlite::Connection::open(path)?)?;
+        connection.0.0.pragma_update(None, "journal_mode", "WAL")?;
+        connection.0.0.pragma_update(None, "synchronous", "FULL")?;
+        connection.0.0.pragma_update(None, "foreign_keys", true)?;
+        Ok(connection)
+    }
+
+    /// Opens a file that is there, to read.
+    pub(in crate::ledger) fn open_read_only(path: &Path) -> Result<Self, SqlError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Self::plain(rusqlite::Connection::open_with_flags(path, flags)?)
+    }
+
+    /// Opens an empty database that vanishes with the connection.
+    pub(in crate::ledger) fn open_empty() -> Result<Self, SqlError> {
+        Self::plain(rusqlite::Connection::open("")?)
+    }
+
+    /// A number that the file's head holds.
+    pub(in crate::ledger) fn header(&self, database: &str, name: &str) -> Result<i64, SqlError> {
+        Ok(self.0.0.pragma_query_value(Some(database), name, |row| row.get(0))?)
+    }
+
+    /// Writes a number into the file's head, or sets how the connection works.
+    pub(in crate::ledger) fn set(&self, name: &str, value: i64) -> Result<(), SqlError> {
+        Ok(self.0.0.pragma_update(None, name, value)?)
+    }
+
+    /// Copies the write-ahead log into the database and cuts it, so that no former page stays in it.
+    pub(in crate::ledger) fn truncate_log(&self) -> Result<(), SqlError> {
+        Ok(self.0.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))?)
+    }
+
+    fn plain(connection: rusqlite::Connection) -> Result<Self, SqlError> {
+        connection.busy_timeout(PATIENCE)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(Self(Lite(connection)))
+    }
+}
+
+impl Lite {
+    pub(super) fn prepare(&self, sql: &str) -> Result<Statement<'_>, SqlError> {
+        Ok(Statement(self.0.prepare_cached(sql)?))
+    }
+
+    pub(super) fn execute_batch(&self, sql: &str) -> Result<(), SqlError> {
+        Ok(self.0.execute_batch(sql)?)
+    }
+
+    pub(super) fn begin(&self) -> Result<(), SqlError> {
+        self.execute_batch("BEGIN IMMEDIATE")
+    }
+}
+
+impl Statement<'_> {
+    pub(super) fn execute(&mut self, values: &[Value<'_>]) -> Result<usize, SqlError> {
+        Ok(self.0.execute(rusqlite::params_from_iter(values))?)
+    }
+
+    /// Hands over row after row, until told that it is enough.
+    pub(super) fn each(
+        &mut self,
+        values: &[Value<'_>],
+        take: &mut dyn FnMut(Row<'_>) -> Result<bool, SqlError>,
+    ) -> Result<(), SqlError> {
+        let mut rows = self.0.query(rusqlite::params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            if !take(row)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands in a column of a row.
+pub(super) fn cell<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> Result<Cell<'a>, SqlError> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => Cell::Null,
+        ValueRef::Integer(number) => Cell::Number(number),
+        ValueRef::Text(bytes) => {
+            Cell::Text(std::str::from_utf8(bytes).map_err(|error| SqlError::column(column, error))?)
+        }
+        ValueRef::Blob(bytes) => Cell::Bytes(bytes),
+        ValueRef::Real(_) => return Err(SqlError::column(column, super::Unexpected)),
+    })
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null(_) => ValueRef::Null,
+            Value::Number(number) => ValueRef::Integer(*number),
+            Value::Flag(flag) => ValueRef::Integer(i64::from(*flag)),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+/// How long to wait for another connection's transaction.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 128;
