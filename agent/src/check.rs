@@ -17,6 +17,7 @@ use self::certificate::Setting;
 use crate::config::Config;
 use crate::install::{Host, pam, sshd as settings};
 use crate::krl::shelf::Shelf;
+use crate::local::shelf::{accounts, locks};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -81,6 +82,7 @@ pub fn check(root: &Path, config_path: &Path, host: &mut dyn Host) -> Vec<Findin
     look.pam();
     look.authorized_keys();
     look.agent(config.as_ref());
+    look.local(config.as_ref());
     look.quorum(config.as_ref());
     look.kernel();
     look.findings.sort_by_key(|finding| finding.severity);
@@ -268,6 +270,34 @@ impl Look<'_> {
                     "look into it",
                 )),
             }
+        }
+    }
+
+    /// This host's own locks: what is none is not in force.
+    fn local(&mut self, config: Option<&Config>) {
+        let Some(config) = config else { return };
+        let wrong = match locks(&self.at(&config.locks_dir)) {
+            Err(why) => vec![why],
+            Ok(found) => found
+                .into_iter()
+                .filter_map(|(path, lock)| lock.err().map(|why| format!("{path}: {why}")))
+                .collect(),
+        };
+        for what in wrong {
+            self.find(defeated(
+                what,
+                "Whoever it is to lock is not locked by it.",
+                "correct the file, or the rights of the folder",
+            ));
+        }
+        if config.follow_accounts
+            && let Err(why) = accounts(&self.at(Path::new("/etc")))
+        {
+            self.find(weakened(
+                why,
+                "An account that is locked or removed on this host keeps its sessions.",
+                "correct the file; pwck finds what is wrong",
+            ));
         }
     }
 

@@ -35,6 +35,10 @@ pub struct Config {
     pub attribution: Attribution,
     /// Where tags and programs are kept in the kernel.
     pub bpf_dir: PathBuf,
+    /// The folder of this host's own locks.
+    pub locks_dir: PathBuf,
+    /// Whether an account that is locked, expired or removed ends its sessions.
+    pub follow_accounts: bool,
     /// How long before a session's end its terminals are told, longest first.
     pub warn_before: Vec<Duration>,
 }
@@ -98,6 +102,18 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("[\"5m\", \"1m\", \"10s\"]"),
         range: "at most 8 lengths of 1s to 24h, each a number with s, m or h",
         sentence: "How long before the end of a session its terminals are told.",
+    },
+    Setting {
+        key: "closed_accounts",
+        default: Some("\"end\""),
+        range: "\"end\" or \"ignore\"",
+        sentence: "What becomes of the sessions of an account that is locked, expired or removed in /etc/passwd or /etc/shadow, or loses its shell: they end and nobody gets in, or nothing.",
+    },
+    Setting {
+        key: "locks_dir",
+        default: Some("\"/etc/curfew/locks.d\""),
+        range: "an absolute path",
+        sentence: "This host's own locks, a file each, which hold without the authority. Root alone may write there.",
     },
     Setting {
         key: "attribution",
@@ -214,6 +230,8 @@ impl Config {
             other_logins: page.setting(&table, "other_logins", other_logins)?,
             attribution: page.setting(&table, "attribution", attribution)?,
             bpf_dir: page.setting(&table, "bpf_dir", folder)?,
+            locks_dir: page.setting(&table, "locks_dir", folder)?,
+            follow_accounts: page.setting(&table, "closed_accounts", closed_accounts)?,
             warn_before: page.setting(&table, "warn_before", lengths)?,
         })
     }
@@ -363,6 +381,14 @@ fn attribution(value: &DeValue<'_>) -> Result<Attribution, String> {
     match text(value)? {
         "auto" => Ok(Attribution::Probe),
         "audit" => Ok(Attribution::Audit),
+        other => Err(format!("{other:?} is neither")),
+    }
+}
+
+fn closed_accounts(value: &DeValue<'_>) -> Result<bool, String> {
+    match text(value)? {
+        "end" => Ok(true),
+        "ignore" => Ok(false),
         other => Err(format!("{other:?} is neither")),
     }
 }

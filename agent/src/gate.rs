@@ -12,6 +12,7 @@ use ssh_key::PublicKey;
 use wire::certificate::{Certificate, Facts, Malformed, Refusal};
 use wire::hostlink::ProofMode;
 use wire::identifier::{Fingerprint, HostName, Login, Principal};
+use wire::lock::Lock;
 use wire::log::{Attested, EXTENSION};
 use wire::octets::Octets;
 use wire::record::{Dispute, Event, Incident, Refused};
@@ -270,10 +271,9 @@ impl Shown {
             Err(no) if rules.proofs.mode() == ProofMode::Require => return Err(no),
             Err(no) => (None, Some(no)),
         };
-        match rules.revocation.covering(&facts.subject, None, now.at) {
+        match rules.revocation.covering(&facts.subject, &self.remote, now.at) {
             None => Ok(Admission { facts, tree, despite }),
-            Some(held) => {
-                let (target, reason) = (&held.lock.target, &held.lock.reason);
+            Some(Lock { target, reason, .. }) => {
                 Err(self.ours(format!("{target} is locked: {reason}"), Trouble::None))
             }
         }

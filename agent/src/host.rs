@@ -26,6 +26,7 @@ use crate::witness::Witness;
 mod authority;
 mod krl;
 mod ledger;
+mod local;
 mod login;
 mod renewal;
 mod trust;
@@ -82,6 +83,8 @@ struct Places {
     trust: PathBuf,
     /// Locks and the newest order.
     revocation: PathBuf,
+    /// Locks of this host alone that were in force.
+    local: PathBuf,
     /// A file a session, on a file system that does not outlive the boot.
     sessions: PathBuf,
     /// What is known of the ledger.
@@ -121,6 +124,7 @@ pub struct Host {
     spool: Spool,
     link: Option<Link>,
     lists: krl::Lists,
+    local: local::Local,
     /// Last receipts, said again when the authority may have missed them.
     receipts: Vec<Receipt>,
     outbox: Vec<ToAuthority>,
@@ -135,6 +139,7 @@ impl Host {
         let places = Places {
             trust: config.state_dir.join("trust.json"),
             revocation: config.state_dir.join("revocation.json"),
+            local: config.state_dir.join("local-locks.json"),
             sessions: config.run_dir.join("sessions"),
             ledger: ledger::Places::of(config),
         };
@@ -175,6 +180,7 @@ impl Host {
             refusals: Refusals::default(),
             link: None,
             lists: krl::Lists::default(),
+            local: local::Local::default(),
             receipts: Vec::new(),
             outbox: Vec::new(),
         };
@@ -442,6 +448,8 @@ impl Host {
             last_order: self.revocation.last_order,
             krl: self.lists.standing(),
             locks: self.revocation.locks.len(),
+            local_locks: self.revocation.local.clone(),
+            local_trouble: self.local_trouble(),
             spooled: self.spool.waiting(),
             certificates: self.upkeep.renewal.standing(),
             at: now.at,

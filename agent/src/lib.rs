@@ -17,6 +17,7 @@ pub mod install;
 pub mod kernel;
 pub mod krl;
 pub mod link;
+pub mod local;
 pub mod log;
 pub mod peer;
 pub mod proof;

@@ -4,7 +4,7 @@
 //! one means that something was missed and must be asked for again.
 
 use serde::{Deserialize, Serialize};
-use wire::identifier::{OrderNumber, SessionId};
+use wire::identifier::OrderNumber;
 use wire::lock::{Lock, Subject};
 use wire::order::{Instruction, Order};
 use wire::time::Timestamp;
@@ -22,6 +22,18 @@ pub struct Revocation {
     pub last_order: u64,
     /// Locks, at most one a target.
     pub locks: Vec<Held>,
+    /// Locks of this host alone ([`crate::local`]). Where they come from keeps them; here they are only in force.
+    #[serde(skip)]
+    pub local: Vec<LocalLock>,
+}
+
+/// A lock of this host alone, in force with no authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalLock {
+    /// What put it in force: a file in `locks.d`, or an account of this host.
+    pub source: String,
+    /// The lock.
+    pub lock: Lock,
 }
 
 /// A lock and where it came from.
@@ -58,7 +70,7 @@ impl Revocation {
     #[must_use]
     pub fn joined(orders_from: u64, locks: Vec<Lock>) -> Self {
         let locks = locks.into_iter().map(|lock| Held { lock, order: None }).collect();
-        Self { version: wire::VERSION, last_order: orders_from, locks }
+        Self { version: wire::VERSION, last_order: orders_from, locks, local: Vec::new() }
     }
 
     /// Takes an order that has been verified.
@@ -86,15 +98,14 @@ impl Revocation {
         }
     }
 
-    /// The lock that covers this login or session at `now`, if there is one.
+    /// The lock that covers this login from `remote` at `now`, if there is one: the authority's, or this host's own.
     #[must_use]
-    pub fn covering(
-        &self,
-        subject: &Subject,
-        session: Option<SessionId>,
-        now: Timestamp,
-    ) -> Option<&Held> {
-        self.locks.iter().find(|held| held.lock.holds_at(now) && held.lock.covers(subject, session))
+    pub fn covering(&self, subject: &Subject, remote: &str, now: Timestamp) -> Option<&Lock> {
+        let ordered = self.locks.iter().map(|held| &held.lock);
+        let mut locks = ordered.chain(self.local.iter().map(|local| &local.lock));
+        locks.find(|lock| {
+            lock.holds_at(now) && (lock.covers(subject, None) || lock.covers_remote(remote))
+        })
     }
 }
 
@@ -143,7 +154,7 @@ mod tests {
         assert!(matches!(held.take(&lock(5)), Taken::Lock(_)));
         assert_eq!(held.take(&lock(5)), Taken::Known);
         assert_eq!(held.last_order, 5);
-        assert!(held.covering(&subject(), None, Timestamp::from_secs(1)).is_some());
+        assert!(held.covering(&subject(), "", Timestamp::from_secs(1)).is_some());
     }
 
     #[test]
@@ -152,7 +163,7 @@ mod tests {
         assert!(matches!(held.take(&lock(1)), Taken::Lock(_)));
         assert_eq!(held.take(&order(2, Instruction::Unlock(target()))), Taken::Unlock);
         assert_eq!(held.take(&lock(1)), Taken::Known);
-        assert!(held.covering(&subject(), None, Timestamp::from_secs(1)).is_none());
+        assert!(held.covering(&subject(), "", Timestamp::from_secs(1)).is_none());
     }
 
     #[test]
@@ -160,7 +171,26 @@ mod tests {
         let lock =
             Lock { target: target(), reason: "r".into(), until: Some(Timestamp::from_secs(5)) };
         let held = Revocation::joined(9, vec![lock]);
-        assert!(held.covering(&subject(), None, Timestamp::from_secs(4)).is_some());
-        assert!(held.covering(&subject(), None, Timestamp::from_secs(5)).is_none());
+        assert!(held.covering(&subject(), "", Timestamp::from_secs(4)).is_some());
+        assert!(held.covering(&subject(), "", Timestamp::from_secs(5)).is_none());
+    }
+
+    #[test]
+    fn a_lock_of_this_host_covers_without_an_order_and_is_kept_elsewhere() {
+        let mut held = Revocation::joined(0, Vec::new());
+        let lock = Lock { target: target(), reason: "r".into(), until: None };
+        held.local.push(LocalLock { source: "a.toml".into(), lock });
+        assert!(held.covering(&subject(), "", Timestamp::from_secs(1)).is_some());
+        let kept = serde_json::to_string(&held).unwrap();
+        assert_eq!(serde_json::from_str::<Revocation>(&kept).unwrap().local, []);
+    }
+
+    #[test]
+    fn a_network_is_asked_about_once_it_is_known() {
+        let network = Target::Network("10.0.0.0/8".parse().unwrap());
+        let lock = Lock { target: network, reason: "r".into(), until: None };
+        let held = Revocation::joined(0, vec![lock]);
+        let covers = |remote| held.covering(&subject(), remote, Timestamp::from_secs(1)).is_some();
+        assert_eq!((covers(""), covers("10.0.0.7"), covers("192.0.2.1")), (false, true, false));
     }
 }

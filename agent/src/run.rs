@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::feed::{self, Fed};
 use crate::host::{Host, HostError};
 use crate::krl::keeper::{Keeper, Report};
+use crate::local::watch::{Places, Reading, Watch};
 use crate::socket::{SocketError, listen, write_frame};
 use crate::sshd::{self, Asked};
 use crate::status::Status;
@@ -51,6 +52,7 @@ struct Doors {
     feed: mpsc::Receiver<Fed>,
     status: mpsc::Receiver<oneshot::Sender<Status>>,
     lists: mpsc::UnboundedReceiver<Report>,
+    local: mpsc::UnboundedReceiver<Reading>,
     kernel: Option<AsyncFd<Readiness>>,
 }
 
@@ -75,7 +77,8 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     make_folders(config)?;
     let mut host = Host::open(config)?;
     let lists = keep_lists(config, &mut host)?;
-    let doors = open_doors(config, &host, lists)?;
+    let local = keep_local(config, &mut host)?;
+    let doors = open_doors(config, &host, (lists, local))?;
     let failed = |source| RunError::Io { what: "cannot hear signals", source };
     let mut stop = signal(SignalKind::terminate()).map_err(failed)?;
     supervisor::ready();
@@ -118,10 +121,29 @@ fn keep_lists(
     Ok(lists)
 }
 
+/// Before anybody is let in: the host's own locks are in force.
+fn keep_local(
+    config: &Config,
+    host: &mut Host,
+) -> Result<mpsc::UnboundedReceiver<Reading>, RunError> {
+    let (desk, local) = mpsc::unbounded_channel();
+    let places = Places {
+        locks: config.locks_dir.clone(),
+        etc: config.follow_accounts.then(|| "/etc".into()),
+        kept: config.state_dir.join("accounts.json"),
+    };
+    let (watch, first) = Watch::start(places, desk).map_err(|source| RunError::Io {
+        what: "cannot start the thread that looks at this host's own locks",
+        source,
+    })?;
+    host.keep_local(watch, first, now());
+    Ok(local)
+}
+
 fn open_doors(
     config: &Config,
     host: &Host,
-    lists: mpsc::UnboundedReceiver<Report>,
+    (lists, local): (mpsc::UnboundedReceiver<Report>, mpsc::UnboundedReceiver<Reading>),
 ) -> Result<Doors, RunError> {
     let failed = |source| RunError::Io { what: "cannot wait for the kernel's events", source };
     let kernel = host.readiness().map(wait_on).transpose().map_err(failed)?;
@@ -137,7 +159,7 @@ fn open_doors(
         feed_in,
     ));
     tokio::task::spawn_local(say_status(listener("status.sock", None)?, status_in));
-    Ok(Doors { gate, feed, status, lists, kernel })
+    Ok(Doors { gate, feed, status, lists, local, kernel })
 }
 
 /// The kernel room's descriptor, made ready for waiting.
@@ -173,9 +195,11 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
             Some(asked) = doors.gate.recv() => answer(host, asked),
             _ = disk.tick(), if host.is_dirty() => host.sync(),
             Some(reply) = doors.status.recv() => drop(reply.send(host.status(now()))),
+            Some(reading) = doors.local.recv() => host.take_local(reading, now()),
             Some(report) = doors.lists.recv() => host.list_reported(report, now()),
             _ = beat.tick() => {
                 host.lists_look(now());
+                host.local_look();
                 host.beat(now());
             }
             _ = alive.tick() => {

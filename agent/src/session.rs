@@ -15,6 +15,8 @@ use wire::lock::{Lock, Subject};
 use wire::record::{EndReason, Event, Receipt, SessionEnded};
 use wire::time::{Timestamp, Uptime};
 
+use crate::revocation::LocalLock;
+
 /// One session as the agent keeps it, also across its own restarts (`/run/curfew/sessions/`).
 ///
 /// Who can change this: root on the host. Gains: can end sessions, or keep them past their deadline, on this host.
@@ -108,6 +110,8 @@ pub enum Input {
         /// The lock.
         lock: Lock,
     },
+    /// A lock of this host alone came into force.
+    LockedHere(LocalLock),
     /// A pass of killing was made.
     Struck {
         /// The session.
@@ -235,6 +239,7 @@ impl Sessions {
                 self.tick(now)
             }
             Input::Locked { order, lock } => self.lock(order, &lock, now),
+            Input::LockedHere(local) => self.lock_here(&local, now),
             Input::Struck { session, killed, left } => {
                 self.count(session, killed, left);
                 Vec::new()
@@ -245,12 +250,7 @@ impl Sessions {
     }
 
     fn lock(&mut self, order: OrderNumber, lock: &Lock, now: Uptime) -> Vec<Action> {
-        let covered: BTreeSet<SessionId> = self
-            .sessions
-            .values()
-            .filter(|session| lock.covers(&session.subject, Some(session.id)))
-            .map(|session| session.id)
-            .collect();
+        let covered = self.covered(lock);
         let mut actions = Vec::new();
         for id in &covered {
             let reason = EndReason::Locked { order, reason: lock.reason.clone() };
@@ -265,6 +265,21 @@ impl Sessions {
             self.pending.insert(order, pending);
         }
         actions
+    }
+
+    fn covered(&self, lock: &Lock) -> BTreeSet<SessionId> {
+        let covers = |session: &&Session| {
+            lock.covers(&session.subject, Some(session.id)) || lock.covers_remote(&session.remote)
+        };
+        self.sessions.values().filter(covers).map(|session| session.id).collect()
+    }
+
+    /// No order, no receipt: whoever laid the lock reads this host's own records.
+    fn lock_here(&mut self, local: &LocalLock, now: Uptime) -> Vec<Action> {
+        let LocalLock { source, lock } = local;
+        let reason = EndReason::LockedHere { source: source.clone(), reason: lock.reason.clone() };
+        let covered = self.covered(lock).into_iter();
+        covered.flat_map(|id| self.end(id, reason.clone(), now)).collect()
     }
 
     /// Orders the end of one session. One that is ending already keeps its first reason.
@@ -384,6 +399,9 @@ fn farewell(reason: &EndReason) -> String {
         EndReason::GrantEnded => "this session has ended: the grant's time is over".into(),
         EndReason::Locked { order, reason } => {
             format!("this session has been ended by order {order}: {reason}")
+        }
+        EndReason::LockedHere { reason, .. } => {
+            format!("this session has been ended on this host: {reason}")
         }
     }
 }

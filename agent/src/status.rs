@@ -9,6 +9,7 @@ use wire::record::{Dispute, Tier};
 use wire::renewal::Standing;
 use wire::time::{Timestamp, Uptime};
 
+use crate::revocation::LocalLock;
 use crate::session::Session;
 
 /// The agent's state.
@@ -31,6 +32,12 @@ pub struct Status {
     pub krl: Option<KrlStanding>,
     /// Locks in force.
     pub locks: usize,
+    /// Locks of this host alone.
+    #[serde(default)]
+    pub local_locks: Vec<LocalLock>,
+    /// What stands among them and is no lock.
+    #[serde(default)]
+    pub local_trouble: Vec<String>,
     /// Records that the authority does not have yet.
     pub spooled: u64,
     /// How this host's SSH certificates stand.

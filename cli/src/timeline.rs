@@ -6,7 +6,8 @@ use std::time::Duration;
 use wire::api::Ended;
 use wire::octets::Octets;
 use wire::record::{
-    EndReason, Event, Exec, ExitStatus, KrlEvent, Loss, Record, SessionBegan, SessionEnded,
+    Delegated, DelegatedEnded, EndReason, Event, Exec, ExitStatus, KrlEvent, LocalLock, Loss,
+    Record, SessionBegan, SessionEnded,
 };
 use wire::time::Uptime;
 
@@ -57,6 +58,9 @@ pub(crate) fn reason(reason: &EndReason) -> String {
         EndReason::GrantEnded => "the grant's time was over".to_owned(),
         EndReason::Locked { order, reason } => {
             format!("locked by order {order}: {}", plain(reason))
+        }
+        EndReason::LockedHere { source, reason } => {
+            format!("locked on the host by {}: {}", plain(source), plain(reason))
         }
     }
 }
@@ -125,11 +129,7 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
             )
         }
         Event::Refused(refused) => ("refused", plain(&refused.reason), Tone::Warning),
-        Event::Outside(outside) => (
-            "outside",
-            format!("a login from {} that is not ours", plain(&outside.remote)),
-            Tone::Warning,
-        ),
+        Event::Outside(outside) => ("outside", plain(&outside.to_string()), Tone::Warning),
         Event::Incident(incident) => ("INCIDENT", plain(&incident.to_string()), Tone::Bad),
         Event::DisputeSettled(settled) => (
             "settled",
@@ -137,6 +137,16 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
             Tone::Warning,
         ),
         Event::Krl(event) => ("krl", krl_text(event), Tone::Warning),
+        Event::LocalLock(local) => ("lock", local_text(local), Tone::Warning),
+        Event::Delegated(delegated) => ("handed", delegated_text(delegated), Tone::Warning),
+        Event::DelegatedEnded(ended) => {
+            let tone = if ended.survivors == 0 { Tone::Strong } else { Tone::Bad };
+            ("handed", delegated_ended_text(ended), tone)
+        }
+        Event::Meddled(meddled) => {
+            let tone = if meddled.mended { Tone::Strong } else { Tone::Bad };
+            ("meddled", plain(&meddled.what), tone)
+        }
         // Told with the exec it belongs to; one of a process that never started a program says nothing.
         Event::Exit(_) => return None,
     })
@@ -152,6 +162,38 @@ fn krl_text(event: &KrlEvent) -> String {
             format!("the file of revocation list {version} was put back: {}", plain(found))
         }
     }
+}
+
+fn local_text(local: &LocalLock) -> String {
+    let (source, said) = match local {
+        LocalLock::InForce { source, lock } => {
+            (source, format!("{} is locked: {}", lock.target, lock.reason))
+        }
+        LocalLock::Lifted { source, target } => (source, format!("{target} is locked no more")),
+        LocalLock::Refused { source, reason } => (source, format!("refused: {reason}")),
+    };
+    plain(&format!("{source}: {said}"))
+}
+
+/// Whose, by which unit, and who may have asked for it.
+fn delegated_text(delegated: &Delegated) -> String {
+    let login = delegated.login.as_deref().unwrap_or("nobody known");
+    let unit = delegated.unit.as_deref().map(|unit| format!(" in {unit}")).unwrap_or_default();
+    let among: Vec<String> = delegated.candidates.iter().map(ToString::to_string).collect();
+    let among = if among.is_empty() { "no session".to_owned() } else { among.join(" or ") };
+    let by = plain(&format!("by {login}{unit}, asked for by {among}"));
+    format!("{by}: {}", exec_text(&delegated.exec, None))
+}
+
+fn delegated_ended_text(ended: &DelegatedEnded) -> String {
+    let what = ended.unit.as_deref().or(ended.login.as_deref()).unwrap_or("work of nobody known");
+    format!(
+        "{} ended with the session; {} killed, {}, {}",
+        plain(what),
+        count(ended.killed.into(), "process"),
+        count(ended.survivors.into(), "survivor"),
+        took(ended.took_micros)
+    )
 }
 
 fn exec_text(exec: &Exec, fate: Option<&Fate>) -> String {

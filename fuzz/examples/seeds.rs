@@ -143,6 +143,7 @@ fn frames() -> Done {
         at: NOW,
         tree: Some(2),
         challenge: Some("c".into()),
+        records: 2,
     };
     let refused = Problem::new(Code::Denied, "no");
     for (name, frame) in [

@@ -237,6 +237,13 @@ pub struct Welcome {
     /// What an ask for certificates on this connection carries; nothing from an authority that renews none.
     #[serde(default)]
     pub challenge: Option<String>,
+    /// The newest generation of records that it reads ([`crate::record::Event::generation`]).
+    #[serde(default = "first_generation")]
+    pub records: u32,
+}
+
+const fn first_generation() -> u32 {
+    1
 }
 
 /// The ledger's newest checkpoint, and that it continues older ones.

@@ -1,12 +1,14 @@
 //! A lock: someone or something gets no access until it is lifted.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::{
     Fingerprint, GrantId, HostName, Identity, Login, RoleName, Serial, SessionId,
 };
+use crate::network::Network;
 use crate::time::Timestamp;
 
 /// What a lock is on.
@@ -31,6 +33,8 @@ pub enum Target {
     Login(Login),
     /// Everything that was certified with one key of the authority, by its fingerprint.
     Authority(Fingerprint),
+    /// Every login from one network, by the client's address as the host saw it.
+    Network(Network),
 }
 
 impl fmt::Display for Target {
@@ -45,6 +49,7 @@ impl fmt::Display for Target {
             Self::Role(name) => write!(f, "role {name}"),
             Self::Login(name) => write!(f, "login {name}"),
             Self::Authority(name) => write!(f, "authority key {name}"),
+            Self::Network(name) => write!(f, "network {name}"),
         }
     }
 }
@@ -90,7 +95,21 @@ impl Lock {
         self.until.is_none_or(|until| now < until)
     }
 
-    /// Whether the lock is on `subject`, or on `session` where there is one already.
+    /// Whether the lock is on the network that `remote` lies in: a client's address as sshd gave it. What is no address
+    /// may have come from there; nothing at all is not known yet, and is asked about again.
+    #[must_use]
+    pub fn covers_remote(&self, remote: &str) -> bool {
+        let Target::Network(network) = self.target else { return false };
+        if remote.is_empty() {
+            return false;
+        }
+        remote
+            .parse::<IpAddr>()
+            .map_or(true, |address| network.covers(Network::of_one(address.to_canonical())))
+    }
+
+    /// Whether the lock is on `subject`, or on `session` where there is one already. Where a login comes from is not part
+    /// of the subject: [`Lock::covers_remote`].
     #[must_use]
     pub fn covers(&self, subject: &Subject, session: Option<SessionId>) -> bool {
         match &self.target {
@@ -106,6 +125,7 @@ impl Lock {
             Target::Authority(name) => {
                 subject.authority.as_ref().is_none_or(|signer| signer == name)
             }
+            Target::Network(_) => false,
         }
     }
 }
@@ -172,6 +192,24 @@ pub(crate) mod tests {
         let text = serde_json::to_string(&old).unwrap();
         assert!(!text.contains("authority"), "as the version before wrote it: {text}");
         assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), old);
+    }
+
+    #[test]
+    fn a_network_covers_its_addresses_and_what_is_no_address() {
+        let lock = on(Target::Network("10.1.0.0/16".parse().unwrap()));
+        assert_eq!(lock.target.to_string(), "network 10.1.0.0/16");
+        for (remote, covered) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("10.2.0.1", false),
+            ("2001:db8::1", false),
+            ("bastion.example.com", true),
+            ("", false),
+        ] {
+            assert_eq!(lock.covers_remote(remote), covered, "{remote}");
+        }
+        assert!(!lock.covers(&subject(), None));
+        assert!(!on(Target::Grant("g1".parse().unwrap())).covers_remote("10.1.2.3"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
-use crate::lock::Subject;
+use crate::lock::{Lock, Subject, Target};
 use crate::log::{Checkpoint, Head, Note};
 use crate::octets::Octets;
 use crate::time::{Timestamp, Uptime};
@@ -71,6 +71,120 @@ pub enum Event {
     /// Something became of the list of revoked keys that sshd reads. Recorded only once an authority has sent a list:
     /// an older one would not know what this is.
     Krl(KrlEvent),
+    /// A lock of this host alone came into force, was lifted, or was refused.
+    LocalLock(LocalLock),
+    /// A program was started by work that a login handed to a daemon of the host. It belongs to no one session.
+    Delegated(Box<Delegated>),
+    /// Work that was handed to a daemon was ended.
+    DelegatedEnded(DelegatedEnded),
+    /// The login path, or what keeps the agent alive, is not as it was installed; or is again.
+    Meddled(Meddled),
+}
+
+impl Event {
+    /// Which authorities can read it: those that say at least this in [`crate::hostlink::Welcome::records`].
+    #[must_use]
+    pub const fn generation(&self) -> u32 {
+        match self {
+            Self::Ending { reason } | Self::SessionEnded(SessionEnded { reason, .. }) => {
+                match reason {
+                    EndReason::Left | EndReason::GrantEnded | EndReason::Locked { .. } => 1,
+                    _ => 2,
+                }
+            }
+            Self::Incident(incident) => match **incident {
+                Incident::Unproved { .. } | Incident::Dispute(_) => 1,
+                _ => 2,
+            },
+            Self::AgentStarted(_)
+            | Self::SessionBegan(_)
+            | Self::Exec(_)
+            | Self::Exit(_)
+            | Self::Warned { .. }
+            | Self::Refused(_)
+            | Self::Outside(_)
+            | Self::DisputeSettled(_)
+            | Self::Loss(_)
+            | Self::Unreadable { .. }
+            | Self::Krl(_) => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// The newest generation of [`Event`]s that this version reads; 1 is what authorities read that do not say.
+pub const GENERATION: u32 = 2;
+
+/// A program started by work that a login handed to a daemon: a user unit, `at`, `cron`, `systemd-run`, a container.
+///
+/// The kernel does not say which session asked for it. So it is the login's, with every session that may have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegated {
+    /// The unix account whose work it is; none where root's daemon started it for nobody that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// The systemd unit it runs in, as its control group says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Sessions that may have asked for it: alive then, and of that login or with a process that was root.
+    pub candidates: Vec<SessionId>,
+    /// The program.
+    pub exec: Exec,
+}
+
+/// Work handed to a daemon, as it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DelegatedEnded {
+    /// Whose work it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// The unit that was stopped, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The session whose end took it along.
+    pub session: SessionId,
+    /// Processes that were killed.
+    pub killed: u32,
+    /// Processes that still live.
+    pub survivors: u32,
+    /// From the decision until the last process was dead, in microseconds.
+    pub took_micros: u64,
+}
+
+/// What is not as it was installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meddled {
+    /// What: one sentence.
+    pub what: String,
+    /// Whether it is in order again.
+    pub mended: bool,
+}
+
+/// What became of a lock of one host alone: a file in `/etc/curfew/locks.d`, or an account of the host that was locked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalLock {
+    /// It is in force, with no order.
+    InForce {
+        /// The file, or the account.
+        source: String,
+        /// The lock.
+        lock: Lock,
+    },
+    /// It was lifted, where it came from.
+    Lifted {
+        /// The file, or the account.
+        source: String,
+        /// What it was on.
+        target: Target,
+    },
+    /// What stands there is no lock; what was in force from it stays.
+    Refused {
+        /// The file.
+        source: String,
+        /// Why, by line.
+        reason: String,
+    },
 }
 
 /// What became of the list of revoked keys that sshd reads.
@@ -207,6 +321,13 @@ pub enum EndReason {
         /// The reason given with it.
         reason: String,
     },
+    /// A lock of this host alone covers it.
+    LockedHere {
+        /// The file in `locks.d`, or the account.
+        source: String,
+        /// The reason given with it.
+        reason: String,
+    },
 }
 
 /// A session as it ended.
@@ -257,6 +378,10 @@ pub enum Incident {
     },
     /// The ledger's checkpoints contradict what the host has seen.
     Dispute(Dispute),
+    /// Somebody logged in outside a grant on a host where that is an alarm.
+    Outside(Outside),
+    /// The login path, or what keeps the agent alive, was changed by hand on the host.
+    Meddled(Meddled),
 }
 
 impl fmt::Display for Incident {
@@ -277,7 +402,27 @@ impl fmt::Display for Incident {
                 )
             }
             Self::Dispute(dispute) => dispute.fmt(f),
+            Self::Outside(outside) => outside.fmt(f),
+            Self::Meddled(Meddled { what, mended: true }) => write!(f, "in order again: {what}"),
+            Self::Meddled(Meddled { what, mended: false }) => f.write_str(what),
         }
+    }
+}
+
+impl fmt::Display for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let from = if self.remote.is_empty() { "the host itself" } else { &self.remote };
+        let by = self.via.as_deref().unwrap_or("sshd");
+        let became = match (self.ended, self.allowed) {
+            (true, _) => "it is ended",
+            (false, true) => "it goes on",
+            (false, false) => "it was refused",
+        };
+        write!(
+            f,
+            "a login outside any grant: {} from {from} by {by}; {became}",
+            self.login.display()
+        )
     }
 }
 
@@ -349,6 +494,12 @@ pub struct Outside {
     pub remote: String,
     /// Whether host policy let it in.
     pub allowed: bool,
+    /// By what it came, as far as the host knows: `password`, `publickey`, `login`, `su`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// Whether it is ended, because this host ends them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 /// Events that were lost.
@@ -375,4 +526,39 @@ pub struct Receipt {
     pub took_micros: u64,
     /// Whether the host is done with it; a first receipt without says only that the order is stored and in force.
     pub done: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_authority_cannot_read_is_of_a_later_generation() {
+        let ended = |reason| {
+            Event::SessionEnded(SessionEnded { reason, killed: 0, survivors: 0, took_micros: 0 })
+        };
+        assert_eq!(ended(EndReason::Left).generation(), 1);
+        let here = EndReason::LockedHere { source: "a.toml".into(), reason: "r".into() };
+        assert_eq!(Event::Ending { reason: here.clone() }.generation(), GENERATION);
+        assert_eq!(ended(here).generation(), GENERATION);
+        let meddled = Meddled { what: "x".into(), mended: false };
+        assert_eq!(Event::Incident(Box::new(Incident::Meddled(meddled))).generation(), GENERATION);
+    }
+
+    #[test]
+    fn a_login_outside_a_grant_is_told_with_what_became_of_it() {
+        let text = r#"{"login":"app","remote":"10.0.0.9","allowed":true}"#;
+        let mut outside: Outside = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            serde_json::to_string(&outside).unwrap(),
+            text,
+            "as the version before wrote it"
+        );
+        outside.ended = true;
+        outside.via = Some("password".into());
+        assert_eq!(
+            outside.to_string(),
+            "a login outside any grant: app from 10.0.0.9 by password; it is ended"
+        );
+    }
 }

@@ -16,6 +16,7 @@ use wire::time::Timestamp;
 
 use super::{Exit, table};
 use crate::config::Config;
+use crate::revocation::LocalLock;
 use crate::status::Status;
 
 /// The agent's status socket gave nothing.
@@ -51,6 +52,9 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         life(&status.certificates, status.at),
         status.sessions.len()
     ))?;
+    for line in local(&status) {
+        table::say(&line)?;
+    }
     if let Some(concern) = &status.concern {
         table::say(&format!("\n! {concern}"))?;
     }
@@ -62,6 +66,24 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         ))?;
     }
     Ok(Exit::Ok)
+}
+
+/// This host's own locks, each with what put it in force.
+fn local(status: &Status) -> Vec<String> {
+    let lock = |LocalLock { source, lock }: &LocalLock| {
+        let ends = match lock.until {
+            None => String::new(),
+            Some(until) if lock.holds_at(status.at) => {
+                format!(", for {} more", rough(until.since(status.at)))
+            }
+            Some(_) => ", which has ended".to_owned(),
+        };
+        let (target, reason) = (&lock.target, &lock.reason);
+        format!("locked     {target}{ends}: {reason} ({})", source.escape_debug())
+    };
+    let refused =
+        status.local_trouble.iter().map(|why| format!("\n! not in force: {}", why.escape_debug()));
+    status.local_locks.iter().map(lock).chain(refused).collect()
 }
 
 fn krl(standing: Option<&KrlStanding>) -> String {

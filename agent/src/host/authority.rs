@@ -32,12 +32,21 @@ pub struct Link {
 struct Upload {
     sent: u64,
     acknowledged: u64,
+    /// The newest generation of records that the authority reads.
+    reads: u32,
+    /// Whether a record waits that it cannot read.
+    held_back: bool,
 }
 
 impl Link {
     /// Whether the authority answers about trees.
     pub(super) const fn shows_trees(&self) -> bool {
         self.shows_trees
+    }
+
+    /// Whether records wait that this authority is too old to read.
+    pub(super) fn holds_back(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.held_back)
     }
 
     /// Whether the authority has welcomed the host.
@@ -139,7 +148,12 @@ impl Host {
             }
         }
         if let Some(link) = &mut self.link {
-            link.upload = Some(Upload { sent: last, acknowledged: last });
+            link.upload = Some(Upload {
+                sent: last,
+                acknowledged: last,
+                reads: welcome.records,
+                held_back: false,
+            });
             link.shows_trees = welcome.tree.is_some();
             link.challenge.clone_from(&welcome.challenge);
         }
@@ -263,14 +277,23 @@ impl Host {
         while upload.sent < self.spool.newest()
             && upload.sent.saturating_sub(upload.acknowledged) < WINDOW
             && link.out.capacity() > KEPT_FREE
+            && !upload.held_back
         {
-            let records = match self.spool.after(upload.sent, BATCH_BYTES) {
+            let mut records = match self.spool.after(upload.sent, BATCH_BYTES) {
                 Ok(records) => records,
                 Err(error) => {
                     tracing::error!(%error, "records could not be read back");
                     return;
                 }
             };
+            if let Some(at) = records.iter().position(|it| it.event.generation() > upload.reads) {
+                // One that it cannot read would break the link again and again. Nothing is left out: it waits.
+                tracing::error!(
+                    "the authority is older than this host and cannot read its records; they wait here until it is upgraded"
+                );
+                upload.held_back = true;
+                records.truncate(at);
+            }
             let Some(last) = records.last().map(|record| record.number.number()) else { return };
             if link.out.try_send(ToAuthority::Records(records)).is_err() {
                 return;

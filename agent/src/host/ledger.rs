@@ -193,6 +193,9 @@ impl Host {
         if let Some(dispute) = self.witness.dispute() {
             return Some(format!("the ledger contradicts what this host has seen: {dispute}"));
         }
+        if self.link.as_ref().is_some_and(Link::holds_back) {
+            return Some("the authority is too old to read this host's records, which wait here: upgrade curfew-ca".into());
+        }
         match self.proofs.mode() {
             ProofMode::Require => None,
             ProofMode::Report => Some("certificates without proof of the ledger are let in and only reported".into()),

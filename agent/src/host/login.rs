@@ -200,7 +200,8 @@ impl Host {
     fn note_outside(&mut self, login: &Login, allowed: bool, now: Now) {
         let remote = printable(&login.remote);
         tracing::warn!(login = %login.user.display(), remote, allowed, "a login that is not under our authority");
-        let outside = Outside { login: login.user.clone(), remote, allowed };
+        let outside =
+            Outside { login: login.user.clone(), remote, allowed, via: None, ended: false };
         self.record(None, Event::Outside(outside), now);
     }
 }

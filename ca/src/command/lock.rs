@@ -91,6 +91,8 @@ enum Kind {
     Role,
     /// One unix account, on every host
     Login,
+    /// Every login from one network, such as 192.0.2.0/24
+    Network,
 }
 
 impl Kind {
@@ -104,6 +106,7 @@ impl Kind {
             Self::Host => Target::Host(value.parse()?),
             Self::Role => Target::Role(value.parse()?),
             Self::Login => Target::Login(value.parse()?),
+            Self::Network => Target::Network(value.parse()?),
         })
     }
 }

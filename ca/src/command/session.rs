@@ -49,6 +49,7 @@ fn row(session: &SessionView) -> Vec<String> {
             EndReason::Left => "left".into(),
             EndReason::GrantEnded => "grant ended".into(),
             EndReason::Locked { order, .. } => format!("locked by order {order}"),
+            EndReason::LockedHere { source, .. } => format!("locked on the host by {source}"),
         },
     );
     vec![

@@ -68,6 +68,7 @@ where
         at: now,
         tree: Some(authority.ledger.checkpoints().borrow().head().size),
         challenge: Some(desk.challenge().to_owned()),
+        records: wire::record::GENERATION,
     };
     writer.send(&ToHost::Welcome(welcome)).await?;
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);

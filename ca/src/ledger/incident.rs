@@ -101,7 +101,7 @@ pub(super) fn reported(
 ) -> Result<(), LedgerError> {
     let count = match incident {
         Incident::Unproved { attempt, .. } => u64::from(attempt.count),
-        Incident::Dispute(_) => 1,
+        Incident::Dispute(_) | Incident::Outside(_) | Incident::Meddled(_) => 1,
     };
     open(connection, host, &Cause::Reported(incident.clone()), (count, now))
 }
@@ -208,6 +208,11 @@ fn name(cause: &Cause) -> String {
         Cause::Reported(Incident::Dispute(dispute)) => {
             format!("dispute {}", dispute.since.millis())
         }
+        Cause::Reported(Incident::Outside(outside)) => {
+            let (login, via) = (outside.login.display(), outside.via.as_deref().unwrap_or(""));
+            format!("outside {login} {} {via} {}", outside.remote, outside.ended)
+        }
+        Cause::Reported(Incident::Meddled(meddled)) => format!("meddled {}", meddled.what),
         Cause::Unissued { serial, .. } => format!("unissued {serial}"),
         Cause::Ahead { known, .. } => format!("ahead {}", known.root),
     }

@@ -131,7 +131,7 @@ fn certificates(
                 let Ok(serial) = i64::try_from(serial.number()) else { continue };
                 found.add("serial = ?", params![serial])?;
             }
-            Target::Session(_) | Target::Authority(_) => {}
+            Target::Session(_) | Target::Authority(_) | Target::Network(_) => {}
         }
     }
     Ok(found.certificates.into_values().collect())

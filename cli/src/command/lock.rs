@@ -3,6 +3,7 @@
 use anyhow::Result;
 use wire::api::OrderProgress;
 use wire::lock::{self, MAX_REASON, Target};
+use wire::network::NetworkError;
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::render::{Screen, Tone};
 /// End all access of someone or something, at once
 ///
 /// `curfew lock ana@example.com --reason …` locks an identity. Others are named by kind: identity, grant, certificate,
-/// key, session, host, role, login. New logins are refused and running sessions are killed; the exit code is 0 only
+/// key, session, host, role, login, network. New logins are refused and running sessions are killed; the exit code is 0 only
 /// when every host has finished and nothing survived.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Lock {
@@ -125,6 +126,12 @@ pub(crate) fn target(words: &[String]) -> Result<Target, Fault> {
         "host" => value.parse().map(Target::Host),
         "role" => value.parse().map(Target::Role),
         "login" => value.parse().map(Target::Login),
+        "network" => {
+            return value
+                .parse()
+                .map(Target::Network)
+                .map_err(|error: NetworkError| Fault::Usage(error.to_string()));
+        }
         _ => {
             let known = KINDS.join(", ");
             return Err(Fault::Usage(format!(
@@ -149,8 +156,18 @@ pub(crate) fn reason(text: String) -> Result<String, Fault> {
     Ok(text)
 }
 
-const KINDS: [&str; 9] =
-    ["identity", "grant", "certificate", "serial", "key", "session", "host", "role", "login"];
+const KINDS: [&str; 10] = [
+    "identity",
+    "grant",
+    "certificate",
+    "serial",
+    "key",
+    "session",
+    "host",
+    "role",
+    "login",
+    "network",
+];
 /// One question to the authority waits no longer than this, whatever the patience.
 const LONGEST_POLL: Duration = Duration::from_secs(20);
 
