@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use wire::limits::{IDLE_SECS, Limits};
 use wire::log::WitnessKey;
 
 use crate::gate::Others;
@@ -41,6 +42,8 @@ pub struct Config {
     pub follow_accounts: bool,
     /// How long before a session's end its terminals are told, longest first.
     pub warn_before: Vec<Duration>,
+    /// Limits that hold for every session of the host, whatever its role says.
+    pub ceiling: Limits,
 }
 
 /// What becomes of logins that are not under our authority.
@@ -114,6 +117,24 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("\"/etc/curfew/locks.d\""),
         range: "an absolute path",
         sentence: "This host's own locks, a file each, which hold without the authority. Root alone may write there.",
+    },
+    Setting {
+        key: "idle",
+        default: Some("\"none\""),
+        range: "\"none\" or a length of 5s to 24h",
+        sentence: "The longest time that any session on this host may be idle; a role can only be stricter. Commands and copies without a terminal have `transfer_idle`.",
+    },
+    Setting {
+        key: "transfer_idle",
+        default: Some("\"none\""),
+        range: "\"none\" or a length of 5s to 24h",
+        sentence: "The same while commands or copies run that have no terminal: less than 1 KiB a minute, either way, counts as nothing.",
+    },
+    Setting {
+        key: "longest_session",
+        default: Some("\"none\""),
+        range: "\"none\" or a length of 5s to 24h",
+        sentence: "The longest that any session on this host may last; a role can only be stricter.",
     },
     Setting {
         key: "attribution",
@@ -233,6 +254,12 @@ impl Config {
             locks_dir: page.setting(&table, "locks_dir", folder)?,
             follow_accounts: page.setting(&table, "closed_accounts", closed_accounts)?,
             warn_before: page.setting(&table, "warn_before", lengths)?,
+            ceiling: Limits {
+                idle_secs: page.setting(&table, "idle", limit)?,
+                transfer_idle_secs: page.setting(&table, "transfer_idle", limit)?,
+                longest_secs: page.setting(&table, "longest_session", limit)?,
+                ..Limits::default()
+            },
         })
     }
 
@@ -461,6 +488,17 @@ fn length(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A limit in seconds, or none.
+fn limit(value: &DeValue<'_>) -> Result<Option<u64>, String> {
+    match text(value)? {
+        "none" => Ok(None),
+        text => match length(text)?.as_secs() {
+            secs if IDLE_SECS.contains(&secs) => Ok(Some(secs)),
+            secs => Err(format!("{secs} s is too short to warn anybody")),
+        },
+    }
+}
+
 fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
     match value {
         DeValue::String(text) => Ok(text),
@@ -575,6 +613,8 @@ mod tests {
             ("authority = \"a:1\"\nwarn_before = [\"0s\"]", "\"0s\" is no such length"),
             ("authority = \"a:1\"\nwarn_before = [\"+1s\"]", "\"+1s\" is no such length"),
             ("authority = \"a:1\"\nwarn_before = [\"25h\"]", "\"25h\" is no such length"),
+            ("authority = \"a:1\"\nidle = \"4s\"", "4 s is too short"),
+            ("authority = \"a:1\"\nlongest_session = \"soon\"", "is no such length"),
             ("authority = \"a:1\"\nauthority = \"b:1\"", "agent.toml:2: duplicate key"),
         ];
         for (text, expected) in table {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use wire::hostlink::{ToAuthority, Trust};
 use wire::identifier::{OrderNumber, SessionId};
+use wire::limits::Limits;
 use wire::record::{AgentStarted, Event, Receipt, Tier};
 use wire::time::Uptime;
 
@@ -98,6 +99,8 @@ pub struct Host {
     believed: Believed,
     upkeep: Upkeep,
     others: Others,
+    /// The host's own limits, which hold for every session.
+    ceiling: Limits,
     places: Places,
     kernel: Box<dyn Kernel>,
     tier: Tier,
@@ -160,6 +163,7 @@ impl Host {
             believed: Believed::read(&trust)?,
             upkeep: Upkeep::open(&config.state_dir)?,
             others: config.others(),
+            ceiling: config.ceiling.clone(),
             spool: Spool::open(&config.state_dir.join("spool"))?,
             sessions: Sessions::new(config.warn_before.clone()),
             proofs: ledger::proofs(config, &trust)?,

@@ -5,6 +5,7 @@
 //! authority has them; [`host`] holds the state and performs; [`run`] wires them together and decides nothing.
 
 pub mod act;
+pub mod activity;
 pub mod check;
 pub mod clock;
 pub mod command;

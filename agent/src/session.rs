@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wire::identifier::{OrderNumber, SessionId};
+use wire::limits::Limits;
 use wire::lock::{Lock, Subject};
 use wire::record::{EndReason, Event, Receipt, SessionEnded};
 use wire::time::{Timestamp, Uptime};
 
+use crate::activity::Activity;
 use crate::revocation::LocalLock;
 
 /// One session as the agent keeps it, also across its own restarts (`/run/curfew/sessions/`).
@@ -43,6 +45,12 @@ pub struct Session {
     /// What its processes carry that others do not, where it must be kept for a restart: in the degraded tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marks: Option<Marks>,
+    /// What holds for it besides the grant's end.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+    /// What its client did last, and what it did so far.
+    #[serde(default)]
+    pub activity: Activity,
 }
 
 /// What the processes of a session carry that others do not, as `/proc` shows it.
@@ -397,6 +405,15 @@ fn farewell(reason: &EndReason) -> String {
     match reason {
         EndReason::Left => "this session has ended".into(),
         EndReason::GrantEnded => "this session has ended: the grant's time is over".into(),
+        EndReason::Idle { secs } => format!(
+            "this session has ended: nothing came from you for {}",
+            span(Duration::from_secs(*secs))
+        ),
+        EndReason::TooLong { secs } => format!(
+            "this session has ended: no session under its role lasts longer than {}",
+            span(Duration::from_secs(*secs))
+        ),
+        EndReason::Threshold(crossed) => format!("this session has been ended: {crossed}"),
         EndReason::Locked { order, reason } => {
             format!("this session has been ended by order {order}: {reason}")
         }
@@ -465,6 +482,8 @@ mod tests {
             deadline: at(deadline),
             state: State::Live { warned: 0 },
             marks: None,
+            limits: Limits::default(),
+            activity: Activity::new(at(0)),
         })
     }
 

@@ -588,6 +588,7 @@ pub(crate) mod tests {
         #[test]
         fn empty_means_none(members in 0usize..2, logins in 0usize..2, labels in 0usize..2) {
             let role = Role {
+                limits: wire::limits::Limits::default(),
                 members: if members == 0 { BTreeSet::new() } else { BTreeSet::from(["ana".parse().unwrap()]) },
                 logins: if logins == 0 { BTreeSet::new() } else { BTreeSet::from(["app".parse().unwrap()]) },
                 hosts: if labels == 0 { BTreeSet::new() } else { BTreeSet::from(["env=prod".parse().unwrap()]) },

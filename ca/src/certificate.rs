@@ -17,6 +17,9 @@ pub(crate) enum Unfit {
     /// The names do not make a principal, or the number no serial.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The session's limits cannot be said in it.
+    #[error("the session's limits: {0}")]
+    Limits(#[from] wire::limits::LimitsFlaw),
     /// It breaks a rule for certificates.
     #[error("the certificate would be unfit: {0}")]
     Rule(#[from] wire::certificate::Unfit),
@@ -34,6 +37,9 @@ pub(crate) fn user(permit: &Permit, grant: GrantId, serial: Serial) -> Result<Ch
     let bounds = permit.bounds();
     for ability in &bounds.abilities {
         extensions.insert(ability.extension().to_owned(), String::new());
+    }
+    if let Some(limits) = bounds.limits.to_extension()? {
+        extensions.insert(wire::limits::EXTENSION.to_owned(), limits);
     }
     let critical = bounds.critical_options().into_iter();
     let draft = Draft {

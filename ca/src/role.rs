@@ -11,10 +11,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use wire::identifier::{HostName, Identity, Label, Login, RoleName};
+use wire::limits::Limits;
 use wire::network::{Network, Networks};
 use wire::options::{Ability, Bounds, ForceCommand, KeyKind};
 
 use crate::config::{ConfigError, Source};
+
+#[path = "role/limits.rs"]
+mod limits;
+
+use limits::{LimitsForm, RecordingForm, ThresholdsForm};
 
 /// Every role, checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +55,9 @@ pub(crate) struct Role {
     /// What kinds of key its certificates can be over; any, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) subject_keys: Option<BTreeSet<KeyKind>>,
+    /// What holds for its sessions besides the grant's end.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub(crate) limits: Limits,
 }
 
 impl Role {
@@ -76,6 +85,7 @@ impl Role {
             command: self.force_command.clone(),
             verify_required: self.verify_required,
             keys: self.subject_keys.clone().unwrap_or_else(|| KeyKind::ALL.into()),
+            limits: self.limits.clone(),
         }
     }
 }
@@ -157,6 +167,15 @@ fn checked(
         force_command: form.force_command.map(|text| command(source, name, text)).transpose()?,
         subject_keys: keys(source, name, (form.subject_keys, form.verify_required))?,
         verify_required: form.verify_required,
+        limits: LimitsForm {
+            idle: form.idle,
+            transfer_idle: form.transfer_idle,
+            longest_session: form.longest_session,
+            concurrency: form.concurrency,
+            recording: form.recording,
+            thresholds: form.thresholds,
+        }
+        .checked(source, name)?,
         abilities: match form.abilities {
             Some(list) => known(source, name, ("abilities", list))?,
             None => BTreeSet::from([Ability::Pty]),
@@ -262,6 +281,12 @@ struct RoleForm {
     #[serde(default)]
     verify_required: bool,
     subject_keys: Option<Words>,
+    idle: Option<Spanned<String>>,
+    transfer_idle: Option<Spanned<String>>,
+    longest_session: Option<Spanned<String>>,
+    concurrency: Option<Spanned<u32>>,
+    recording: Option<RecordingForm>,
+    thresholds: Option<Spanned<ThresholdsForm>>,
 }
 
 /// A list in the file, and where each word of it stands.

@@ -4,6 +4,7 @@ use anyhow::Result;
 use wire::network::{Network, Networks};
 use wire::options::{Ability, ForceCommand, Wishes};
 
+use crate::duration::Span;
 use crate::exit::Fault;
 
 /// Each only narrows; the authority refuses what goes beyond the role.
@@ -25,6 +26,9 @@ pub(crate) struct Narrow {
     /// Only this command, whatever ssh asks for
     #[arg(long, value_name = "COMMAND")]
     force_command: Option<ForceCommand>,
+    /// End the session when nothing comes from here for this long, such as 5m
+    #[arg(long, value_name = "SPAN")]
+    idle: Option<Span>,
     /// Only with a PIN or fingerprint at each login; needs --key with a security key
     #[arg(long, requires = "key")]
     verify_required: bool,
@@ -56,7 +60,8 @@ impl Narrow {
             ),
         };
         let (command, verify_required) = (self.force_command.clone(), self.verify_required);
-        Ok(Wishes { only, without, sources, command, verify_required })
+        let idle_secs = self.idle.map(Span::secs);
+        Ok(Wishes { only, without, sources, command, verify_required, idle_secs })
     }
 }
 
@@ -97,6 +102,7 @@ mod tests {
         let command = wishes(&["--force-command", "env A=b,c run"]).unwrap().command.unwrap();
         assert_eq!(command.as_str(), "env A=b,c run");
         assert!(wishes(&["--verify-required", "--key", "k"]).unwrap().verify_required);
+        assert_eq!(wishes(&["--idle", "5m"]).unwrap().idle_secs, Some(300));
     }
 
     #[test]

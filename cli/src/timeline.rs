@@ -6,8 +6,8 @@ use std::time::Duration;
 use wire::api::Ended;
 use wire::octets::Octets;
 use wire::record::{
-    Delegated, DelegatedEnded, EndReason, Event, Exec, ExitStatus, KrlEvent, LocalLock, Loss,
-    Record, SessionBegan, SessionEnded,
+    Crossed, Delegated, DelegatedEnded, EndReason, Event, Exec, ExitStatus, KrlEvent, LocalLock,
+    Loss, Record, SessionBegan, SessionEnded,
 };
 use wire::time::Uptime;
 
@@ -56,6 +56,13 @@ pub(crate) fn reason(reason: &EndReason) -> String {
     match reason {
         EndReason::Left => "left".to_owned(),
         EndReason::GrantEnded => "the grant's time was over".to_owned(),
+        EndReason::Idle { secs } => {
+            format!("idle for {}", rough(Duration::from_secs(*secs)))
+        }
+        EndReason::TooLong { secs } => {
+            format!("no session lasts longer than {}", rough(Duration::from_secs(*secs)))
+        }
+        EndReason::Threshold(crossed) => plain(&crossed.to_string()),
         EndReason::Locked { order, reason } => {
             format!("locked by order {order}: {}", plain(reason))
         }
@@ -136,6 +143,10 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
             format!("a dispute with the ledger: {}", plain(&settled.reason)),
             Tone::Warning,
         ),
+        Event::Threshold(crossed) => ("limit", threshold_text(crossed), Tone::Bad),
+        Event::Extended { by_secs, .. } => {
+            ("extended", format!("by {}", rough(Duration::from_secs(*by_secs))), Tone::Warning)
+        }
         Event::Krl(event) => ("krl", krl_text(event), Tone::Warning),
         Event::LocalLock(local) => ("lock", local_text(local), Tone::Warning),
         Event::Delegated(delegated) => ("handed", delegated_text(delegated), Tone::Warning),
@@ -150,6 +161,12 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
         // Told with the exec it belongs to; one of a process that never started a program says nothing.
         Event::Exit(_) => return None,
     })
+}
+
+/// What was crossed, by which program, and what came of it.
+fn threshold_text(crossed: &Crossed) -> String {
+    let by = crossed.program.as_ref().map(|program| format!(" by {}", program.display()));
+    format!("{}{}: {}", plain(&crossed.to_string()), by.unwrap_or_default(), crossed.response)
 }
 
 fn krl_text(event: &KrlEvent) -> String {

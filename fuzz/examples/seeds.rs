@@ -338,7 +338,15 @@ fn files() -> Done {
         "listen = \"[::]:7442\"\nbackdate = \"30s\"\nlogin_lifetime = \"1h 30m\"\n",
     )?;
     let role = "[role.deploy]\nmembers = [\"ana@example.com\"]\nlogins = [\"deploy\"]\nhosts = [\"env=prod\"]\nhost_names = [\"db1\"]\ndefault_duration = \"1h\"\nmax_duration = \"4h\"\nabilities = [\"pty\", \"port-forwarding\"]\n";
+    let limits = "idle = \"15m\"\ntransfer_idle = \"1h\"\nlongest_session = \"8h\"\nconcurrency = 3\nrecording = { level = \"full\", need = \"required\" }\n[role.deploy.thresholds]\nexecs_per_minute = { alert = 600, kill = 6000 }\nbytes_out = { warn = \"200M\" }\nforbidden = { \"command shutdown -h\" = \"kill\", \"path /etc/ssl/\" = \"alert\" }\n";
     put("roles", "deploy", role)?;
+    put("roles", "limits", format!("{role}{limits}"))?;
+    put("limits", "rule", "command shutdown -h")?;
+    put(
+        "limits",
+        "full",
+        "{\"idle_secs\":900,\"recording\":{\"level\":\"full\",\"need\":\"required\"},\"thresholds\":{\"bytes_out\":{\"warn\":209715200},\"forbidden\":{\"path /etc/ssl/\":\"alert\"}}}",
+    )?;
     put(
         "login_path",
         "pam",

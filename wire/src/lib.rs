@@ -14,6 +14,7 @@ pub mod incident;
 pub mod key;
 pub mod krl;
 pub mod ledger;
+pub mod limits;
 pub mod lock;
 pub mod log;
 pub mod login;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use ssh_key::public::KeyData;
 
+use crate::limits::{IDLE_SECS, Limits};
 use crate::network::Networks;
 
 /// What a certificate may allow besides running commands.
@@ -258,6 +259,8 @@ pub struct Bounds {
     pub verify_required: bool,
     /// What kinds of key it may be over.
     pub keys: BTreeSet<KeyKind>,
+    /// What holds for the session besides the grant's end.
+    pub limits: Limits,
 }
 
 /// Nothing is within both bounds.
@@ -293,6 +296,9 @@ pub struct Wishes {
     /// Only with verification by the security key.
     #[serde(default, skip_serializing_if = "is_false")]
     pub verify_required: bool,
+    /// Ended after so many seconds without anything from the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_secs: Option<u64>,
 }
 
 /// A wish for more than is allowed.
@@ -309,6 +315,17 @@ pub enum Wider {
         /// What was asked for.
         asked: Networks,
     },
+    /// A longer time without anything from the client.
+    #[error("ends sessions that are idle for {allowed} s, and {asked} s were asked for")]
+    Idle {
+        /// What is allowed.
+        allowed: u64,
+        /// What was asked for.
+        asked: u64,
+    },
+    /// A time that is no idle limit.
+    #[error("ends idle sessions after 5 s to 7 days, and {0} s were asked for")]
+    IdleRange(u64),
     /// Another command than the one given.
     #[error("forces the command {:?}, and another was asked for", .0.as_str())]
     Command(ForceCommand),
@@ -352,6 +369,7 @@ impl Bounds {
             command: meet_commands(self.command.as_ref(), other.command.as_ref())?,
             verify_required: self.verify_required || other.verify_required,
             keys,
+            limits: self.limits.meet(&other.limits),
         })
     }
 
@@ -387,7 +405,8 @@ impl Bounds {
             (forced, asked) => forced.clone().or_else(|| asked.clone()),
         };
         let verify_required = self.verify_required || wishes.verify_required;
-        Ok(Self { abilities, sources, command, verify_required, ..self.clone() })
+        let limits = idle_for(&self.limits, wishes.idle_secs)?;
+        Ok(Self { abilities, sources, command, verify_required, limits, ..self.clone() })
     }
 
     /// Whether a certificate within them can be over this kind of key.
@@ -420,6 +439,19 @@ impl Bounds {
         }
         options
     }
+}
+
+/// The limits with a shorter time of idleness. Where there is none for copies and commands, it holds for them too.
+fn idle_for(limits: &Limits, asked: Option<u64>) -> Result<Limits, Wider> {
+    let Some(asked) = asked else { return Ok(limits.clone()) };
+    if !IDLE_SECS.contains(&asked) {
+        return Err(Wider::IdleRange(asked));
+    }
+    if let Some(allowed) = limits.idle_secs.filter(|allowed| *allowed < asked) {
+        return Err(Wider::Idle { allowed, asked });
+    }
+    let transfer_idle_secs = limits.transfer_idle_secs.or(Some(asked));
+    Ok(Limits { idle_secs: Some(asked), transfer_idle_secs, ..limits.clone() })
 }
 
 fn meet_sources(
@@ -475,6 +507,7 @@ const MAX_SHOWN: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::limits;
     use crate::network::tests::a_set;
     use proptest::prelude::*;
 
@@ -486,6 +519,7 @@ mod tests {
             command: None,
             verify_required: false,
             keys: KeyKind::ALL.into(),
+            limits: Limits::default(),
         }
     }
 
@@ -528,6 +562,8 @@ mod tests {
         let one = Wishes { command: Some(command("uptime")), ..Wishes::default() };
         assert_eq!(narrow(&one).command, Some(command("uptime")));
         assert!(narrow(&Wishes { verify_required: true, ..Wishes::default() }).verify_required);
+        let soon = narrow(&Wishes { idle_secs: Some(300), ..Wishes::default() }).limits;
+        assert_eq!((soon.idle_secs, soon.transfer_idle_secs), (Some(300), Some(300)));
     }
 
     #[test]
@@ -536,9 +572,12 @@ mod tests {
             sources: Some(networks("10.0.0.0/8")),
             command: Some(command("uptime")),
             verify_required: true,
+            limits: Limits { idle_secs: Some(300), ..Limits::default() },
             ..wide()
         };
         let table = [
+            (Wishes { idle_secs: Some(301), ..Wishes::default() }, "idle for 300 s, and 301 s"),
+            (Wishes { idle_secs: Some(4), ..Wishes::default() }, "after 5 s to 7 days, and 4 s"),
             (
                 Wishes {
                     only: Some(BTreeSet::from([Ability::Pty, Ability::X11Forwarding])),
@@ -632,14 +671,15 @@ mod tests {
     fn bounds() -> impl Strategy<Value = Bounds> {
         let keys = proptest::sample::subsequence(KeyKind::ALL.to_vec(), 2..=5);
         let sources = proptest::option::weighted(0.6, a_set());
-        (abilities(), 1_u64..5, sources, commands(), any::<bool>(), keys).prop_map(
-            |(abilities, secs, sources, command, verify_required, keys)| Bounds {
+        (abilities(), 1_u64..5, sources, commands(), any::<bool>(), keys, limits()).prop_map(
+            |(abilities, secs, sources, command, verify_required, keys, limits)| Bounds {
                 abilities,
                 lifetime: Duration::from_secs(secs),
                 sources,
                 command,
                 verify_required,
                 keys: keys.into_iter().collect(),
+                limits,
             },
         )
     }
@@ -647,8 +687,10 @@ mod tests {
     fn wishes() -> impl Strategy<Value = Wishes> {
         let only = proptest::option::of(abilities());
         let sources = proptest::option::of(a_set());
-        (only, abilities(), sources, commands(), any::<bool>()).prop_map(
-            |(only, without, sources, command, verify_required)| Wishes {
+        let idle = proptest::option::of(4_u64..604_900);
+        (only, abilities(), sources, commands(), any::<bool>(), idle).prop_map(
+            |(only, without, sources, command, verify_required, idle_secs)| Wishes {
+                idle_secs,
                 only,
                 without,
                 sources,

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
+use crate::limits::{Limits, Measure, Response};
 use crate::lock::{Lock, Subject, Target};
 use crate::log::{Checkpoint, Head, Note};
 use crate::octets::Octets;
@@ -67,6 +68,15 @@ pub enum Event {
     Unreadable {
         /// How many bytes stand in its place.
         bytes: u64,
+    },
+    /// A session went beyond a threshold. Only of sessions with limits, which an older authority does not give.
+    Threshold(Crossed),
+    /// The grant was extended, and with it the session. Only after an order that an older authority does not give.
+    Extended {
+        /// When the session ends now.
+        until: Timestamp,
+        /// How much later that is, in seconds.
+        by_secs: u64,
     },
     /// Something became of the list of revoked keys that sshd reads. Recorded only once an authority has sent a list:
     /// an older one would not know what this is.
@@ -256,6 +266,9 @@ pub struct SessionBegan {
     /// What sshd holds it to: the certificate's critical options, each with its text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, Octets>,
+    /// What holds for it besides the grant's end: the role's limits, and the host's own where they are tighter.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 /// A program that was started.
@@ -314,6 +327,18 @@ pub enum EndReason {
     Left,
     /// The grant's time is over.
     GrantEnded,
+    /// Nothing came from the client for too long.
+    Idle {
+        /// For how long, in seconds.
+        secs: u64,
+    },
+    /// It has lasted as long as a session may.
+    TooLong {
+        /// How long that is, in seconds.
+        secs: u64,
+    },
+    /// It went beyond a threshold.
+    Threshold(Box<Crossed>),
     /// A lock covers it.
     Locked {
         /// The order that brought the lock.
@@ -328,6 +353,36 @@ pub enum EndReason {
         /// The reason given with it.
         reason: String,
     },
+}
+
+/// A threshold, and how it was crossed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crossed {
+    /// What was counted.
+    pub measure: Measure,
+    /// From how many on this happens.
+    pub limit: u64,
+    /// How many there were.
+    pub count: u64,
+    /// What happens.
+    pub response: Response,
+    /// The rule that was broken, where something forbidden was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The program that did it, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Octets>,
+}
+
+impl fmt::Display for Crossed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rule {
+            Some(rule) => write!(f, "a program was started that is forbidden ({rule})"),
+            None => {
+                write!(f, "{}; the limit is {}", self.measure.described(self.count), self.limit)
+            }
+        }
+    }
 }
 
 /// A session as it ended.

@@ -56,7 +56,9 @@ impl Timestamp {
 }
 
 /// Time since the host booted, suspend included (`CLOCK_BOOTTIME`): whole nanoseconds. Nobody can move it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Uptime(u64);
 

@@ -11,6 +11,7 @@ use wire::record::{Event, Outside, SessionBegan};
 
 use super::Host;
 use crate::act;
+use crate::activity::Activity;
 use crate::clock::Now;
 use crate::gate::{Admission, Attempt, No, Shown, Trouble, Verdict};
 use crate::peer::{Held, Peer};
@@ -108,6 +109,7 @@ impl Host {
             }
         };
         let left = facts.grant_until.since(now.at);
+        let limits = facts.limits.meet(&self.ceiling);
         let session = Session {
             version: wire::VERSION,
             id,
@@ -119,6 +121,8 @@ impl Host {
             deadline: now.up.after(left),
             state: State::Live { warned: 0 },
             marks: None,
+            limits: limits.clone(),
+            activity: Activity::new(now.up),
         };
         let kept =
             store::write(&self.session_path(id), &session).map_err(|error| error.to_string());
@@ -139,6 +143,7 @@ impl Host {
             remote,
             monitor_pid: monitor.name.pid,
             options: facts.options,
+            limits,
         };
         tracing::info!(session = %id, identity = %began.subject.identity, login = %began.subject.login,
             cert.serial = %began.subject.serial, "a session begins");

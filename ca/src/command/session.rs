@@ -48,6 +48,9 @@ fn row(session: &SessionView) -> Vec<String> {
         |ended| match &ended.reason {
             EndReason::Left => "left".into(),
             EndReason::GrantEnded => "grant ended".into(),
+            EndReason::Idle { .. } => "idle".into(),
+            EndReason::TooLong { .. } => "too long".into(),
+            EndReason::Threshold(crossed) => format!("limit: {}", crossed.measure),
             EndReason::Locked { order, .. } => format!("locked by order {order}"),
             EndReason::LockedHere { source, .. } => format!("locked on the host by {source}"),
         },

@@ -75,6 +75,7 @@ fn began() -> Event {
         remote: "10.0.0.9".into(),
         monitor_pid: 100,
         options: std::collections::BTreeMap::new(),
+        limits: Default::default(),
     }))
 }
 

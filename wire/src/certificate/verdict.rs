@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ssh_key::PublicKey;
 
 use crate::identifier::{Fingerprint, HostName, KeyId, Login, NameError, Principal, RoleName};
+use crate::limits::{self, Limits, LimitsFlaw};
 use crate::lock::Subject;
 use crate::octets::Octets;
 use crate::time::Timestamp;
@@ -22,6 +23,8 @@ pub struct Facts {
     pub grant_until: Timestamp,
     /// What sshd holds the login to: each critical option with its text, which is empty for a flag.
     pub options: BTreeMap<String, Octets>,
+    /// What the role says about the session besides; nothing, when the certificate says nothing.
+    pub limits: Limits,
 }
 
 /// Why a certificate opens nothing here.
@@ -63,6 +66,9 @@ pub enum Refusal {
     /// An extension that every certificate of ours carries is missing or malformed.
     #[error("its {0} extension is missing or malformed")]
     Extension(&'static str),
+    /// It sets limits that this host cannot read, and so cannot keep.
+    #[error("it sets limits that this host cannot keep: {0}")]
+    Limits(LimitsFlaw),
     /// The grant is over, whatever the window says.
     #[error("its grant has ended")]
     GrantEnded,
@@ -171,7 +177,21 @@ fn read(certificate: &Certificate, login: &Login, host: &HostName) -> Result<Fac
         authority: Some(fingerprint(certificate.authority())),
     };
     let valid_before = Timestamp::from_secs(certificate.valid_before());
-    Ok(Facts { subject, valid_before, grant_until, options: BTreeMap::new() })
+    let limits = limits(certificate)?;
+    Ok(Facts { subject, valid_before, grant_until, options: BTreeMap::new(), limits })
+}
+
+/// The limits, of which every word must be understood.
+fn limits(certificate: &Certificate) -> Result<Limits, Refusal> {
+    let text = certificate.extensions().text(limits::EXTENSION);
+    match text.map_err(|flaw| Refusal::Option(limits::EXTENSION, flaw))? {
+        None => Ok(Limits::default()),
+        Some(text) => {
+            let text = std::str::from_utf8(text)
+                .map_err(|odd| Refusal::Limits(LimitsFlaw::Form(odd.to_string())))?;
+            Limits::from_extension(text).map_err(Refusal::Limits)
+        }
+    }
 }
 
 fn extension<'a>(certificate: &'a Certificate, name: &'static str) -> Result<&'a str, Refusal> {
