@@ -17,8 +17,10 @@ use crate::log::{
 };
 
 mod edge;
+mod walk;
 
 pub use edge::Edge;
+pub use walk::{TileFault, Walk, Walked};
 
 /// A line of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,6 +295,12 @@ impl<'a> Verifier<'a> {
         self.edge.head()
     }
 
+    /// The right edge of the tree of the entries so far.
+    #[must_use]
+    pub const fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
     /// Holds the tree of the entries so far against a checkpoint over exactly them.
     ///
     /// # Errors
@@ -384,13 +392,22 @@ pub fn verify<I: IntoIterator<Item = Line>>(
 /// # Errors
 /// When it carries no proof, or one that is not believed.
 pub fn certificate(certificate: &Certificate, policy: &Policy) -> Result<(u64, u64), Unproved> {
+    let (leaf, attested) = certified(certificate, policy)?;
+    Ok((leaf.seq, attested.head().size))
+}
+
+/// The same, and gives the entry itself with the checkpoint that proves it.
+///
+/// # Errors
+/// As [`certificate`].
+pub fn certified(certificate: &Certificate, policy: &Policy) -> Result<(Leaf, Attested), Unproved> {
     let absent =
         || Unproved::Form(FormError::Form { what: "certificate", why: "carries no proof" });
     let evidence = certificate.extensions().text(EXTENSION).ok().flatten().ok_or_else(absent)?;
     let evidence: Evidence = std::str::from_utf8(evidence).ok().ok_or_else(absent)?.parse()?;
     let bare = certificate.to_be_signed_without(EXTENSION).ok_or_else(absent)?;
-    let seq = evidence.leaf().seq;
-    Ok((seq, evidence.verify(Hash::of(&bare), policy)?.head().size))
+    let leaf = evidence.leaf().clone();
+    Ok((leaf, evidence.verify(Hash::of(&bare), policy)?))
 }
 
 /// The kind of the entries that say which bodies were erased.

@@ -14,6 +14,7 @@ mod key;
 mod leaf;
 mod note;
 mod proof;
+pub mod tile;
 mod tree;
 
 pub use checkpoint::{Attested, Checkpoint, Cosigned, Policy};
