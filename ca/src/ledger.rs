@@ -54,7 +54,6 @@ pub(crate) use log::log_key;
 pub(crate) use login::Login;
 pub(crate) use order::{Directive, ReceiptRow};
 pub(crate) use rebuild::Rebuilt;
-pub(crate) use tile::{TILE_WIDTH, TileKind, TileName};
 pub(crate) use tree::Step;
 pub(crate) use vouch::{Certified, Vouch, VouchRefusal, Vouched};
 pub(crate) use writer::Pulse;

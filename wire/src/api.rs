@@ -26,6 +26,7 @@ use crate::identifier::{
 };
 use crate::krl::signed::KrlStanding;
 use crate::lock::{Lock, Target};
+use crate::log::LogKey;
 use crate::options::Wishes;
 use crate::record::{EndReason, Receipt, Record, Tier};
 use crate::time::Timestamp;
@@ -41,6 +42,9 @@ pub struct Authority {
     pub user_authorities: Vec<String>,
     /// Keys that sign host certificates, in OpenSSH form.
     pub host_authorities: Vec<String>,
+    /// Keys that sign the ledger's checkpoints; none from an authority that does not tell them.
+    #[serde(default)]
+    pub log_keys: Vec<LogKey>,
     /// The authority's wall clock.
     pub at: Timestamp,
 }

@@ -24,6 +24,7 @@ pub(crate) async fn show(
         fingerprint: authority.root.fingerprint(),
         user_authorities: texts(keys.believed.user_authorities()),
         host_authorities: texts(keys.believed.host_authorities()),
+        log_keys: keys.believed.log_keys().to_vec(),
         at: clock::now(),
     }))
 }

@@ -6,30 +6,11 @@ use tlog_tiles::{prove_tree, tree_hash};
 use wire::hostlink::{Continuation, ContinuationPath};
 #[cfg(test)]
 use wire::log::Proof;
+use wire::log::tile::{TILE_WIDTH, TileKind, TileName, bundle};
 use wire::log::{Hash, Head, LogKey, Note};
 
-use super::tree::{self, Stored, TILE_HEIGHT};
+use super::tree::{self, Stored};
 use super::{Ledger, LedgerError, log};
-
-/// Which tile: its level, its number on that level, and how many hashes or entries of its 256 are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TileName {
-    /// What it holds.
-    pub(crate) kind: TileKind,
-    /// Its number on its level.
-    pub(crate) number: u64,
-    /// How much of it, 1 to 256.
-    pub(crate) width: u64,
-}
-
-/// What a tile holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TileKind {
-    /// Hashes of whole subtrees of 256 to the power of this.
-    Hashes(u8),
-    /// The entries' leaves, each with its length before it.
-    Entries,
-}
 
 impl Ledger {
     /// The newest durable checkpoint.
@@ -40,20 +21,11 @@ impl Ledger {
     /// A tile as `tlog-tiles` writes it; nothing when the tree does not reach as far.
     pub(crate) async fn tile(&self, name: TileName) -> Result<Option<Vec<u8>>, LedgerError> {
         let reach = self.checkpoints().borrow().head().size;
-        let first = name.number.checked_mul(TILE_WIDTH);
-        let Some((first, end)) =
-            first.and_then(|first| Some((first, first.checked_add(name.width)?)))
-        else {
-            return Ok(None);
-        };
-        let level = match name.kind {
-            TileKind::Hashes(level) => level,
-            TileKind::Entries => 0,
-        };
-        let shift = u32::from(level).saturating_mul(u32::from(TILE_HEIGHT));
-        if reach.checked_shr(shift).unwrap_or(0) < end {
+        if name.within(reach).is_none() {
             return Ok(None);
         }
+        let first = name.number.saturating_mul(TILE_WIDTH);
+        let end = first.saturating_add(name.width);
         self.read(move |connection| match name.kind {
             TileKind::Hashes(level) => {
                 let hashes = tree::hashes(connection, level, (first, name.width))?;
@@ -63,16 +35,9 @@ impl Ledger {
                 let mut leaves = connection.prepare_cached(
                     "SELECT leaf FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq",
                 )?;
-                let mut bundle = Vec::new();
-                for leaf in leaves.query_map([first, end], |row| row.get::<Vec<u8>>(0))? {
-                    let leaf = leaf?;
-                    let length = u16::try_from(leaf.len()).map_err(|_long| {
-                        LedgerError::Torn("a leaf is longer than any leaf can be".into())
-                    })?;
-                    bundle.extend(length.to_be_bytes());
-                    bundle.extend(leaf);
-                }
-                Ok(Some(bundle))
+                let leaves = leaves.query_map([first, end], |row| row.get::<Vec<u8>>(0))?;
+                let leaves = leaves.collect::<Result<Vec<_>, _>>()?;
+                Ok(Some(bundle(leaves.iter().map(Vec::as_slice))?))
             }
         })
         .await
@@ -150,6 +115,3 @@ impl Ledger {
         self.read(move |connection| log::log_key(&log::name(connection)?, &key)).await
     }
 }
-
-/// Hashes or entries in a full tile.
-pub(crate) const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
