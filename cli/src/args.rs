@@ -6,7 +6,8 @@ use crate::command;
 
 /// Access to hosts that ends on time: log in once, then get on the hosts you may enter.
 ///
-/// Exit codes: 0 done, 1 failure, 64 usage, 69 the authority cannot be reached, 77 not logged in or denied, 78 configuration.
+/// Exit codes: 0 done, 1 failure, 64 usage, 65 what was checked does not hold, 69 the authority cannot be reached,
+/// 76 the ledger was forked or went back, 77 not logged in or denied, 78 configuration.
 #[derive(Debug, Parser)]
 #[command(name = "curfew", version, max_term_width = 100, after_help = AFTER)]
 pub(crate) struct Args {
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Lock(command::lock::Lock),
     Unlock(command::unlock::Unlock),
     Locks(command::locks::Locks),
+    #[command(subcommand)]
+    Ledger(command::ledger::Ledger),
     Status(command::status::Status),
     Completions(command::completions::Completions),
     Man(command::man::Man),

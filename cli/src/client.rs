@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -87,6 +87,16 @@ impl Client {
         self.call(Method::POST, path, Bytes::from(body), PATIENCE)
     }
 
+    /// Asks for `path` and takes what comes as it is.
+    pub(crate) fn fetch(&mut self, path: &str) -> Result<Bytes> {
+        self.exchange(Method::GET, path, Bytes::new(), PATIENCE)
+    }
+
+    /// Waits, before asking again.
+    pub(crate) fn pause(&self, span: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(span).await });
+    }
+
     fn call<T: DeserializeOwned>(
         &mut self,
         method: Method,
@@ -94,6 +104,19 @@ impl Client {
         body: Bytes,
         patience: Duration,
     ) -> Result<T> {
+        let body = self.exchange(method, path, body, patience)?;
+        serde_json::from_slice(&body).with_context(|| {
+            format!("the authority's answer to {path} cannot be understood; is this curfew as new as the authority?")
+        })
+    }
+
+    fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes> {
         let request = self.request(method, path, body)?;
         let held = self.connection.take();
         let (url, tls) = (&self.url, &self.tls);
@@ -102,7 +125,7 @@ impl Client {
                 Some(held) if held.is_ready() => held,
                 _ => connect(url, tls).await?,
             };
-            let answered = timeout(patience, exchange(&mut connection, request)).await;
+            let answered = timeout(patience, exchange(&mut connection, (url, request))).await;
             let answered = answered.map_err(|_elapsed| late(url, patience))?;
             answered.map(|answer| (answer, connection))
         });
@@ -111,9 +134,7 @@ impl Client {
         if !status.is_success() {
             return Err(Fault::Refused(problem(status, &body)).into());
         }
-        serde_json::from_slice(&body).with_context(|| {
-            format!("the authority's answer to {path} cannot be understood; is this curfew as new as the authority?")
-        })
+        Ok(body)
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>> {
@@ -209,18 +230,20 @@ fn late(url: &Url, patience: Duration) -> Fault {
 
 async fn exchange(
     connection: &mut SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
+    (url, request): (&Url, Request<Full<Bytes>>),
 ) -> Result<(hyper::StatusCode, Bytes)> {
-    let answer = connection.send_request(request).await.context("the authority hung up")?;
-    let (status, body) = (answer.status(), collect(answer).await?);
-    Ok((status, body))
+    let broken = |reason: String| Fault::Unreachable { place: url.to_string(), reason };
+    let answer = connection.send_request(request).await;
+    let answer = answer.map_err(|error| broken(format!("it hung up ({error})")))?;
+    let (status, body) = (answer.status(), collect(answer).await);
+    Ok((status, body.map_err(|error| broken(format!("its answer broke off ({error})")))?))
 }
 
-async fn collect(answer: Response<hyper::body::Incoming>) -> Result<Bytes> {
-    match Limited::new(answer.into_body(), MAX_ANSWER).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) => bail!("the authority's answer broke off: {error}"),
-    }
+async fn collect(
+    answer: Response<hyper::body::Incoming>,
+) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await?;
+    Ok(body.to_bytes())
 }
 
 fn problem(status: hyper::StatusCode, body: &[u8]) -> Problem {

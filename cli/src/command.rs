@@ -3,6 +3,7 @@
 pub(crate) mod certificate;
 pub(crate) mod completions;
 pub(crate) mod hosts;
+pub(crate) mod ledger;
 pub(crate) mod lock;
 pub(crate) mod locks;
 pub(crate) mod login;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Lock(lock) => lock.run(screen),
         Command::Unlock(unlock) => unlock.run(screen),
         Command::Locks(locks) => locks.run(screen),
+        Command::Ledger(ledger) => ledger.run(screen),
         Command::Status(status) => status.run(screen),
         Command::Completions(completions) => completions.run(screen),
         Command::Man(man) => man.run(screen),

@@ -13,8 +13,12 @@ pub(crate) enum Exit {
     Failure = 1,
     /// The command line makes no sense.
     Usage = 64,
+    /// What was checked does not hold.
+    Untrue = 65,
     /// The authority cannot be reached.
     Unreachable = 69,
+    /// The ledger contradicts what was seen of it before: it was forked, or went back.
+    Contradicted = 76,
     /// Nobody is logged in, or policy says no.
     Denied = 77,
     /// Something in the configuration directory is missing or wrong.
@@ -35,7 +39,9 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failure => 1,
             Exit::Usage => 64,
+            Exit::Untrue => 65,
             Exit::Unreachable => 69,
+            Exit::Contradicted => 76,
             Exit::Denied => 77,
             Exit::Config => 78,
         };
@@ -68,6 +74,12 @@ pub(crate) enum Fault {
     /// The configuration directory is not as it should be.
     #[error("{0}")]
     Config(String),
+    /// What was checked does not hold.
+    #[error("{0}")]
+    Untrue(String),
+    /// The ledger contradicts what was seen of it before.
+    #[error(transparent)]
+    Contradicted(Box<crate::ledger::Contradiction>),
 }
 
 impl Fault {
@@ -77,6 +89,8 @@ impl Fault {
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::NotLoggedIn(_) => Exit::Denied,
             Self::Config(_) => Exit::Config,
+            Self::Untrue(_) => Exit::Untrue,
+            Self::Contradicted(_) => Exit::Contradicted,
             Self::Refused(problem) => match problem.code {
                 Code::Unauthenticated | Code::Denied | Code::Expired => Exit::Denied,
                 _ => Exit::Failure,

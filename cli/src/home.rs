@@ -1,6 +1,6 @@
 //! The configuration directory: what this person's `curfew` remembers between calls.
 //!
-//! Shape: `authority.json`, `session.json`, `hosts.json`, `learned.json`, `known_hosts`, `ssh_config`, `id/`; the directory is 0700.
+//! Shape: `authority.json`, `session.json`, `hosts.json`, `learned.json`, `ledger.json`, `known_hosts`, `ssh_config`, `id/`; the directory is 0700.
 //! Who can change this: the person, and whoever is that user on this machine. Gains: speaks to the authority as the
 //! person until the login ends, or points the person at another authority. Cannot widen what the authority allows.
 
@@ -90,6 +90,11 @@ impl Home {
     /// Where keys and certificates are kept for ssh.
     pub(crate) fn identity_dir(&self) -> PathBuf {
         self.dir.join("id")
+    }
+
+    /// What this person last saw of the ledger.
+    pub(crate) fn ledger_path(&self) -> PathBuf {
+        self.dir.join("ledger.json")
     }
 
     /// The host authorities that ssh believes.

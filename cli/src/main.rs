@@ -11,6 +11,7 @@ mod first_contact;
 mod home;
 mod identity_file;
 mod issue;
+mod ledger;
 mod login_key;
 mod narrow;
 mod progress;

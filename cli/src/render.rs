@@ -85,6 +85,30 @@ impl Screen {
         self.raw(&text)
     }
 
+    /// A value as one line of JSON, for programs that read line by line.
+    pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<()> {
+        let mut text = serde_json::to_vec(value).context("cannot write JSON")?;
+        text.push(b'\n');
+        self.raw(&text)
+    }
+
+    /// One line of text from elsewhere: safe for the terminal, and cut to its width.
+    pub(crate) fn short_line(&self, text: &str) -> Result<()> {
+        let text = plain(text);
+        if text.chars().count() <= self.width {
+            return self.line(&text);
+        }
+        let kept: String = text.chars().take(self.width.saturating_sub(1)).collect();
+        self.line(&format!("{kept}…"))
+    }
+
+    /// How far long work has come, on standard error, over what was said of it before; only where a person watches.
+    pub(crate) fn progress(&self, text: &str) {
+        if io::stderr().is_terminal() {
+            eprint!("\r\u{1b}[K{}", paint(self.colour_of_errors, Tone::Faint, &plain(text)));
+        }
+    }
+
     /// Bytes as they are.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Result<()> {
         let mut out = io::stdout().lock();
@@ -112,12 +136,13 @@ impl Screen {
 
 /// "1 host", "2 hosts".
 pub(crate) fn count(number: u64, noun: &str) -> String {
-    let end = match (number, noun.ends_with('s')) {
-        (1, _) => "",
-        (_, true) => "es",
-        (_, false) => "s",
+    let (stem, end) = match (number, noun.strip_suffix('y')) {
+        (1, _) => (noun, ""),
+        (_, Some(stem)) => (stem, "ies"),
+        (_, None) if noun.ends_with('s') => (noun, "es"),
+        (_, None) => (noun, "s"),
     };
-    format!("{number} {noun}{end}")
+    format!("{number} {stem}{end}")
 }
 
 fn paint(colour: bool, tone: Tone, text: &str) -> String {
@@ -161,5 +186,6 @@ mod tests {
         assert_eq!(count(1, "process"), "1 process");
         assert_eq!(count(7, "process"), "7 processes");
         assert_eq!(count(0, "host"), "0 hosts");
+        assert_eq!(count(2, "entry"), "2 entries");
     }
 }

@@ -156,6 +156,7 @@ mod tests {
             fingerprint: wire::identifier::Fingerprint::of(b"root"),
             user_authorities: vec![],
             host_authorities: vec![format!("{} a comment", key.public_key().to_openssh().unwrap())],
+            log_keys: vec![],
             at: Timestamp::from_secs(0),
         }
     }
