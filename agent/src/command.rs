@@ -11,6 +11,7 @@ use crate::enrol::EnrolError;
 mod check;
 mod completions;
 mod enroll;
+mod explain;
 mod install;
 mod man;
 mod sessions;
@@ -64,6 +65,14 @@ enum Command {
     /// Sessions that are not over.
     Sessions {
         /// A JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a process belongs to: which session and identity, by what evidence, and what does not agree.
+    Explain {
+        /// The process.
+        pid: i32,
+        /// One JSON object.
         #[arg(long)]
         json: bool,
     },
@@ -143,6 +152,7 @@ impl Arguments {
             Command::Status { json } => status::perform(&Config::load(&config)?, json),
             Command::Settle(settle) => settle.perform(&Config::load(&config)?),
             Command::Sessions { json } => sessions::perform(&Config::load(&config)?, json),
+            Command::Explain { pid, json } => explain::perform(&Config::load(&config)?, pid, json),
             Command::Install => install::perform(&Config::load(&config)?),
             Command::Uninstall { purge } => install::undo(&Config::load(&config)?, purge),
             Command::Check { json } => check::perform(&config, json),

@@ -5,7 +5,7 @@
 //! brings the certificate that was really used. The three are joined by sshd's monitor, a process that the kernel
 //! names and that a person on the host cannot choose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ssh_key::PublicKey;
@@ -15,7 +15,7 @@ use wire::identifier::{Fingerprint, HostName, Login, Principal};
 use wire::lock::Lock;
 use wire::log::{Attested, EXTENSION};
 use wire::octets::Octets;
-use wire::record::{Dispute, Event, Incident, Refused};
+use wire::record::{Dispute, Event, Incident, Refused, Refuser};
 use wire::time::Uptime;
 
 use crate::clock::Now;
@@ -118,6 +118,8 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct Book {
     seen: BTreeMap<(i32, u64), Vec<Seen>>,
+    /// Monitors of whose connection something has been said: let in, or refused.
+    decided: BTreeSet<(i32, u64)>,
 }
 
 impl Book {
@@ -204,6 +206,7 @@ impl Book {
     /// Forgets a monitor whose connection is over.
     pub fn forget(&mut self, monitor: Monitor) {
         self.seen.remove(&(monitor.pid, monitor.start_ticks));
+        self.decided.remove(&(monitor.pid, monitor.start_ticks));
     }
 
     fn of(&self, monitor: Monitor) -> &[Seen] {
@@ -223,6 +226,7 @@ impl Book {
                 None => break,
             }
         }
+        self.decided.retain(|monitor| self.seen.contains_key(monitor));
     }
 }
 
@@ -335,6 +339,7 @@ impl Shown {
             reason: reason.to_string(),
             count: 1,
             ours: false,
+            by: Refuser::Gate,
         };
         Box::new(No { refused, trouble: Trouble::None })
     }
@@ -374,14 +379,28 @@ fn used_certificate(auth_info: &[u8]) -> Option<Vec<u8>> {
 /// repeated ones are counted and written when [`Refusals::due`].
 #[derive(Debug, Default)]
 pub struct Refusals {
-    counted: BTreeMap<(String, u64, Vec<u8>), (No, Uptime)>,
+    counted: BTreeMap<RefusalKey, (No, Uptime)>,
+}
+
+/// What makes two refusals the same.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RefusalKey {
+    reason: String,
+    serial: u64,
+    key: String,
+    login: Vec<u8>,
 }
 
 impl Refusals {
     /// A refusal to be written now, unless it is a repetition, which is only counted.
     pub fn note(&mut self, no: No, now: Uptime) -> Option<No> {
         let refused = &no.refused;
-        let key = (refused.reason.clone(), refused.serial, refused.login.as_bytes().to_vec());
+        let key = RefusalKey {
+            reason: refused.reason.clone(),
+            serial: refused.serial,
+            key: refused.key.as_str().to_owned(),
+            login: refused.login.as_bytes().to_vec(),
+        };
         if let Some((counted, _)) = self.counted.get_mut(&key) {
             counted.refused.count = counted.refused.count.saturating_add(1);
             return None;
@@ -391,7 +410,12 @@ impl Refusals {
         waiting.refused.count = 0;
         if is_full {
             // Refusals that show more than themselves are counted apart.
-            let key = (String::from("other"), u64::from(no.trouble == Trouble::None), Vec::new());
+            let key = RefusalKey {
+                reason: String::from("other"),
+                serial: u64::from(no.trouble == Trouble::None),
+                key: String::new(),
+                login: Vec::new(),
+            };
             waiting.refused.reason = "too many kinds of refusal at once".into();
             let (counted, _) = self.counted.entry(key).or_insert((waiting, now));
             counted.refused.count = counted.refused.count.saturating_add(1);
@@ -409,6 +433,12 @@ impl Refusals {
             .map(|(_, (no, _))| no)
             .collect();
         due.into_iter().filter(|no| no.refused.count > 0).collect()
+    }
+
+    /// All counts, before the agent stops.
+    pub fn flush(&mut self) -> Vec<No> {
+        let all = std::mem::take(&mut self.counted).into_values().map(|(no, _)| no);
+        all.filter(|no| no.refused.count > 0).collect()
     }
 
     /// When [`Refusals::due`] is worth asking.
@@ -434,6 +464,11 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 const MAX_REFUSALS: usize = 512;
 /// How long repetitions of a refusal are counted before the count is written.
 const COUNT_FOR: Duration = Duration::from_secs(10);
+
+pub mod crowd;
+mod unfinished;
+
+pub use unfinished::Unfinished;
 
 #[cfg(test)]
 mod proved;

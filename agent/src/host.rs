@@ -24,7 +24,9 @@ use crate::status::Status;
 use crate::store::{self, StoreError};
 use crate::witness::Witness;
 
+mod attempt;
 mod authority;
+mod explain;
 mod krl;
 mod ledger;
 mod local;
@@ -119,6 +121,7 @@ pub struct Host {
     behind: bool,
     book: Book,
     refusals: Refusals,
+    attempts: attempt::Attempts,
     revocation: Revocation,
     proofs: Proofs,
     witness: Witness,
@@ -182,6 +185,7 @@ impl Host {
             behind: false,
             book: Book::default(),
             refusals: Refusals::default(),
+            attempts: attempt::Attempts::default(),
             link: None,
             lists: krl::Lists::default(),
             local: local::Local::default(),
@@ -380,6 +384,7 @@ impl Host {
     pub fn tick(&mut self, now: Now) {
         let actions = self.sessions.step(Input::Tick, now.up);
         self.perform(actions, now);
+        self.tell_attempts(now);
         for no in self.refusals.due(now.up) {
             self.record(None, no.event(false), now);
         }
@@ -393,10 +398,8 @@ impl Host {
     pub fn next_tick(&self, now: Uptime) -> Option<Uptime> {
         let strays = (!self.strays.is_empty()).then(|| now.after(STRAY_PAUSE));
         let look = (!self.sessions.is_empty()).then(|| self.next_look.unwrap_or(now));
-        [self.sessions.next_tick(now), self.refusals.next_due(), look, strays]
-            .into_iter()
-            .flatten()
-            .min()
+        let (counts, log) = (self.refusals.next_due(), self.attempts.next_due());
+        [self.sessions.next_tick(now), counts, log, look, strays].into_iter().flatten().min()
     }
 
     fn strike_strays(&mut self) {
@@ -464,6 +467,7 @@ impl Host {
             unshown: self.witness.waiting(),
             dispute: self.witness.dispute().cloned(),
             concern: self.concern(),
+            denials: self.attempts.denials(),
         }
     }
 

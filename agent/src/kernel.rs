@@ -20,6 +20,7 @@ use crate::session::{Marks, Monitor};
 pub use self::event::Event;
 pub use self::process::Process;
 pub(crate) use self::process::Stat;
+pub(crate) use self::procfs::Look;
 
 pub mod bpf;
 mod cgroup;

@@ -8,6 +8,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::kernel::Stat;
 use crate::session::Monitor;
 
+mod remote;
+
+pub use remote::remote_of;
+
 /// A peer: its user, and a process that is held, not only named.
 #[derive(Debug)]
 pub struct Peer {

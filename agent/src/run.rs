@@ -15,10 +15,12 @@ use crate::clock::now;
 use crate::config::Config;
 use crate::feed::{self, Fed};
 use crate::host::{Host, HostError};
+use crate::journal::Follower;
 use crate::krl::keeper::{Keeper, Report};
 use crate::local::watch::{Places, Reading, Watch};
 use crate::socket::{SocketError, listen, write_frame};
 use crate::sshd::{self, Asked};
+use crate::sshd_log::Entry;
 use crate::status::Status;
 use crate::supervisor;
 
@@ -53,6 +55,8 @@ struct Doors {
     status: mpsc::Receiver<oneshot::Sender<Status>>,
     lists: mpsc::UnboundedReceiver<Report>,
     local: mpsc::UnboundedReceiver<Reading>,
+    log: mpsc::Receiver<Entry>,
+    _follower: Follower,
     kernel: Option<AsyncFd<Readiness>>,
 }
 
@@ -87,6 +91,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         end = turn(&mut host, doors) => end,
         _ = stop.recv() => Ok(()),
     };
+    host.count_out(now());
     host.settle();
     host.sync();
     tracing::info!("stopping; sessions go on and are taken up again by the next start");
@@ -159,7 +164,13 @@ fn open_doors(
         feed_in,
     ));
     tokio::task::spawn_local(say_status(listener("status.sock", None)?, status_in));
-    Ok(Doors { gate, feed, status, lists, local, kernel })
+    let (log_in, log) = mpsc::channel(64);
+    let follower = Follower::start(config.run_dir.join("journal.cursor"), log_in);
+    let follower = follower.map_err(|source| RunError::Io {
+        what: "cannot start the thread that follows sshd's log",
+        source,
+    })?;
+    Ok(Doors { gate, feed, status, lists, local, log, _follower: follower, kernel })
 }
 
 /// The kernel room's descriptor, made ready for waiting.
@@ -197,9 +208,11 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
             Some(reply) = doors.status.recv() => drop(reply.send(host.status(now()))),
             Some(reading) = doors.local.recv() => host.take_local(reading, now()),
             Some(report) = doors.lists.recv() => host.list_reported(report, now()),
+            Some(entry) = doors.log.recv() => host.log_says(entry, now()),
             _ = beat.tick() => {
                 host.lists_look(now());
                 host.local_look();
+                host.look_for_unfinished(now());
                 host.beat(now());
             }
             _ = alive.tick() => {

@@ -5,7 +5,7 @@ use wire::hostlink::ProofMode;
 use wire::identifier::HostName;
 use wire::krl::signed::KrlStanding;
 use wire::log::Head;
-use wire::record::{Dispute, Tier};
+use wire::record::{Dispute, Refused, Tier};
 use wire::renewal::Standing;
 use wire::time::{Timestamp, Uptime};
 
@@ -64,4 +64,25 @@ pub struct Status {
     /// What an operator of this host should know.
     #[serde(default)]
     pub concern: Option<String>,
+    /// Logins that were refused since the agent started.
+    #[serde(default)]
+    pub denials: Denials,
+}
+
+/// Logins that were refused since the agent started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denials {
+    /// How many.
+    pub total: u64,
+    /// The newest that were not repetitions, the newest last.
+    pub newest: Vec<Denied>,
+}
+
+/// A login that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// When it was told of.
+    pub at: Timestamp,
+    /// What is recorded.
+    pub refused: Refused,
 }

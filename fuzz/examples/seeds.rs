@@ -239,6 +239,7 @@ fn certificates() -> Done {
     let text = certificate.to_openssh();
     put("certificate", "binary", certificate.as_bytes())?;
     put("certificate", "text", &text)?;
+    put("sshd_log", "one", "app\0ana/g1/7")?;
     put("auth_info", "publickey", format!("publickey {text}\napp\0\x03"))?;
     put("auth_info", "password", "password\nkeyboard-interactive/pam\n\x04")?;
     // All good ones: bits of zero are what the derive takes for the first variant.

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::explain::Explanation;
 use crate::identifier::Principal;
 use crate::octets::Octets;
 
@@ -39,6 +40,11 @@ pub enum Question {
         /// Why, for the record.
         reason: String,
     },
+    /// From `curfew-agent explain`, run by root: what does this process belong to?
+    Explain {
+        /// The process.
+        pid: i32,
+    },
 }
 
 /// What PAM knows of a login.
@@ -64,6 +70,8 @@ pub enum Answer {
     Outside,
     /// No, and the line to show.
     Refuse(String),
+    /// To [`Question::Explain`].
+    Explained(Box<Explanation>),
 }
 
 /// Longest time a hook waits for its answer, in milliseconds; then it refuses.

@@ -4,8 +4,10 @@
 //! edge nobody meets a raw `String`. Every format carries [`VERSION`].
 
 pub mod api;
+pub mod attempt;
 mod blob;
 pub mod certificate;
+pub mod explain;
 pub mod frame;
 pub mod gate;
 pub mod hostlink;

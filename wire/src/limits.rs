@@ -35,7 +35,7 @@ pub struct Limits {
     /// The longest session, whatever the grant's end, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest_secs: Option<u64>,
-    /// Sessions under one grant at the same time on one host.
+    /// Sessions of one identity under one role at the same time on one host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
     /// What is recorded, and what happens when it cannot be.

@@ -197,6 +197,20 @@ pub enum LocalLock {
     },
 }
 
+impl Event {
+    /// Whether it tells of a login that was refused.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Incident(incident) => {
+                matches!(incident.as_ref(), Incident::Unproved { admitted: false, .. })
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What became of the list of revoked keys that sshd reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -418,6 +432,33 @@ pub struct Refused {
     /// Whether an authority that the host trusts signed the certificate: then the ledger must know its serial.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ours: bool,
+    /// Who refused it.
+    #[serde(default, skip_serializing_if = "Refuser::is_gate")]
+    pub by: Refuser,
+}
+
+/// Who refused a login.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refuser {
+    /// Our gate, from the certificate itself.
+    #[default]
+    Gate,
+    /// sshd, as its log says: what is recorded is no more certain than that log.
+    Sshd,
+    /// Nobody that we know of: the certificate was shown, and no login followed.
+    Unfinished,
+    /// A version after this one says something that this one does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl Refuser {
+    /// Whether it was our gate.
+    #[must_use]
+    pub fn is_gate(&self) -> bool {
+        *self == Self::Gate
+    }
 }
 
 /// Something that must never happen: somebody holds a key that is not theirs, or the ledger was changed.

@@ -45,7 +45,9 @@ pub(crate) fn decide(
         Ok(Answer::Permit) => return Verdict::Permit,
         Ok(Answer::Outside) => return Verdict::Outside,
         Ok(Answer::Refuse(line)) => return Verdict::Refuse { line, log: None },
-        Ok(Answer::Principals(_)) => "it answered another question".to_owned(),
+        Ok(Answer::Principals(_) | Answer::Explained(_)) => {
+            "it answered another question".to_owned()
+        }
         Err(error) => chain(&error),
     };
     let phase = match phase {

@@ -78,7 +78,7 @@ fn principals(question: &Question) -> Result<Vec<Principal>, Failure> {
         Ok(Answer::Principals(principals)) => Ok(principals),
         Ok(Answer::Refuse(line)) => Err(Failure::Refused(line)),
         Ok(Answer::Outside) => Err(Failure::Refused("not a certificate of ours".to_owned())),
-        Ok(Answer::Permit) => {
+        Ok(Answer::Permit | Answer::Explained(_)) => {
             Err(Failure::NoAnswer("the gate answered another question".to_owned()))
         }
         Err(error) => Err(Failure::NoAnswer(error.to_string())),

@@ -30,7 +30,9 @@ impl Settle {
             Answer::Permit => table::say("settled; the next checkpoint must continue this tree")?,
             Answer::Refuse(why) if why.is_empty() => bail!("only root settles a dispute"),
             Answer::Refuse(why) => bail!("{why}"),
-            Answer::Principals(_) | Answer::Outside => bail!("the agent answered something else"),
+            Answer::Principals(_) | Answer::Outside | Answer::Explained(_) => {
+                bail!("the agent answered something else")
+            }
         }
         Ok(Exit::Ok)
     }

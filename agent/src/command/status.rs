@@ -41,7 +41,7 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         if status.connected { "connected" } else { "out of reach; limits stay in force" };
     table::say(&format!(
         "host       {}\nauthority  {} ({authority})\nsees       {tier}\norders     up to {} in force, {} locks\n\
-         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\ncertified  {}\nsessions   {}",
+         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\ncertified  {}\nsessions   {}\nrefused    {}",
         status.host,
         config.authority,
         status.last_order,
@@ -50,7 +50,8 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         ledger(&status),
         status.spooled,
         life(&status.certificates, status.at),
-        status.sessions.len()
+        status.sessions.len(),
+        denials(&status)
     ))?;
     for line in local(&status) {
         table::say(&line)?;
@@ -84,6 +85,26 @@ fn local(status: &Status) -> Vec<String> {
     let refused =
         status.local_trouble.iter().map(|why| format!("\n! not in force: {}", why.escape_debug()));
     status.local_locks.iter().map(lock).chain(refused).collect()
+}
+
+/// Logins that were refused, and the newest of them.
+fn denials(status: &Status) -> String {
+    let total = status.denials.total;
+    if total == 0 {
+        return "no login since the agent started".to_owned();
+    }
+    let mut text = format!("{total} logins since the agent started; `curfew attempts` has all");
+    for denied in status.denials.newest.iter().rev().take(3) {
+        let refused = &denied.refused;
+        text.push_str(&format!(
+            "\n           {} ago, {} from {}: {}",
+            table::span(status.at.since(denied.at)),
+            refused.login.display(),
+            if refused.remote.is_empty() { "somewhere" } else { &refused.remote },
+            wire::octets::plain(&refused.reason)
+        ));
+    }
+    text
 }
 
 fn krl(standing: Option<&KrlStanding>) -> String {

@@ -13,9 +13,9 @@ use super::Host;
 use crate::act;
 use crate::activity::Activity;
 use crate::clock::Now;
-use crate::gate::{Admission, Attempt, No, Shown, Trouble, Verdict};
+use crate::gate::{Admission, Attempt, No, Shown, Trouble, Verdict, crowd};
 use crate::peer::{Held, Peer};
-use crate::session::{Input, Session, State};
+use crate::session::{Input, Monitor, Session, State};
 use crate::store;
 
 impl Host {
@@ -35,6 +35,7 @@ impl Host {
             Question::Account(login) => self.account(&peer, &login, now),
             Question::Open { login, auth_info } => self.open_session(peer, &login, auth_info, now),
             Question::Settle { accept, reason } => self.settle_dispute(accept, &reason, now),
+            Question::Explain { pid } => self.explain(pid),
             Question::Close => {
                 self.book.forget(peer.process.name);
                 self.look_at_last(&peer, now);
@@ -61,31 +62,41 @@ impl Host {
         self.book = book;
         match verdict {
             Ok(principals) => Answer::Principals(principals),
-            Err(refused) => self.refuse(*refused, now),
+            Err(refused) => self.refuse(*refused, monitor, now),
         }
     }
 
     fn account(&mut self, peer: &Peer, login: &Login, now: Now) -> Answer {
         let remote = printable(&login.remote);
         match self.book.account(&self.rules(), peer.process.name, (&login.user, &remote), now) {
-            Ok(Verdict::Permit(_)) => Answer::Permit,
+            Ok(Verdict::Permit(admission)) => match self.make_room(&admission.facts, &remote) {
+                Ok(()) => Answer::Permit,
+                Err(no) => self.refuse(*no, peer.process.name, now),
+            },
             Ok(Verdict::Outside) => Answer::Outside,
             Ok(Verdict::Shut) => {
                 self.note_outside(login, false, now);
                 Answer::Refuse(SHUT.into())
             }
-            Err(refused) => self.refuse(*refused, now),
+            Err(refused) => self.refuse(*refused, peer.process.name, now),
         }
     }
 
     fn open_session(&mut self, peer: Peer, login: &Login, auth_info: Octets, now: Now) -> Answer {
         let remote = printable(&login.remote);
         let attempt = Attempt { login: login.user.clone(), remote: remote.clone(), auth_info };
+        let monitor = peer.process.name;
+        self.book.decide(monitor);
         match self.book.open(&self.rules(), peer.process.name, &attempt, now) {
-            Ok(Verdict::Permit(admission)) => match self.admit(*admission, now) {
-                Ok(facts) => self.begin(peer.process, facts, remote, now),
-                Err(answer) => answer,
-            },
+            Ok(Verdict::Permit(admission)) => {
+                if let Err(no) = self.make_room(&admission.facts, &remote) {
+                    return self.refuse(*no, monitor, now);
+                }
+                match self.admit(*admission, now) {
+                    Ok(facts) => self.begin(peer.process, facts, remote, now),
+                    Err(answer) => answer,
+                }
+            }
             Ok(Verdict::Outside) => {
                 self.note_outside(login, true, now);
                 Answer::Outside
@@ -94,8 +105,15 @@ impl Host {
                 self.note_outside(login, false, now);
                 Answer::Refuse(SHUT.into())
             }
-            Err(refused) => self.refuse(*refused, now),
+            Err(refused) => self.refuse(*refused, monitor, now),
         }
+    }
+
+    /// Whether one more session of this identity under this role fits. Asked in the step in which the session begins too, so
+    /// that of two logins at once only one takes the last place.
+    fn make_room(&self, facts: &Facts, remote: &str) -> Result<(), Box<No>> {
+        let most = facts.limits.meet(&self.ceiling).concurrency;
+        crowd::make_room(facts, remote, most, self.sessions.iter())
     }
 
     /// Lets a session begin: kept where a restart finds it, then tagged in the kernel, then recorded, and only then is
@@ -179,15 +197,10 @@ impl Host {
         Ok(admission.facts)
     }
 
-    fn refuse(&mut self, no: No, now: Now) -> Answer {
+    fn refuse(&mut self, no: No, monitor: Monitor, now: Now) -> Answer {
         let answer = Answer::Refuse(format!("curfew: {}", no.refused.reason));
         self.say_trouble(&no, now);
-        if let Some(no) = self.refusals.note(no, now.up) {
-            let refused = &no.refused;
-            tracing::info!(login = %refused.login.display(), key_id = %refused.key_id.display(),
-                cert.serial = refused.serial, reason = refused.reason, "refused a login");
-            self.record(None, no.event(false), now);
-        }
+        self.note_refusal(no, Some(monitor), now);
         answer
     }
 

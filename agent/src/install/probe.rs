@@ -214,7 +214,7 @@ fn answer(mut peer: UnixStream) -> io::Result<Question> {
             Answer::Principals(vec![Principal::try_new(PRINCIPAL).map_err(io::Error::other)?])
         }
         Question::Account(_) | Question::Close => Answer::Permit,
-        Question::Open { .. } | Question::Settle { .. } => {
+        Question::Open { .. } | Question::Settle { .. } | Question::Explain { .. } => {
             Answer::Refuse("Curfew: this was a probe".to_owned())
         }
     };

@@ -227,7 +227,7 @@ impl Session {
 
 /// What `/proc` shows of one process.
 #[derive(Debug, Clone)]
-struct Look {
+pub(crate) struct Look {
     stat: Stat,
     sessionid: Option<u32>,
     cgroup: Option<String>,
@@ -235,11 +235,79 @@ struct Look {
 
 impl Look {
     /// `None`: there is no such process.
-    fn at(pid: u32) -> Result<Option<Self>, KernelError> {
+    pub(crate) fn at(pid: u32) -> Result<Option<Self>, KernelError> {
         let Some(stat) = Stat::read(pid)? else { return Ok(None) };
         let Some(sessionid) = sessionid_of(pid)? else { return Ok(None) };
         let cgroup = cgroup::path_of(pid)?;
         Ok(Some(Self { stat, sessionid: set(sessionid), cgroup }))
+    }
+
+    /// The numbers of its ancestors, the nearest first.
+    pub(crate) fn ancestors(pid: u32) -> Result<Vec<u32>, KernelError> {
+        let mut found = Vec::new();
+        let mut next = pid;
+        while let Some(stat) = Stat::read(next)? {
+            next = stat.ppid;
+            if next == 0 || found.contains(&next) {
+                break;
+            }
+            found.push(next);
+        }
+        Ok(found)
+    }
+
+    /// The name that it gives itself, control characters escaped.
+    pub(crate) fn comm(&self) -> &str {
+        self.stat.process.comm()
+    }
+
+    /// The file that it runs; nothing for the kernel's own, or when it is gone.
+    pub(crate) fn program(&self) -> Option<wire::octets::Octets> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let link = std::fs::read_link(proc_path(self.pid(), "exe")).ok()?;
+        Some(wire::octets::Octets::new(link.as_os_str().as_bytes()))
+    }
+
+    /// The user it runs as: the owner of its folder, which for what may not be traced is root.
+    pub(crate) fn uid(&self) -> u32 {
+        let status = std::fs::read_to_string(proc_path(self.pid(), "status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let first = line.and_then(|line| line.split_ascii_whitespace().next());
+        first.and_then(|uid| uid.parse().ok()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) const fn parent(&self) -> u32 {
+        self.stat.ppid
+    }
+
+    pub(crate) const fn audit_session(&self) -> Option<u32> {
+        self.sessionid
+    }
+
+    /// The user who logged in, as PAM wrote it, when it is set.
+    pub(crate) fn login_uid(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(proc_path(self.pid(), "loginuid")).ok()?;
+        set(text.trim().parse().ok()?)
+    }
+
+    pub(crate) fn cgroup(&self) -> Option<&str> {
+        self.cgroup.as_deref()
+    }
+
+    /// Whether it is in another process namespace than this agent.
+    pub(crate) fn is_apart(&self) -> bool {
+        let theirs = std::fs::read_link(proc_path(self.pid(), "ns/pid"));
+        let ours = std::fs::read_link("/proc/self/ns/pid");
+        matches!((theirs, ours), (Ok(theirs), Ok(ours)) if theirs != ours)
+    }
+
+    /// Whether it is a thread of the kernel's: those descend from its number 2.
+    pub(crate) fn is_kernel(&self) -> bool {
+        (self.pid() == 2 || self.stat.ppid == 2) && self.program().is_none()
+    }
+
+    fn pid(&self) -> u32 {
+        self.stat.process.pid()
     }
 }
 

@@ -302,6 +302,7 @@ mod tests {
             reason: "it has expired".into(),
             count: 4,
             ours,
+            by: wire::record::Refuser::Gate,
         };
         for (ours, serial) in [(false, 5), (true, 5), (true, u64::MAX)] {
             let refusal = refusal(ours, serial);

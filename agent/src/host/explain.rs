@@ -1,0 +1,89 @@
+//! Looking at a process for `curfew-agent explain`, and at all of a session's for what does not agree.
+
+use std::os::fd::AsFd as _;
+
+use rustix::process::Pid;
+use wire::gate::Answer;
+use wire::identifier::SessionId;
+use wire::octets::Octets;
+
+use super::{Host, session_of};
+use crate::explain::{Known, Seen, explain};
+use crate::kernel::{KernelError, Look};
+use crate::peer::Held;
+
+impl Host {
+    /// Answers `curfew-agent explain`.
+    pub(super) fn explain(&self, pid: i32) -> Answer {
+        match self.see(pid) {
+            Ok(Some(seen)) => Answer::Explained(Box::new(explain(&seen, &self.known_marks()))),
+            Ok(None) => Answer::Refuse(format!("there is no process {pid}")),
+            Err(error) => Answer::Refuse(format!("process {pid} cannot be looked at: {error}")),
+        }
+    }
+
+    /// A process with all that it carries; nothing when it is gone.
+    pub(super) fn see(&self, pid: i32) -> Result<Option<Seen>, KernelError> {
+        let Some(held) = Pid::from_raw(pid).and_then(|pid| Held::open(pid).ok()) else {
+            return Ok(None);
+        };
+        let number = u32::try_from(pid).unwrap_or_default();
+        let Some(look) = Look::at(number)? else { return Ok(None) };
+        let tag = self.kernel.tag_of(held.as_fd())?.map(session_of);
+        let ancestor = if tag.is_some() { None } else { self.tagged_ancestor(number)? };
+        Ok(Some(Seen {
+            pid,
+            start_ticks: held.name.start_ticks,
+            command: Octets::new(look.comm()),
+            program: look.program(),
+            uid: look.uid(),
+            parent: i32::try_from(look.parent()).unwrap_or_default(),
+            tag,
+            ancestor,
+            audit: look.audit_session(),
+            login_uid: look.login_uid(),
+            cgroup: look.cgroup().map(str::to_owned),
+            is_apart: look.is_apart(),
+            is_kernel: look.is_kernel(),
+        }))
+    }
+
+    fn tagged_ancestor(&self, pid: u32) -> Result<Option<(SessionId, i32)>, KernelError> {
+        for ancestor in Look::ancestors(pid)? {
+            let Some(number) = i32::try_from(ancestor).ok() else { continue };
+            let Some(held) = Pid::from_raw(number).and_then(|pid| Held::open(pid).ok()) else {
+                continue;
+            };
+            if let Some(tag) = self.kernel.tag_of(held.as_fd())? {
+                return Ok(Some((session_of(tag), number)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The marks of each session that lives, as its monitor carries them while it is there.
+    pub(super) fn known_marks(&self) -> Vec<Known> {
+        self.sessions
+            .iter()
+            .map(|session| {
+                let is_there = self
+                    .monitors
+                    .get(&session.id)
+                    .is_some_and(|held| Held::find(held.name).is_ok());
+                let pid = u32::try_from(session.monitor.pid).unwrap_or_default();
+                let look = is_there.then(|| Look::at(pid).ok().flatten()).flatten();
+                let kept = session.marks.clone().unwrap_or_default();
+                Known {
+                    id: session.id,
+                    audit: look.as_ref().and_then(Look::audit_session).or(kept.sessionid),
+                    login_uid: look.as_ref().and_then(Look::login_uid),
+                    scope: look
+                        .as_ref()
+                        .and_then(|look| look.cgroup().map(str::to_owned))
+                        .filter(|path| path.contains("/session-"))
+                        .or(kept.scope),
+                }
+            })
+            .collect()
+    }
+}
