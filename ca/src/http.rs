@@ -13,6 +13,7 @@ use wire::problem::Code;
 use crate::authority::Authority;
 
 mod about;
+mod attempt;
 pub(crate) mod body;
 pub(crate) mod caller;
 mod certificate;
@@ -48,6 +49,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/orders/{number}", get(order::progress))
         .route("/v1/incidents", get(incident::list))
         .route("/v1/incidents/settle", post(incident::settle))
+        .route("/v1/attempts", get(attempt::list))
         .route("/v1/status", get(status::show))
         .route("/v1/entries", get(entry::list))
         .route("/v1/entries/range", get(entry::range))

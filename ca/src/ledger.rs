@@ -20,6 +20,7 @@ use crate::clock;
 use crate::key::{KeyError, Keyring, Purpose, SignError, create_private};
 use crate::random::NoRandomness;
 
+mod attempt;
 mod audit;
 mod column;
 mod entry;
@@ -44,6 +45,7 @@ mod tree;
 mod vouch;
 mod writer;
 
+pub(crate) use attempt::Asked;
 pub(crate) use audit::Audit;
 pub(crate) use grant::Recorded;
 pub(crate) use history::Search;

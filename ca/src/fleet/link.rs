@@ -136,7 +136,11 @@ impl Link<'_> {
             ToAuthority::Records(records) => {
                 let whose = (host.clone(), self.whose.enrolment);
                 let ledger = &self.authority.ledger;
+                let tells = records.iter().any(|record| record.event.is_refusal());
                 let last = ledger.take_records(whose, records, now).await.map_err(refused)?;
+                if tells {
+                    self.authority.fleet.change();
+                }
                 Ok(RecordNumber::try_new(last).ok().map(ToHost::Acknowledged))
             }
             ToAuthority::Prove(sizes) if sizes.len() <= MAX_SIZES => {

@@ -7,7 +7,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, column, keys, order};
+use super::{Ledger, LedgerError, attempt, column, keys, order};
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
 use crate::certificate;
 use crate::key::Purpose;
@@ -143,6 +143,9 @@ impl Ledger {
                 key: &key,
                 reason,
             };
+            let (asked, why) =
+                ((&ask.identity, &ask.host, &ask.login), (&key, data.reason.as_str()));
+            attempt::denied(connection, asked, why, now)?;
             entry::append(connection, Kind::Denial, now, &data)?;
             Ok(())
         })

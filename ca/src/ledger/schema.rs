@@ -61,7 +61,7 @@ const fn nothing(_connection: &Connection) -> Result<(), LedgerError> {
 }
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 6] = [("
+const STEPS: [Step; 7] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -174,6 +174,15 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ALTER TABLE certificates ADD COLUMN authority TEXT;
 CREATE INDEX certificates_by_authority ON certificates (authority, valid_before);
 ALTER TABLE hosts ADD COLUMN keys TEXT;
+", nothing), ("
+CREATE TABLE attempts (
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, host TEXT NOT NULL, identity TEXT, serial INTEGER NOT NULL,
+    first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL, body TEXT NOT NULL
+) STRICT;
+CREATE INDEX attempts_by_time ON attempts (last);
+CREATE INDEX attempts_by_serial ON attempts (serial, last);
+CREATE INDEX attempts_by_identity ON attempts (identity, last);
+INSERT INTO counters VALUES ('attempts_forgotten', 0);
 ", nothing)];
 
 #[cfg(test)]

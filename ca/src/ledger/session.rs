@@ -4,12 +4,12 @@ use wire::api::{Ended, SessionDetail, SessionView};
 use wire::identifier::{GrantId, HostName, Identity, Serial, SessionId};
 use wire::incident::Cause;
 use wire::octets::Octets;
-use wire::record::{Event, Record, SessionBegan, SessionEnded};
+use wire::record::{Event, Incident, Record, SessionBegan, SessionEnded};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Ledger, LedgerError, column, incident};
+use super::{Ledger, LedgerError, attempt, column, incident};
 
 /// Counts for the one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,8 +128,16 @@ fn take(
             serde_json::to_string(record)?
         ])?;
     match &record.event {
-        Event::Incident(reported) => incident::reported(connection, host, reported, now)?,
-        Event::Refused(refused) => incident::refused(connection, host, refused, now)?,
+        Event::Incident(reported) => {
+            incident::reported(connection, host, reported, now)?;
+            if let Incident::Unproved { attempt: refused, admitted: false } = reported.as_ref() {
+                attempt::told(connection, host, refused, record.at.min(now))?;
+            }
+        }
+        Event::Refused(refused) => {
+            incident::refused(connection, host, refused, now)?;
+            attempt::told(connection, host, refused, record.at.min(now))?;
+        }
         _ => {}
     }
     let Some(session) = record.session else {
