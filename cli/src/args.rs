@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Ssh(command::ssh::Ssh),
     Certificate(command::certificate::Certificate),
     Sessions(command::sessions::Sessions),
+    Attempts(command::attempts::Attempts),
     Lock(command::lock::Lock),
     Unlock(command::unlock::Unlock),
     Locks(command::locks::Locks),

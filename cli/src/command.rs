@@ -1,5 +1,6 @@
 //! What each subcommand does.
 
+pub(crate) mod attempts;
 pub(crate) mod certificate;
 pub(crate) mod completions;
 pub(crate) mod hosts;
@@ -29,6 +30,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Ssh(ssh) => ssh.run(screen),
         Command::Certificate(certificate) => certificate.run(screen),
         Command::Sessions(sessions) => sessions.run(screen),
+        Command::Attempts(attempts) => attempts.run(screen),
         Command::Lock(lock) => lock.run(screen),
         Command::Unlock(unlock) => unlock.run(screen),
         Command::Locks(locks) => locks.run(screen),

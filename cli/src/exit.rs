@@ -8,21 +8,23 @@ use wire::problem::{Code, Problem};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// It was done.
-    Done = 0,
+    Done,
     /// It was not done, or not wholly; the message says why.
-    Failure = 1,
+    Failure,
     /// The command line makes no sense.
-    Usage = 64,
+    Usage,
     /// What was checked does not hold.
-    Untrue = 65,
+    Untrue,
     /// The authority cannot be reached.
-    Unreachable = 69,
+    Unreachable,
     /// The ledger contradicts what was seen of it before: it was forked, or went back.
-    Contradicted = 76,
+    Contradicted,
     /// Nobody is logged in, or policy says no.
-    Denied = 77,
+    Denied,
     /// Something in the configuration directory is missing or wrong.
-    Config = 78,
+    Config,
+    /// ssh ended with this code, which is its own: 255 when ssh itself failed, else that of the command.
+    Ssh(u8),
 }
 
 impl Exit {
@@ -44,6 +46,7 @@ impl From<Exit> for ExitCode {
             Exit::Contradicted => 76,
             Exit::Denied => 77,
             Exit::Config => 78,
+            Exit::Ssh(code) => code,
         };
         Self::from(number)
     }

@@ -1,15 +1,17 @@
-//! `curfew ssh`: a certificate for one account on one host, then the real ssh.
+//! `curfew ssh`: a certificate for one account on one host, then the real ssh, and why it was refused when it was.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use wire::api::HostView;
+use wire::api::{CertificateReply, HostView};
 use wire::identifier::{Address, Login, RoleName};
+use wire::octets::plain;
 use wire::options::Wishes;
+use wire::time::Timestamp;
 
+use super::attempts;
 use super::login::learn_hosts;
 use crate::client::Client;
 use crate::clock;
@@ -17,15 +19,18 @@ use crate::duration::Span;
 use crate::exit::{Exit, Fault};
 use crate::home::{Home, Learned};
 use crate::identity_file::{self, IdentityFile};
-use crate::issue::{self, OwnKey, Wish, as_address, find_host};
+use crate::issue::{self, Issued, OwnKey, Wish, as_address, find_host};
 use crate::narrow::Narrow;
 use crate::render::{Screen, moment};
 use crate::ssh_config::word;
 
+mod child;
+
 /// Get on a host
 ///
 /// Asks for a certificate, hands it to your ssh-agent for as long as it lives (or, without an agent, to a file), and
-/// becomes `ssh`. What stands after `--` is given to ssh as if it stood after the host: options, then a command.
+/// runs `ssh`. What stands after `--` is given to ssh as if it stood after the host: options, then a command. The exit code is
+/// ssh's; when the host refused the certificate, the reason is asked for and said.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Ssh {
     /// Where, and as whom
@@ -124,8 +129,41 @@ impl Ssh {
         // The authority is asked for a certificate anyhow: whom hosts prove themselves by is asked with it.
         learn_hosts(&mut client, &home)?;
         let (wish, address) = checked.wish(&mut client, &home)?;
-        let identity = fresh(&mut client, &home, (&wish, own.as_ref()), screen)?;
-        become_ssh(&home, &identity, &wish, &address, &self.rest)
+        let issued = fresh(&mut client, &home, (&wish, own.as_ref()), screen)?;
+        // Its threads end with it: signals are waited for while ssh runs.
+        drop(client);
+        let began = clock::now();
+        let mut ssh = ssh(&home, &issued.identity, (&wish, &address), &self.rest)?;
+        match child::run(&mut ssh)? {
+            child::Ended::Code(SSH_FAILED) => {
+                say_why(&home, &issued.reply, began, screen);
+                Ok(Exit::Ssh(SSH_FAILED))
+            }
+            child::Ended::Code(code) => Ok(Exit::Ssh(code)),
+            // As a shell says it.
+            child::Ended::Signal(signal) => {
+                Ok(Exit::Ssh(u8::try_from(signal).unwrap_or_default().saturating_add(128)))
+            }
+        }
+    }
+}
+
+/// Says why the host refused the certificate, if it did; ssh's own words stand above it.
+fn say_why(home: &Home, reply: &CertificateReply, began: Timestamp, screen: &Screen) {
+    // The authority's clock and ours may differ a little.
+    let since = began.before(SKEW);
+    let asked = Client::of(home)
+        .and_then(|mut client| attempts::why(&mut client, (reply.serial.number(), since)));
+    match asked {
+        Ok(Some(attempt)) => screen.note(&format!(
+            "curfew: {} refused certificate {}: {}",
+            attempt.host,
+            reply.serial,
+            plain(&attempt.reason)
+        )),
+        // It failed for another reason, which ssh has said.
+        Ok(None) => {}
+        Err(error) => screen.note(&format!("curfew: why it failed cannot be asked: {error:#}")),
     }
 }
 
@@ -162,7 +200,7 @@ fn prepare(host: &OsStr, login: &OsStr, screen: &Screen) -> Result<Exit> {
                 Some(client) => client,
                 none => none.insert(Client::of(&home)?),
             };
-            issue(client, &home, (&wish, None), screen)?
+            issue(client, &home, (&wish, None), screen)?.identity
         }
     };
     identity.mirror(&IdentityFile::of(&home.identity_dir(), &wish.login, &name))?;
@@ -200,12 +238,12 @@ fn fresh(
     home: &Home,
     (wish, own): (&Wish, Option<&OwnKey>),
     screen: &Screen,
-) -> Result<IdentityFile> {
+) -> Result<Issued> {
     home.create()?;
     let guard = identity_file::lock(&home.identity_dir())?;
-    let identity = issue(client, home, (wish, own), screen)?;
+    let issued = issue(client, home, (wish, own), screen)?;
     drop(guard);
-    Ok(identity)
+    Ok(issued)
 }
 
 fn issue(
@@ -213,7 +251,7 @@ fn issue(
     home: &Home,
     (wish, own): (&Wish, Option<&OwnKey>),
     screen: &Screen,
-) -> Result<IdentityFile> {
+) -> Result<Issued> {
     let now = clock::now();
     identity_file::sweep(&home.identity_dir(), now)?;
     let issued = match own {
@@ -225,18 +263,18 @@ fn issue(
         "curfew: {}@{}, certificate {}, grant {}; the session ends {until}",
         wish.login, wish.host, issued.reply.serial, issued.reply.grant
     ));
-    if let Some(reason) = issued.kept_because {
+    if let Some(reason) = &issued.kept_because {
         screen.note(&format!(
             "curfew: certificates from before stay in the ssh-agent until they end: {reason}"
         ));
     }
-    if let Some(reason) = issued.in_file_because {
+    if let Some(reason) = &issued.in_file_because {
         screen.note(&format!(
             "curfew: {reason}; the key is in {} until then",
             issued.identity.private_path().display()
         ));
     }
-    Ok(issued.identity)
+    Ok(issued)
 }
 
 fn known_host(client: &mut Client, home: &Home, name: &Address) -> Result<HostView> {
@@ -284,14 +322,13 @@ fn parse(destination: &str) -> Result<(Option<Login>, Address), Fault> {
     Ok((login, Address::try_new(host.to_ascii_lowercase()).map_err(refuse)?))
 }
 
-/// Never returns when it succeeds: this process is ssh then.
-fn become_ssh(
+/// ssh, with everything that it is told.
+fn ssh(
     home: &Home,
     identity: &IdentityFile,
-    wish: &Wish,
-    address: &Address,
+    (wish, address): (&Wish, &Address),
     rest: &[OsString],
-) -> Result<Exit> {
+) -> Result<Command> {
     let mut ssh = Command::new("ssh");
     let options = [
         format!("IdentityFile=\"{}\"", word(identity.private_path())?),
@@ -310,15 +347,19 @@ fn become_ssh(
     }
     ssh.arg("-l").arg(wish.login.as_str()).arg(wish.host.as_str()).args(rest);
     ssh.env(PREPARED, mark(&wish.login, address));
-    Err(ssh.exec()).context("cannot start ssh; is it installed?")
+    Ok(ssh)
 }
 
 fn mark(login: &Login, address: &Address) -> String {
     format!("{login}@{address}")
 }
 
-/// Tells `--prepare`, asked by the ssh that we became, that its certificate is in place already.
+/// Tells `--prepare`, asked by the ssh that we started, that its certificate is in place already.
 const PREPARED: &str = "CURFEW_PREPARED";
+/// What ssh ends with when it is ssh that failed, and not the command.
+const SSH_FAILED: u8 = 255;
+/// How far our clock may be ahead of the authority's.
+const SKEW: std::time::Duration = std::time::Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
