@@ -17,6 +17,8 @@ pub(crate) enum Task {
     Bench(Vec<String>),
     /// Every fuzz target, for so many seconds each.
     Fuzz(u32),
+    /// Keep the inputs that fuzzing found.
+    FuzzKeep,
     /// All that must hold before a change is taken.
     Ci,
 }
@@ -35,6 +37,7 @@ impl Task {
             ("ci", []) => Some(Self::Ci),
             ("bench", [_, ..]) => Some(Self::Bench(rest)),
             ("fuzz", []) => Some(Self::Fuzz(fuzz::SECONDS)),
+            ("fuzz", [keep]) if keep == "keep" => Some(Self::FuzzKeep),
             ("fuzz", [seconds]) => seconds.parse().ok().filter(|&secs| secs > 0).map(Self::Fuzz),
             _ => None,
         }
@@ -49,6 +52,7 @@ impl Task {
             Self::Fleet => work::fleet(),
             Self::Bench(args) => work::bench(&args),
             Self::Fuzz(seconds) => fuzz::run(seconds),
+            Self::FuzzKeep => fuzz::keep(),
             Self::Ci => checks::run(),
         }
     }
@@ -64,6 +68,7 @@ Usage: cargo xtask COMMAND
   fleet                an authority, two hosts and a shell to play with
   bench NAME [--json]  one benchmark: certificate krl issue decide kill login memory record terminal
   fuzz [SECONDS]       every fuzz target, a minute each or so long; not part of `ci`
+  fuzz keep            keep the inputs that runs found, for everybody's next run
   ci                   all that must hold before a change is taken, `test` included
 ";
 
@@ -82,6 +87,7 @@ mod tests {
         assert_eq!(parse("bench kill --json"), Some(bench));
         assert_eq!(parse("fuzz"), Some(Task::Fuzz(60)));
         assert_eq!(parse("fuzz 5"), Some(Task::Fuzz(5)));
+        assert_eq!(parse("fuzz keep"), Some(Task::FuzzKeep));
         let commands = USAGE.lines().filter_map(|line| line.strip_prefix("  "));
         for command in commands.filter_map(|line| line.split(' ').next()) {
             let line = if command == "bench" { "bench kill" } else { command };
