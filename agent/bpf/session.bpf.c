@@ -60,6 +60,15 @@ struct {
 	__type(value, __u32);
 } ending SEC(".maps");
 
+/* Whose untagged execs are work handed to a daemon, by login uid. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_HANDED);
+	__type(key, __u32);
+	__type(value, struct handed);
+} handed SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CONTROL_COUNT);
@@ -367,6 +376,41 @@ static __always_inline void fill_program(struct exec_event *event, struct task_s
 		BPF_CORE_READ_STR_INTO(&event->tty, tty, name);
 }
 
+/*
+ * An untagged program of a login that has sessions was started by a daemon: by
+ * the user's manager, by at, by cron. It gets the tag of the login's handed
+ * work, and passes it on. An exec leaves one thread, so one task is counted.
+ */
+static __always_inline struct mark *adopt(struct task_struct *task)
+{
+	struct mark mark = {};
+	struct session *session;
+	struct handed *handed_to;
+	struct mark *made;
+	__u32 loginuid;
+
+	if (!bpf_core_field_exists(task->loginuid))
+		return 0;
+	loginuid = BPF_CORE_READ(task, loginuid.val);
+	handed_to = bpf_map_lookup_elem(&handed, &loginuid);
+	if (!handed_to || !handed_to->open)
+		return 0;
+	/* Without the agent's pid namespace in it, it runs on another host of this kernel. */
+	if (!pid_in_agent_ns(BPF_CORE_READ(task, group_leader)))
+		return 0;
+	session = session_of(handed_to->tag);
+	if (!session)
+		return 0;
+	mark.tag = handed_to->tag;
+	made = bpf_task_storage_get(&tags, task, &mark, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!made) {
+		__sync_fetch_and_add(&session->lost_events, 1);
+		return 0;
+	}
+	__sync_fetch_and_add(&session->live, 1);
+	return made;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
@@ -379,6 +423,8 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	if (!acting())
 		return 0;
 	mark = mark_of(task);
+	if (!mark)
+		mark = adopt(task);
 	if (!mark || !mark->tag)
 		return 0;
 	tag = mark->tag;

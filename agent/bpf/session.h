@@ -20,6 +20,7 @@
 #define MAX_PID_LEVELS 33 /* MAX_PID_NS_LEVEL + 1 */
 #define MAX_SESSIONS 8192
 #define MAX_STRAYS 4096
+#define MAX_HANDED 1024
 
 enum kind {
 	KIND_FORK = 1,
@@ -116,6 +117,16 @@ struct member {
 	char comm[COMM_BYTES];
 };
 
+/*
+ * Per login uid that has, or had, sessions: the tag of the work that daemons do
+ * for it. While `open`, whatever such a daemon starts gets it.
+ */
+struct handed {
+	__u64 tag;
+	__u32 open;
+	__u32 reserved;
+};
+
 /* Constants of one load: the verifier removes what they rule out. */
 struct settings {
 	__u64 generation;
@@ -142,6 +153,7 @@ _Static_assert(sizeof(struct exit_event) == 80, "exit_event");
 _Static_assert(sizeof(struct exec_event) == 1208, "exec_event");
 _Static_assert(sizeof(struct chunk) == 4120, "chunk");
 _Static_assert(sizeof(struct member) == 40, "member");
+_Static_assert(sizeof(struct handed) == 16, "handed");
 _Static_assert(sizeof(struct settings) == 16, "settings");
 
 #endif

@@ -40,6 +40,8 @@ pub struct Config {
     pub locks_dir: PathBuf,
     /// Whether an account that is locked, expired or removed ends its sessions.
     pub follow_accounts: bool,
+    /// Whether work handed to daemons ends with the session that a lock ends.
+    pub ends_handed: bool,
     /// How long before a session's end its terminals are told, longest first.
     pub warn_before: Vec<Duration>,
     /// Limits that hold for every session of the host, whatever its role says.
@@ -51,8 +53,12 @@ pub struct Config {
 pub enum OtherLogins {
     /// They pass, and the authority is told.
     Allow,
+    /// They pass, and each is an incident at the authority.
+    Alarm,
     /// They are refused; so are all logins while the agent is down.
     Refuse,
+    /// They are refused, and those that come by other ways than sshd are ended.
+    End,
 }
 
 /// One line of the table of settings.
@@ -79,8 +85,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "other_logins",
         default: Some("\"allow\""),
-        range: "\"allow\" or \"refuse\"",
-        sentence: "What becomes of logins without a certificate of the authority. With \"refuse\", nobody gets in while the agent is down. Run `curfew-agent install` after a change.",
+        range: "\"allow\", \"alarm\", \"refuse\" or \"end\"",
+        sentence: "What becomes of logins without a certificate of the authority: they pass and are recorded; they pass and are an incident; sshd refuses them; or sshd refuses them, and those that come past it, such as at the console, are ended. With the last two, nobody gets in while the agent is down. Run `curfew-agent install` after a change.",
     },
     Setting {
         key: "proof",
@@ -109,8 +115,14 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "closed_accounts",
         default: Some("\"end\""),
-        range: "\"end\" or \"ignore\"",
+        range: "\"end\" or \"leave\"",
         sentence: "What becomes of the sessions of an account that is locked, expired or removed in /etc/passwd or /etc/shadow, or loses its shell: they end and nobody gets in, or nothing.",
+    },
+    Setting {
+        key: "handed_work",
+        default: Some("\"end\""),
+        range: "\"end\" or \"leave\"",
+        sentence: "What becomes of work that a login handed to a daemon (user units, at, cron) when a lock ends its session: it ends too, where nobody else had a session of the login since, or it goes on. It is recorded in any case.",
     },
     Setting {
         key: "locks_dir",
@@ -251,8 +263,9 @@ impl Config {
             other_logins: page.setting(&table, "other_logins", other_logins)?,
             attribution: page.setting(&table, "attribution", attribution)?,
             bpf_dir: page.setting(&table, "bpf_dir", folder)?,
+            ends_handed: page.setting(&table, "handed_work", end_or)?,
             locks_dir: page.setting(&table, "locks_dir", folder)?,
-            follow_accounts: page.setting(&table, "closed_accounts", closed_accounts)?,
+            follow_accounts: page.setting(&table, "closed_accounts", end_or)?,
             warn_before: page.setting(&table, "warn_before", lengths)?,
             ceiling: Limits {
                 idle_secs: page.setting(&table, "idle", limit)?,
@@ -267,8 +280,8 @@ impl Config {
     #[must_use]
     pub const fn others(&self) -> Others {
         match self.other_logins {
-            OtherLogins::Allow => Others::Allow,
-            OtherLogins::Refuse => Others::Refuse,
+            OtherLogins::Allow | OtherLogins::Alarm => Others::Allow,
+            OtherLogins::Refuse | OtherLogins::End => Others::Refuse,
         }
     }
 }
@@ -399,8 +412,10 @@ fn folder(value: &DeValue<'_>) -> Result<PathBuf, String> {
 fn other_logins(value: &DeValue<'_>) -> Result<OtherLogins, String> {
     match text(value)? {
         "allow" => Ok(OtherLogins::Allow),
+        "alarm" => Ok(OtherLogins::Alarm),
         "refuse" => Ok(OtherLogins::Refuse),
-        other => Err(format!("{other:?} is neither")),
+        "end" => Ok(OtherLogins::End),
+        other => Err(format!("{other:?} is none of them")),
     }
 }
 
@@ -412,10 +427,10 @@ fn attribution(value: &DeValue<'_>) -> Result<Attribution, String> {
     }
 }
 
-fn closed_accounts(value: &DeValue<'_>) -> Result<bool, String> {
+fn end_or(value: &DeValue<'_>) -> Result<bool, String> {
     match text(value)? {
         "end" => Ok(true),
-        "ignore" => Ok(false),
+        "leave" => Ok(false),
         other => Err(format!("{other:?} is neither")),
     }
 }

@@ -27,12 +27,15 @@ use crate::witness::Witness;
 mod attempt;
 mod authority;
 mod explain;
+mod handed;
 mod krl;
 mod ledger;
 mod local;
 mod login;
+mod outside;
 mod renewal;
 mod trust;
+mod unit;
 mod watch;
 
 pub use authority::Link;
@@ -88,6 +91,8 @@ struct Places {
     revocation: PathBuf,
     /// Locks of this host alone that were in force.
     local: PathBuf,
+    /// What is known of work handed to daemons, on a file system that does not outlive the boot.
+    handed: PathBuf,
     /// A file a session, on a file system that does not outlive the boot.
     sessions: PathBuf,
     /// What is known of the ledger.
@@ -131,6 +136,9 @@ pub struct Host {
     link: Option<Link>,
     lists: krl::Lists,
     local: local::Local,
+    work: handed::Work,
+    others_seen: outside::Others,
+    units: unit::Units,
     /// Last receipts, said again when the authority may have missed them.
     receipts: Vec<Receipt>,
     outbox: Vec<ToAuthority>,
@@ -145,6 +153,7 @@ impl Host {
         let places = Places {
             trust: config.state_dir.join("trust.json"),
             revocation: config.state_dir.join("revocation.json"),
+            handed: config.run_dir.join("handed.json"),
             local: config.state_dir.join("local-locks.json"),
             sessions: config.run_dir.join("sessions"),
             ledger: ledger::Places::of(config),
@@ -189,6 +198,9 @@ impl Host {
             link: None,
             lists: krl::Lists::default(),
             local: local::Local::default(),
+            work: handed::Work::of(config.ends_handed),
+            others_seen: outside::Others::of(config.other_logins),
+            units: unit::Units::default(),
             receipts: Vec::new(),
             outbox: Vec::new(),
         };
@@ -196,6 +208,7 @@ impl Host {
         if let Some(concern) = host.concern() {
             tracing::error!("{concern}");
         }
+        host.resume_handed();
         host.adopt(now())?;
         Ok(host)
     }
@@ -208,7 +221,8 @@ impl Host {
         let mut adopted: u32 = 0;
         let kept = self.kept_sessions()?;
         let ours: BTreeSet<SessionId> = kept.iter().map(|session| session.id).collect();
-        self.strays = known.difference(&ours).copied().collect();
+        let handed = |id: &SessionId| self.work.handed.holds(*id);
+        self.strays = known.difference(&ours).copied().filter(|id| !handed(id)).collect();
         for session in kept {
             let id = session.id;
             let held = Held::find(session.monitor).ok();
@@ -299,7 +313,16 @@ impl Host {
                 Action::Keep(id) => self.keep(id),
                 Action::Tell { session, message } => self.tell(session, message, now),
                 Action::Strike(id) => self.strike(id, now),
-                Action::Record { session, event } => self.record(Some(session), event, now),
+                Action::Record { session, event } => {
+                    let reason = match &event {
+                        Event::Ending { reason } => Some(reason.clone()),
+                        _ => None,
+                    };
+                    self.record(Some(session), event, now);
+                    if let Some(reason) = reason {
+                        self.end_handed(session, &reason, now);
+                    }
+                }
                 Action::Receipt(receipt) => self.receipt(receipt),
                 Action::Forget(id) => self.forget(id),
             }
@@ -378,6 +401,7 @@ impl Host {
         if let Err(error) = store::remove(&self.session_path(id)) {
             tracing::error!(session = %id, %error, "a session that is over is still kept");
         }
+        self.work.asked.remove(&id);
     }
 
     /// Time passed: deadlines, warnings, sessions that are ending, counts that are due.
@@ -390,6 +414,7 @@ impl Host {
         }
         self.drain(now);
         self.look_for_ended(now);
+        self.look_at_handed(now);
         self.strike_strays();
     }
 
@@ -399,7 +424,10 @@ impl Host {
         let strays = (!self.strays.is_empty()).then(|| now.after(STRAY_PAUSE));
         let look = (!self.sessions.is_empty()).then(|| self.next_look.unwrap_or(now));
         let (counts, log) = (self.refusals.next_due(), self.attempts.next_due());
-        [self.sessions.next_tick(now), counts, log, look, strays].into_iter().flatten().min()
+        [self.sessions.next_tick(now), self.next_handed(), counts, log, look, strays]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn strike_strays(&mut self) {

@@ -23,7 +23,7 @@ pub(crate) use self::process::Stat;
 pub(crate) use self::procfs::Look;
 
 pub mod bpf;
-mod cgroup;
+pub(crate) mod cgroup;
 mod chunk;
 pub mod event;
 pub mod kill;
@@ -103,6 +103,34 @@ pub trait Kernel: Send + fmt::Debug {
     /// # Errors
     /// Somebody is left, or the kernel refused.
     fn forget(&mut self, tag: Tag) -> Result<(), KernelError>;
+
+    /// From now on, while `open`, whatever a daemon starts for the login uid `loginuid`, which no session started, gets
+    /// `tag`: the login's handed work, of no one session. A second call changes whether it is open. The degraded tier
+    /// sees no such work, and says nothing of it.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn hand(&mut self, loginuid: u32, tag: Tag, open: bool) -> Result<(), KernelError> {
+        let _ = (loginuid, tag, open);
+        Ok(())
+    }
+
+    /// The login uids whose handed work has a tag, open or not: what a restarted agent goes on with.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn handed(&self) -> Result<Vec<(u32, Tag)>, KernelError> {
+        Ok(Vec::new())
+    }
+
+    /// Forgets a login uid's handed work; its tag is forgotten as a session's is.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn unhand(&mut self, loginuid: u32) -> Result<(), KernelError> {
+        let _ = loginuid;
+        Ok(())
+    }
 
     /// The sessions that the kernel knows, with their live tasks: what a restarted agent adopts.
     /// The degraded tier knows none after a restart; call [`Kernel::begin`] again, or [`Kernel::resume`].
@@ -329,6 +357,14 @@ pub fn open(attribution: Attribution, pin_dir: &Path) -> Result<Box<dyn Kernel>,
         Err(error @ (KernelError::Held(_) | KernelError::Layout { .. })) => Err(error),
         Err(error) => Ok(Box::new(procfs::Procfs::new(error.to_string()))),
     }
+}
+
+/// The systemd unit that a process is in, as its control group says; none when it is gone or in none.
+#[must_use]
+pub fn unit_of(pid: u32) -> Option<String> {
+    let path = cgroup::path_of(pid).ok()??;
+    let is_unit = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
+    path.rsplit('/').find(is_unit).map(str::to_owned)
 }
 
 /// libbpf's errors name their causes in the alternate form.

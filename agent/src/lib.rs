@@ -14,6 +14,7 @@ pub mod enrol;
 pub mod explain;
 pub mod feed;
 pub mod gate;
+pub mod handed;
 pub mod host;
 pub mod install;
 pub mod journal;

@@ -134,7 +134,11 @@ fn keep_local(
     let (desk, local) = mpsc::unbounded_channel();
     let places = Places {
         locks: config.locks_dir.clone(),
-        etc: config.follow_accounts.then(|| "/etc".into()),
+        etc: "/etc".into(),
+        follow_accounts: config.follow_accounts,
+        logins: "/run/systemd/sessions".into(),
+        units: "/run/systemd/transient".into(),
+        root: "/".into(),
         kept: config.state_dir.join("accounts.json"),
     };
     let (watch, first) = Watch::start(places, desk).map_err(|source| RunError::Io {
@@ -213,6 +217,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
                 host.lists_look(now());
                 host.local_look();
                 host.look_for_unfinished(now());
+                host.tell_disorder(now());
                 host.beat(now());
             }
             _ = alive.tick() => {

@@ -229,6 +229,7 @@ impl Sessions {
         self.sessions
             .values()
             .map(|session| match &session.state {
+                State::Ending { since, .. } if now.since(*since) > LATE => now.after(SLOW_RETRY),
                 State::Ending { .. } => now.after(RETRY),
                 State::Live { warned } => self
                     .warn_before
@@ -442,6 +443,8 @@ fn micros(span: Duration) -> u64 {
 
 /// How soon a session that is ending is struck again. Deaths wake the agent by themselves; this is for those that do not come.
 const RETRY: Duration = Duration::from_millis(5);
+/// The same once it took longer than [`LATE`]: who waits for a disk that is gone does not die sooner.
+const SLOW_RETRY: Duration = Duration::from_secs(1);
 /// After this the authority is told how many processes are still alive; the agent goes on trying.
 const LATE: Duration = Duration::from_secs(5);
 

@@ -363,6 +363,54 @@ fn a_full_ring_is_counted_and_leaves_a_gap() {
 }
 
 #[test]
+fn what_a_daemon_starts_for_a_login_gets_the_tag_of_its_handed_work() {
+    let fs = BpfFs::mount();
+    let mut room = Bpf::open(&fs.pins()).unwrap();
+    let daemon = |uid: u32, rounds: &str| {
+        Monitor::start(&format!(
+            "open('/proc/self/loginuid', 'w').write('{uid}')\n\
+             for _ in range({rounds}):\n\
+             \tif os.fork() == 0: os.execv('/bin/sh', ['sh', '-c', 'sleep 60 & wait'])\n\
+             print('started', flush=True)\n\
+             sys.stdin.readline()\n"
+        ))
+    };
+    let tag = Tag::new(0x4a00).unwrap();
+    room.hand(77_001, tag, true).unwrap();
+    assert_eq!(room.handed().unwrap(), [(77_001, tag)]);
+    let (of_login, of_another) = (daemon(77_001, "2"), daemon(77_002, "1"));
+    for daemon in [&of_login, &of_another] {
+        daemon.go();
+        daemon.expect("started");
+    }
+    // Two shells and what they start; neither the daemon itself nor what another login does.
+    eventually(|| room.members(tag).unwrap().len() == 4);
+    assert_eq!(room.tag_of(of_login.pidfd()).unwrap(), None);
+    let mut events = Vec::new();
+    drain(&mut room, &mut events);
+    assert!(events.iter().all(|event| event.tag == tag));
+    let shells = execs(&events).iter().filter(|exec| exec.loginuid == Some(77_001)).count();
+    assert_eq!(shells, 4);
+
+    // Closed, it takes in nobody new; over a restart it stays known.
+    room.hand(77_001, tag, false).unwrap();
+    let late = daemon(77_001, "1");
+    late.go();
+    late.expect("started");
+    drop(room);
+    let mut room = Bpf::open(&fs.pins()).unwrap();
+    assert_eq!(room.handed().unwrap(), [(77_001, tag)]);
+    assert_eq!(room.live(tag).unwrap(), 4);
+    let target = Target { tag, monitor: None, scope: None, spare_sshd: None };
+    eventually(|| kill(&mut room, &target).is_over());
+    assert!(!of_another.has_ended() && !late.has_ended());
+    room.unhand(77_001).unwrap();
+    room.unhand(77_001).unwrap();
+    room.forget(tag).unwrap();
+    assert_eq!((room.handed().unwrap(), room.known().unwrap()), (vec![], vec![]));
+}
+
+#[test]
 fn one_agent_holds_the_pins() {
     let fs = BpfFs::mount();
     let room = Bpf::open(&fs.pins()).unwrap();

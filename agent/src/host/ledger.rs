@@ -196,6 +196,9 @@ impl Host {
         if self.link.as_ref().is_some_and(Link::holds_back) {
             return Some("the authority is too old to read this host's records, which wait here: upgrade curfew-ca".into());
         }
+        if let Some(disorder) = self.disorder() {
+            return Some(disorder);
+        }
         match self.proofs.mode() {
             ProofMode::Require => None,
             ProofMode::Report => Some("certificates without proof of the ledger are let in and only reported".into()),

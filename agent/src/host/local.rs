@@ -45,7 +45,13 @@ impl Host {
 
     /// Takes what was found. What is news is stored, matched against the live sessions and recorded in this one step.
     pub fn take_local(&mut self, reading: Reading, now: Now) {
+        self.take_logins(&reading.logins, now);
+        self.take_units(reading.units, now);
+        self.take_disorder(reading.disorder, now);
         let before = self.local.files.clone();
+        if !reading.uids.is_empty() {
+            self.work.uids = reading.uids;
+        }
         let mut trouble = Vec::new();
         let mut changes = Vec::new();
         let mut take = |found: Result<Found, String>, locals: &mut Locals| match found {

@@ -75,7 +75,7 @@ impl Host {
             },
             Ok(Verdict::Outside) => Answer::Outside,
             Ok(Verdict::Shut) => {
-                self.note_outside(login, false, now);
+                self.note_outside(login, (false, None), now);
                 Answer::Refuse(SHUT.into())
             }
             Err(refused) => self.refuse(*refused, peer.process.name, now),
@@ -84,6 +84,7 @@ impl Host {
 
     fn open_session(&mut self, peer: Peer, login: &Login, auth_info: Octets, now: Now) -> Answer {
         let remote = printable(&login.remote);
+        let via = method(&auth_info);
         let attempt = Attempt { login: login.user.clone(), remote: remote.clone(), auth_info };
         let monitor = peer.process.name;
         self.book.decide(monitor);
@@ -98,11 +99,12 @@ impl Host {
                 }
             }
             Ok(Verdict::Outside) => {
-                self.note_outside(login, true, now);
+                self.tag_outsider(&peer.process);
+                self.note_outside(login, (true, via), now);
                 Answer::Outside
             }
             Ok(Verdict::Shut) => {
-                self.note_outside(login, false, now);
+                self.note_outside(login, (false, via), now);
                 Answer::Refuse(SHUT.into())
             }
             Err(refused) => self.refuse(*refused, monitor, now),
@@ -167,6 +169,7 @@ impl Host {
             cert.serial = %began.subject.serial, "a session begins");
         self.record(Some(id), Event::SessionBegan(Box::new(began)), now);
         self.monitors.insert(id, monitor);
+        self.watch_handed(&session, None);
         let actions = self.sessions.step(Input::Began(Box::new(session)), now.up);
         self.perform(actions, now);
         Answer::Permit
@@ -215,13 +218,18 @@ impl Host {
         }
     }
 
-    fn note_outside(&mut self, login: &Login, allowed: bool, now: Now) {
+    fn note_outside(&mut self, login: &Login, (allowed, via): (bool, Option<String>), now: Now) {
         let remote = printable(&login.remote);
-        tracing::warn!(login = %login.user.display(), remote, allowed, "a login that is not under our authority");
-        let outside =
-            Outside { login: login.user.clone(), remote, allowed, via: None, ended: false };
-        self.record(None, Event::Outside(outside), now);
+        let outside = Outside { login: login.user.clone(), remote, allowed, via, ended: false };
+        self.say_outside(outside, now);
     }
+}
+
+/// The method that sshd says was used: `password`, `publickey`.
+fn method(auth_info: &Octets) -> Option<String> {
+    let text = auth_info.display();
+    let word = text.split([' ', '\n', '\\']).next().unwrap_or_default();
+    (!word.is_empty()).then(|| word.chars().take(MAX_METHOD).collect())
 }
 
 /// A client's address as sshd gave it, bounded and safe to show.
@@ -229,7 +237,7 @@ fn printable(remote: &Octets) -> String {
     remote.display().chars().take(MAX_REMOTE).collect()
 }
 
-fn draw_session() -> Result<SessionId, getrandom::Error> {
+pub(super) fn draw_session() -> Result<SessionId, getrandom::Error> {
     loop {
         if let Some(tag) = NonZeroU64::new(getrandom::u64()?) {
             return Ok(SessionId::new(tag));
@@ -239,5 +247,7 @@ fn draw_session() -> Result<SessionId, getrandom::Error> {
 
 /// What a login hears that is not under our authority where only ours are let in.
 const SHUT: &str = "curfew: this host lets in only logins under its authority";
+/// Longest name of a method that is kept.
+const MAX_METHOD: usize = 32;
 /// Longest client address that is kept; a host name has at most 253 characters.
 const MAX_REMOTE: usize = 256;

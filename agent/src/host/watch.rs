@@ -10,6 +10,7 @@ use wire::time::Uptime;
 use super::{Host, session_of};
 use crate::act;
 use crate::clock::Now;
+use crate::handed::asks_a_daemon;
 use crate::kernel::KernelError;
 use crate::kernel::event::{self, Detail, Flags};
 use crate::session::Input;
@@ -79,12 +80,38 @@ impl Host {
                 }
                 self.sequences.entry(session).or_default().note(event.seq);
                 let up = Uptime::from_nanos(u64::try_from(event.at.as_nanos()).unwrap_or(u64::MAX));
+                let loginuid = match &event.detail {
+                    Detail::Exec(exec) => exec.loginuid,
+                    _ => None,
+                };
                 if let Some(event) = described(event) {
-                    self.record(Some(session), event, now.when(up));
+                    self.note(session, event, (loginuid, now.when(up)));
                 }
             }
         }
         left
+    }
+
+    /// A thing that was seen: of a session it is recorded as it is, of handed work as that, of others not at all.
+    fn note(&mut self, id: SessionId, event: Event, (loginuid, now): (Option<u32>, Now)) {
+        if self.work.handed.holds(id) {
+            if let Event::Exec(exec) = event {
+                self.note_handed(id, exec, now);
+            }
+            return;
+        }
+        if let Event::Exec(exec) = &event {
+            if asks_a_daemon(exec.path.as_bytes()) {
+                self.work.asked.insert(id, now.up);
+            }
+            // An account that is not one of the host's own is known by its uid only here.
+            if let (Some(uid), Some(session)) = (loginuid, self.sessions.find(id).cloned())
+                && !self.work.uids.contains_key(session.subject.login.as_str())
+            {
+                self.watch_handed(&session, Some(uid));
+            }
+        }
+        self.record(Some(id), event, now);
     }
 
     /// Whether events may wait that the kernel will not wake anybody for.
@@ -122,8 +149,10 @@ impl Host {
     }
 
     fn gone(&mut self, id: SessionId, now: Now) {
+        let login = self.sessions.find(id).map(|session| session.subject.login.clone());
         let actions = self.sessions.step(Input::Gone(id), now.up);
         self.perform(actions, now);
+        login.into_iter().for_each(|login| self.leave_handed(&login));
     }
 
     fn keep_marks(&mut self, id: SessionId) {

@@ -9,8 +9,8 @@ use crate::config::OtherLogins;
 #[must_use]
 pub fn with_lines(text: &str, other_logins: OtherLogins) -> String {
     let agent_down = match other_logins {
-        OtherLogins::Allow => "outside",
-        OtherLogins::Refuse => "refuse",
+        OtherLogins::Allow | OtherLogins::Alarm => "outside",
+        OtherLogins::Refuse | OtherLogins::End => "refuse",
     };
     let mut text = without_lines(text);
     if !text.is_empty() && !text.ends_with('\n') {

@@ -196,6 +196,40 @@ impl Kernel for Bpf {
         }
     }
 
+    fn hand(&mut self, loginuid: u32, tag: Tag, open: bool) -> Result<(), KernelError> {
+        if open && self.session(tag)?.is_none() {
+            let row = Row { live: 0, ..Row::new() };
+            let made = self.maps.sessions.update(&key_of(tag), &row.encode(), MapFlags::NO_EXIST);
+            made.map_err(bpf("make a group of handed work"))?;
+        }
+        let mut value = tag.number().to_ne_bytes().to_vec();
+        value.extend(u32::from(open).to_ne_bytes());
+        value.extend([0; 4]);
+        let key = loginuid.to_ne_bytes();
+        let kept = self.maps.handed.update(&key, &value, MapFlags::ANY);
+        kept.map_err(bpf("say whose work is handed to daemons"))
+    }
+
+    fn handed(&self) -> Result<Vec<(u32, Tag)>, KernelError> {
+        let mut handed = Vec::new();
+        for key in self.maps.handed.keys() {
+            let value = self.maps.handed.lookup(&key, MapFlags::ANY);
+            let value = value.map_err(bpf("look up whose work is handed to daemons"))?;
+            let uid = key.first_chunk().map(|key| u32::from_ne_bytes(*key));
+            let tag = value.as_ref().and_then(|value| value.first_chunk());
+            let tag = tag.and_then(|tag| Tag::new(u64::from_ne_bytes(*tag)));
+            handed.extend(uid.zip(tag));
+        }
+        Ok(handed)
+    }
+
+    fn unhand(&mut self, loginuid: u32) -> Result<(), KernelError> {
+        match self.maps.handed.delete(&loginuid.to_ne_bytes()) {
+            Err(error) if error.kind() == libbpf_rs::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(bpf("forget whose work is handed to daemons")),
+        }
+    }
+
     fn known(&self) -> Result<Vec<(Tag, u32)>, KernelError> {
         let mut known = Vec::new();
         for key in self.maps.sessions.keys() {

@@ -147,6 +147,62 @@ fn kill_cgroups(
     }
 }
 
+/// One pass against a login that logind knows and that has no tag: its scope, if nobody tagged is in it, else each of its
+/// processes that is not. `leader` is its first process.
+///
+/// # Errors
+/// What could not be looked at or killed.
+pub fn end_login(kernel: &dyn Kernel, leader: u32) -> Result<(), KernelError> {
+    let scope = cgroup::path_of(leader)?;
+    let is_scope = |path: &String| path.contains("/session-") && path.ends_with(".scope");
+    let folder = Hierarchy::find()?.zip(scope.filter(is_scope));
+    let Some(folder) = folder.and_then(|(hierarchy, path)| hierarchy.folder(&path)) else {
+        // Without a scope of its own only its first process is known to be of it.
+        return match process::open_pid(leader)? {
+            Some(pidfd) => process::kill(pidfd.as_fd()).map(drop),
+            None => Ok(()),
+        };
+    };
+    let mut strangers = Vec::new();
+    let mut is_shared = false;
+    for pid in cgroup::processes(&folder)? {
+        let Some(pidfd) = process::open_pid(pid)? else { continue };
+        match kernel.tag_of(pidfd.as_fd()) {
+            Ok(None) => strangers.push(pidfd),
+            Ok(Some(_)) => is_shared = true,
+            Err(KernelError::Gone) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if !is_shared {
+        return cgroup::kill(&folder);
+    }
+    strangers.iter().try_for_each(|pidfd| process::kill(pidfd.as_fd()).map(drop))
+}
+
+/// What is left of a unit that systemd runs, and all of it killed. A unit in which a session has processes of its own is
+/// left to the session's end.
+///
+/// # Errors
+/// What could not be looked at or killed.
+pub fn end_unit(kernel: &dyn Kernel, path: &str) -> Result<u32, KernelError> {
+    let Some(folder) = Hierarchy::find()?.and_then(|hierarchy| hierarchy.folder(path)) else {
+        return Ok(0);
+    };
+    let mut alive = 0_u32;
+    for pid in cgroup::processes(&folder)? {
+        let Some(pidfd) = process::open_pid(pid)? else { continue };
+        if matches!(kernel.tag_of(pidfd.as_fd()), Ok(Some(_))) {
+            return Ok(0);
+        }
+        alive = alive.saturating_add(1);
+    }
+    if alive > 0 {
+        cgroup::kill(&folder)?;
+    }
+    Ok(alive)
+}
+
 enum Cgroup {
     Killed,
     Shared,

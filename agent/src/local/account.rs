@@ -26,16 +26,35 @@ pub struct Accounts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Memory {
-    /// The password began with `!` at the last look.
-    barred: bool,
-    /// It came to, since we look.
-    was_barred: bool,
-    /// There was no shell at the last look.
-    shut: bool,
-    /// There came to be none, since we look.
-    was_shut: bool,
+    /// The password: closed when it begins with `!`.
+    password: Past,
+    /// The shell: closed when it lets nobody do anything.
+    shell: Past,
     /// It was removed; one of that name that is made anew is another.
     removed: bool,
+}
+
+/// How a thing was at the last look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Past {
+    /// Open.
+    #[default]
+    Open,
+    /// Closed, and nobody saw it otherwise.
+    Ever,
+    /// Closed, and it was seen to become so.
+    Became,
+}
+
+impl Past {
+    const fn next(before: Option<Self>, is_closed: bool) -> Self {
+        match (before, is_closed) {
+            (_, false) => Self::Open,
+            (None | Some(Self::Ever), true) => Self::Ever,
+            (Some(Self::Open | Self::Became), true) => Self::Became,
+        }
+    }
 }
 
 /// One account, as far as it matters here.
@@ -43,6 +62,8 @@ struct Memory {
 pub struct Account {
     /// Its name.
     pub name: String,
+    /// Its number.
+    pub uid: u32,
     /// Its shell.
     pub shell: String,
     /// The second field of its line in `/etc/shadow`; nothing where it has no line there.
@@ -84,24 +105,18 @@ impl Accounts {
 
 impl Account {
     fn judge(&self, before: Option<Memory>, today: i64) -> (Memory, Option<String>) {
-        let before_it_was = |was: fn(&Memory) -> bool| before.as_ref().is_some_and(was);
         let field = self.password.as_deref().unwrap_or_default();
         let barred = field.starts_with('!');
-        let became_barred = before.is_some() && !before_it_was(|memory| memory.barred);
-        let shut = is_shut(&self.shell);
-        let became_shut = before.is_some() && !before_it_was(|memory| memory.shut);
         let memory = Memory {
-            barred,
-            was_barred: barred && (became_barred || before_it_was(|memory| memory.was_barred)),
-            shut,
-            was_shut: shut && (became_shut || before_it_was(|memory| memory.was_shut)),
+            password: Past::next(before.map(|memory| memory.password), barred),
+            shell: Past::next(before.map(|memory| memory.shell), is_shut(&self.shell)),
             removed: false,
         };
         let why = if self.expires.is_some_and(|day| day <= today) {
             Some("the account has expired (/etc/shadow)".to_owned())
-        } else if barred && (memory.was_barred || has_hash(field)) {
+        } else if memory.password == Past::Became || (barred && has_hash(field)) {
             Some("the account is locked (/etc/shadow)".to_owned())
-        } else if memory.was_shut {
+        } else if memory.shell == Past::Became {
             Some(format!("the account has no shell any more ({})", self.shell))
         } else {
             None
@@ -148,11 +163,15 @@ pub fn parse(passwd: &str, shadow: &str) -> Result<Vec<Account>, String> {
     }
     let mut accounts = Vec::new();
     for (number, fields) in lines(passwd) {
-        let [name, password, _, _, _, _, shell] = fields.as_slice() else {
+        let [name, password, uid, _, _, _, shell] = fields.as_slice() else {
             return Err(wrong("passwd", number, fields.len(), 7));
         };
         let (password, expires) = secrets.get(name).copied().unwrap_or((*password, None));
+        let uid = uid.parse().map_err(|error| {
+            format!("/etc/passwd:{number}: the user's number is {uid:?}: {error}")
+        })?;
         accounts.push(Account {
+            uid,
             name: (*name).to_owned(),
             shell: (*shell).to_owned(),
             password: (password != "x").then(|| password.to_owned()),
@@ -187,7 +206,7 @@ mod tests {
 
     fn account(password: &str) -> Account {
         let (name, shell) = ("app".to_owned(), "/bin/bash".to_owned());
-        Account { name, shell, password: Some(password.into()), expires: None }
+        Account { uid: 1000, name, shell, password: Some(password.into()), expires: None }
     }
 
     fn closed(accounts: &mut Accounts, account: &Account) -> Option<String> {

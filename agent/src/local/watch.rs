@@ -1,6 +1,6 @@
 //! The thread that looks at the host's own files whenever one changes, and every few seconds whatever the watcher says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -10,7 +10,9 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::UnboundedSender;
 use wire::time::Uptime;
 
-use super::account::Accounts;
+use super::account::{Account, Accounts};
+use super::logins::{Login, logins, units};
+use super::order::disorder;
 use super::{Found, shelf};
 use crate::clock::now;
 use crate::store;
@@ -20,8 +22,16 @@ use crate::store;
 pub struct Places {
     /// The folder of local locks.
     pub locks: PathBuf,
-    /// Where `passwd` and `shadow` are; nothing where accounts are not followed.
-    pub etc: Option<PathBuf>,
+    /// Where `passwd` and `shadow` are.
+    pub etc: PathBuf,
+    /// Whether accounts that are closed count as locks.
+    pub follow_accounts: bool,
+    /// Where logind keeps logins.
+    pub logins: PathBuf,
+    /// Where systemd keeps transient units.
+    pub units: PathBuf,
+    /// Where the host's files begin.
+    pub root: PathBuf,
     /// Where it is kept what accounts were like before.
     pub kept: PathBuf,
 }
@@ -33,6 +43,14 @@ pub struct Reading {
     pub locks: Result<Found, String>,
     /// The accounts that are closed; or why it is not known.
     pub accounts: Result<Found, String>,
+    /// The host's own accounts, and their numbers.
+    pub uids: BTreeMap<String, u32>,
+    /// Logins as logind knows them.
+    pub logins: BTreeMap<String, Login>,
+    /// Transient units that are work somebody asked for.
+    pub units: BTreeSet<String>,
+    /// What of the login path is not as it was installed.
+    pub disorder: BTreeSet<String>,
 }
 
 /// The thread's door. The thread ends when this is dropped.
@@ -119,9 +137,8 @@ impl Work {
                     let reading = self.look();
                     if self.last.as_ref() != Some(&reading) {
                         self.last = Some(reading.clone());
-                        if desk.send(reading).is_err() {
-                            return;
-                        }
+                        // Without a loop to tell there is no agent: the next job is to stop.
+                        drop(desk.send(reading));
                     }
                 }
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -130,31 +147,44 @@ impl Work {
     }
 
     fn look(&mut self) -> Reading {
-        Reading { locks: shelf::locks(&self.places.locks), accounts: self.look_at_accounts() }
+        let locks = shelf::locks(&self.places.locks);
+        let (accounts, uids) = match shelf::accounts(&self.places.etc) {
+            Err(why) => (Err(why), BTreeMap::new()),
+            Ok(all) => {
+                let uids = all.iter().map(|account| (account.name.clone(), account.uid)).collect();
+                (Ok(self.closed(&all)), uids)
+            }
+        };
+        let (logins, units) = (logins(&self.places.logins), units(&self.places.units));
+        let disorder = disorder(&self.places.root);
+        Reading { locks, accounts, uids, logins, units, disorder }
     }
 
-    fn look_at_accounts(&mut self) -> Result<Found, String> {
-        let Some(etc) = &self.places.etc else { return Ok(Found::new()) };
-        let accounts = shelf::accounts(etc)?;
+    fn closed(&mut self, accounts: &[Account]) -> Found {
+        if !self.places.follow_accounts {
+            return Found::new();
+        }
         let today = i64::try_from(now().at.secs() / SECS_A_DAY).unwrap_or(i64::MAX);
         let before = self.accounts.clone();
         // Not by name services that would be asked for each account: only for those that have gone.
         let elsewhere = |name: &str| !matches!(User::from_name(name), Ok(None));
-        let closed = self.accounts.look(&accounts, today, elsewhere);
+        let closed = self.accounts.look(accounts, today, elsewhere);
         if self.accounts != before
             && let Err(error) = store::write(&self.places.kept, &self.accounts)
         {
             tracing::error!(%error, "a restart of the agent will not know what accounts were like before");
         }
-        Ok(closed)
+        closed
     }
 
     /// The folders themselves and the ones above: a folder may come and go, and files are replaced rather than changed.
     fn watch(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         let above = self.places.locks.parent().map(Path::to_owned);
-        let folders = [Some(self.places.locks.clone()), above, self.places.etc.clone()];
-        for folder in folders.into_iter().flatten() {
+        let Places { locks, etc, logins, units, root, .. } = &self.places;
+        let of_path = WATCHED.map(|path| root.join(path));
+        let folders = [locks, etc, logins, units].map(Clone::clone);
+        for folder in folders.into_iter().chain(above).chain(of_path) {
             let is_there = folder.is_dir();
             if !is_there && self.watched.remove(&folder) {
                 if let Err(error) = watcher.unwatch(&folder) {
@@ -187,6 +217,9 @@ fn watcher(jobs: Sender<Job>) -> Option<RecommendedWatcher> {
 
 /// How long after its first change a folder is looked at.
 const SETTLE: Duration = Duration::from_millis(10);
+/// Where the login path and our units are, below the root.
+const WATCHED: [&str; 5] =
+    ["etc/pam.d", "etc/ssh", "etc/ssh/sshd_config.d", "etc/systemd/system", "run/systemd/system"];
 const SECS_A_DAY: u64 = 86_400;
 
 #[cfg(test)]
@@ -217,13 +250,18 @@ mod tests {
         account("*");
         let places = Places {
             locks: folder.path().join("curfew/locks.d"),
-            etc: Some(etc.clone()),
+            etc: etc.clone(),
+            follow_accounts: true,
+            logins: folder.path().join("logins"),
+            units: folder.path().join("units"),
+            root: folder.path().to_owned(),
             kept: folder.path().join("accounts.json"),
         };
         fs::create_dir(folder.path().join("curfew")).unwrap();
         let (desk, mut readings) = tokio::sync::mpsc::unbounded_channel();
         let (_watch, first) = Watch::start(places.clone(), desk).unwrap();
-        assert_eq!(first, Reading { locks: Ok(Found::new()), accounts: Ok(Found::new()) });
+        assert_eq!((first.locks, first.accounts), (Ok(Found::new()), Ok(Found::new())));
+        assert_eq!(first.uids, BTreeMap::from([("app".to_owned(), 1)]));
 
         fs::create_dir(&places.locks).unwrap();
         fs::write(places.locks.join("a.toml"), "identity = \"ana\"\nreason = \"r\"\n").unwrap();

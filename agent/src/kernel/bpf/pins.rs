@@ -48,6 +48,7 @@ pub(super) struct Maps {
     pub(super) ending: MapHandle,
     pub(super) events: MapHandle,
     pub(super) payload: MapHandle,
+    pub(super) handed: MapHandle,
     control: MapHandle,
 }
 
@@ -59,6 +60,7 @@ impl Maps {
             ending: handle(object, "ending")?,
             events: handle(object, "events")?,
             payload: handle(object, "payload")?,
+            handed: handle(object, "handed")?,
             control: handle(object, "control")?,
         })
     }
@@ -274,7 +276,8 @@ fn file(path: &Path) -> impl Fn(io::Error) -> KernelError {
 static SESSION_BPF: &[u8] = include_bytes!(env!("SESSION_BPF"));
 
 /// The maps that are pinned; the rest belongs to one generation.
-const PINNED: [&str; 7] = ["tags", "strays", "sessions", "ending", "control", "events", "payload"];
+const PINNED: [&str; 8] =
+    ["tags", "strays", "sessions", "ending", "control", "events", "payload", "handed"];
 /// Raised with every change of what is in the maps: `LAYOUT` of `bpf/session.h`.
 const LAYOUT: u64 = 1;
 /// Indexes of the map `control`.

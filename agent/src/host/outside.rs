@@ -1,0 +1,147 @@
+//! Logins that no grant is for, and hands laid on the login path: seen, told, and ended where this host says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use wire::octets::Octets;
+use wire::record::{Event, Incident, Meddled, Outside};
+use wire::time::Uptime;
+
+use super::Host;
+use crate::clock::Now;
+use crate::config::OtherLogins;
+use crate::kernel::kill::end_login;
+use crate::local::logins::Login;
+use crate::peer::Held;
+
+/// What is known of logins beside sshd's gate.
+#[derive(Debug)]
+pub(super) struct Others {
+    policy: OtherLogins,
+    /// logind's names of those that were looked at, and whether they are to be gone.
+    known: BTreeMap<String, bool>,
+    /// What is not in order, since when, and whether it was told: `curfew-agent install` passes through disorder.
+    disorder: BTreeMap<String, (Uptime, bool)>,
+}
+
+impl Others {
+    /// None seen yet; what becomes of them is this.
+    pub(super) const fn of(policy: OtherLogins) -> Self {
+        Self { policy, known: BTreeMap::new(), disorder: BTreeMap::new() }
+    }
+}
+
+impl Host {
+    /// Records a login outside any grant as this host's policy has it.
+    pub(super) fn say_outside(&mut self, outside: Outside, now: Now) {
+        let by = outside.via.as_deref().unwrap_or_default();
+        tracing::warn!(login = %outside.login.display(), remote = outside.remote, by, allowed = outside.allowed,
+            ended = outside.ended, "a login that is not under our authority");
+        let event = match self.others_seen.policy {
+            OtherLogins::Allow | OtherLogins::Refuse => Event::Outside(outside),
+            OtherLogins::Alarm | OtherLogins::End => {
+                Event::Incident(Box::new(Incident::Outside(outside)))
+            }
+        };
+        self.record(None, event, now);
+    }
+
+    /// Looks at the logins that logind knows: those whose first process has no tag did not come through our gate.
+    pub(super) fn take_logins(&mut self, logins: &BTreeMap<String, Login>, now: Now) {
+        self.others_seen.known.retain(|name, _| logins.contains_key(name));
+        for (name, login) in logins {
+            match self.others_seen.known.get(name) {
+                Some(false) => {}
+                Some(true) => self.end_login(login),
+                None if is_probe(login) || self.is_tagged(login.leader) => {
+                    self.others_seen.known.insert(name.clone(), false);
+                }
+                None => {
+                    let ended = self.others_seen.policy == OtherLogins::End;
+                    self.others_seen.known.insert(name.clone(), ended);
+                    if ended {
+                        self.end_login(login);
+                    }
+                    let outside = Outside {
+                        login: Octets::new(login.user.as_str()),
+                        remote: login.remote.clone(),
+                        allowed: !ended,
+                        via: Some(login.service.clone()),
+                        ended,
+                    };
+                    self.say_outside(outside, now);
+                }
+            }
+        }
+    }
+
+    /// Whether a process came through our gate, or is no more.
+    fn is_tagged(&self, pid: u32) -> bool {
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        let Some(Ok(held)) = pid.map(Held::open) else { return true };
+        match self.kernel.tag_of(std::os::fd::AsFd::as_fd(&held)) {
+            Ok(tag) => tag.is_some(),
+            Err(error) => {
+                tracing::debug!(%error, "a login could not be looked at");
+                true
+            }
+        }
+    }
+
+    /// One pass; what is left is struck again at the next look.
+    fn end_login(&mut self, login: &Login) {
+        if let Err(error) = end_login(self.kernel.as_ref(), login.leader) {
+            tracing::error!(%error, user = login.user, "a login outside any grant could not be ended; it is tried again");
+        }
+    }
+
+    /// Takes what is not in order. What is in order again is told.
+    pub(super) fn take_disorder(&mut self, found: BTreeSet<String>, now: Now) {
+        let known = std::mem::take(&mut self.others_seen.disorder);
+        for what in &found {
+            let since = known.get(what).copied().unwrap_or((now.up, false));
+            self.others_seen.disorder.insert(what.clone(), since);
+        }
+        for (what, (_, told)) in known {
+            if told && !found.contains(&what) {
+                tracing::warn!(what, "this is in order again");
+                self.record(None, Event::Meddled(Meddled { what, mended: true }), now);
+            }
+        }
+        self.tell_disorder(now);
+    }
+
+    /// What has not been in order for a while is an incident; asked every few seconds.
+    pub fn tell_disorder(&mut self, now: Now) {
+        let mut news = Vec::new();
+        for (what, (since, told)) in &mut self.others_seen.disorder {
+            if !*told && now.up.since(*since) >= PASSING {
+                *told = true;
+                news.push(what.clone());
+            }
+        }
+        for what in news {
+            tracing::error!(
+                what,
+                "INCIDENT: the login path is not as it was installed; see `curfew-agent check`"
+            );
+            let meddled = Meddled { what, mended: false };
+            self.record(None, Event::Incident(Box::new(Incident::Meddled(meddled))), now);
+        }
+    }
+
+    /// What is not in order, for the status.
+    pub(super) fn disorder(&self) -> Option<String> {
+        let (what, _) = self.others_seen.disorder.iter().find(|(_, (_, told))| *told)?;
+        Some(format!("the login path is not as it was installed: {what}"))
+    }
+}
+
+/// The login by which `curfew-agent install` tries the login path, which comes from no address. Whoever else speaks to an
+/// sshd of their own over a pipe is asked about at the gate.
+fn is_probe(login: &Login) -> bool {
+    login.service == "sshd" && login.remote == "UNKNOWN"
+}
+
+/// How long an installation may take to put everything in its place.
+const PASSING: Duration = Duration::from_secs(5);

@@ -1,0 +1,102 @@
+//! Who logged in by other ways than sshd's, and what transient units there are: as logind and systemd keep it in `/run`.
+//!
+//! Source: `/run/systemd/sessions/*`, a line a field, which `sd_session_get_*(3)` read; `/run/systemd/transient`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::handed::is_work;
+
+/// A login as logind has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Login {
+    /// The account.
+    pub user: String,
+    /// The PAM service that let it in: `login`, `sshd`, `su-l`.
+    pub service: String,
+    /// The process that began it.
+    pub leader: u32,
+    /// Where it came from, if from elsewhere.
+    pub remote: String,
+}
+
+/// Every login of a person in `folder`, by logind's name for it. Nothing where there is no logind.
+#[must_use]
+pub fn logins(folder: &Path) -> BTreeMap<String, Login> {
+    names(folder)
+        .filter_map(|name| {
+            let mut text = String::new();
+            let file = fs::File::open(folder.join(&name)).ok()?;
+            file.take(MAX_FILE).read_to_string(&mut text).ok()?;
+            Some((name, parse(&text)?))
+        })
+        .collect()
+}
+
+/// Transient units that are work somebody asked for.
+#[must_use]
+pub fn units(folder: &Path) -> BTreeSet<String> {
+    names(folder).filter(|name| is_work(name)).collect()
+}
+
+fn names(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).take(MAX_NAMES)
+}
+
+/// A login of a person: not of a service such as cron, not a user's manager, not a login screen.
+fn parse(text: &str) -> Option<Login> {
+    let field = |key: &str| {
+        let of_key = |line: &str| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        text.lines().find_map(of_key)
+    };
+    if !field("CLASS").is_some_and(|class| class == "user" || class.starts_with("user-")) {
+        return None;
+    }
+    Some(Login {
+        user: field("USER").unwrap_or_default(),
+        service: field("SERVICE").unwrap_or_default(),
+        leader: field("LEADER")?.parse().ok()?,
+        remote: field("REMOTE_HOST").unwrap_or_default(),
+    })
+}
+
+/// Longest file of a login, in bytes; they have a few hundred.
+const MAX_FILE: u64 = 16 * 1024;
+/// Most entries that are looked at in one folder.
+const MAX_NAMES: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_told_from_services() {
+        let text = |class: &str| {
+            format!(
+                "# This is private data. Do not parse.\nUID=1000\nUSER=app\nSTATE=active\nCLASS={class}\nSERVICE=login\n\
+                 REMOTE_HOST=10.0.0.9\nLEADER=321\n"
+            )
+        };
+        let login = parse(&text("user")).unwrap();
+        assert_eq!(
+            (login.user.as_str(), login.service.as_str(), login.leader),
+            ("app", "login", 321)
+        );
+        assert_eq!(login.remote, "10.0.0.9");
+        for class in ["background", "manager", "greeter", "lock-screen"] {
+            assert_eq!(parse(&text(class)), None);
+        }
+        for broken in ["", "CLASS=user\n", "CLASS=user\nLEADER=x\n"] {
+            assert_eq!(parse(broken), None);
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_nothing() {
+        let none = Path::new("/nonexistent");
+        assert!(logins(none).is_empty() && units(none).is_empty());
+    }
+}

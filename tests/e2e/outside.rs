@@ -1,0 +1,71 @@
+//! Logins that no grant is for are seen by whatever way they come, and become what the host's policy says; and whoever
+//! takes the login path apart is seen too.
+
+use tests::{FleetError, Host, Site, eventually};
+
+#[test]
+fn logins_outside_any_grant_raise_an_alarm_or_are_ended() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    db1.authorize("app", &ana.client.public_key()?)?;
+    let key = ana.client.key_path().display().to_string();
+    let mut ours = ana.shell("deploy", &db1)?;
+
+    policy(&site, &db1, "alarm")?;
+    ana.without_curfew("app", &db1)?.with(["-i", &key]).run(["true"])?.done()?;
+    is_told(&site, "app from")?;
+    // By no sshd at all: nobody asked our gate.
+    let mut login = db1.start_command(["su", "-l", "app", "-c", "sleep 9301"])?;
+    is_told(&site, "by su-l; it goes on")?;
+    assert!(login.is_running() && ours.is_running());
+
+    policy(&site, &db1, "end")?;
+    eventually("it is ended", || {
+        db1.processes_like("sleep 9301").is_ok_and(|left| left.is_empty())
+    })?;
+    drop(login);
+    is_told(&site, "by su-l; it is ended")?;
+    assert!(!ana.without_curfew("app", &db1)?.with(["-i", &key]).run(["true"])?.succeeded());
+    assert!(ours.is_running());
+    ana.ssh("deploy", &db1).run(["true"])?.done()
+}
+
+#[test]
+fn a_login_path_that_is_taken_apart_is_an_incident_and_told_when_it_is_mended()
+-> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let pam = db1.read_text("/etc/pam.d/sshd")?;
+    db1.run(["sed", "-i", "/pam_curfew/d", "/etc/pam.d/sshd"])?.done()?;
+    is_told(&site, "there is no account line with pam_curfew.so")?;
+    let status = db1.run(["curfew-agent", "status"])?.ok()?;
+    assert!(status.text().contains("the login path is not as it was installed"), "{status:?}");
+    db1.put("/etc/pam.d/sshd", &pam, 0o644)?;
+    eventually("it is in order again", || {
+        db1.run(["curfew-agent", "status"])
+            .is_ok_and(|said| !said.text().contains("the login path is not as"))
+    })?;
+    db1.run(["sed", "-i", "s/^UsePAM yes/UsePAM no/", "/etc/ssh/sshd_config.d/00-curfew.conf"])?
+        .done()?;
+    is_told(&site, "00-curfew.conf was changed")?;
+    db1.run(["systemctl", "mask", "--runtime", "curfew-link.service"])?.done()?;
+    is_told(&site, "curfew-link.service masks the unit")
+}
+
+fn policy(site: &Site, host: &Host, policy: &str) -> Result<(), FleetError> {
+    let settings = host.read_text("/etc/curfew/agent.toml")?;
+    let kept = settings.lines().filter(|line| !line.starts_with("other_logins"));
+    let settings: String = kept.map(|line| format!("{line}\n")).collect();
+    let settings = format!("{settings}other_logins = \"{policy}\"\n");
+    host.put("/etc/curfew/agent.toml", settings, 0o644)?;
+    site.install(host)?;
+    host.restart("curfew-agent")?;
+    site.wait_until_connected(host.name())
+}
+
+fn is_told(site: &Site, words: &str) -> Result<(), FleetError> {
+    eventually(words, || {
+        site.authority.run(["incident", "list"]).is_ok_and(|listing| listing.text().contains(words))
+    })
+}
