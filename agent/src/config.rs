@@ -617,7 +617,7 @@ mod tests {
             ("zzz = 1\nauthority = \"a:1\"\naaa = 1", "agent.toml:1: there is no setting `zzz`"),
             (
                 "other_logins = \"no\"\nauthority = \"a:1\"",
-                "agent.toml:1: `other_logins` is \"allow\" or \"refuse\": \"no\" is neither",
+                "agent.toml:1: `other_logins` is \"allow\", \"alarm\", \"refuse\" or \"end\": \"no\" is none of them",
             ),
             ("authority = \"a:1\"\nattribution = \"ebpf\"", "\"ebpf\" is neither"),
             ("authority = \"a:1\"\nstate_dir = \"lib\"", "lib is not a plain absolute path"),
