@@ -59,7 +59,7 @@ fn policy(site: &Site, host: &Host, policy: &str) -> Result<(), FleetError> {
     let settings: String = kept.map(|line| format!("{line}\n")).collect();
     let settings = format!("{settings}other_logins = \"{policy}\"\n");
     host.put("/etc/curfew/agent.toml", settings, 0o644)?;
-    site.install(host)?;
+    site.install(host)?.done()?;
     host.restart("curfew-agent")?;
     site.wait_until_connected(host.name())
 }
