@@ -295,6 +295,9 @@ impl Shown {
             Standing::Unproved(why) => return Err(self.ours(why, Trouble::Unproved)),
             Standing::Proved(tree) => tree,
         };
+        if rules.witness.given_up(tree.head(), certificate.serial()).is_some() {
+            return Err(self.ours(GIVEN_UP, Trouble::None));
+        }
         match rules.witness.weigh(&tree, now.at) {
             Weight::Shown | Weight::Waiting | Weight::New => Ok(Some(tree)),
             Weight::Fork(dispute) => Err(self.ours(&dispute, Trouble::Fork(dispute.clone()))),
@@ -454,6 +457,8 @@ const DISPUTED: &str = "this host has seen the ledger contradict itself and beli
 /// Why nobody is let in on one more tree that the authority has not shown to be its own.
 const FULL: &str =
     "too many of the ledger's trees wait to be shown by the authority, which is out of reach";
+/// Why a certificate from before a restore opens nothing.
+const GIVEN_UP: &str = "it was issued after the backup to which the ledger was put back since: ask for another certificate";
 /// Certificates that one connection may show; `ssh` offers as many as its agent holds, sshd stops at six tries.
 const MAX_CERTIFICATES: usize = 16;
 /// Connections remembered at once; sshd's default `MaxStartups` ends at 100.

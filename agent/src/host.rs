@@ -34,6 +34,7 @@ mod local;
 mod login;
 mod outside;
 mod renewal;
+mod restore;
 mod trust;
 mod unit;
 mod watch;
@@ -205,6 +206,7 @@ impl Host {
             outbox: Vec::new(),
         };
         host.mend_user_authorities();
+        host.join_restored(now());
         if let Some(concern) = host.concern() {
             tracing::error!("{concern}");
         }

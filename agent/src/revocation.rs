@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 use wire::identifier::OrderNumber;
 use wire::lock::{Lock, Subject};
+use wire::log::Declared;
 use wire::order::{Instruction, Order};
+use wire::record::KeptLock;
 use wire::time::Timestamp;
 use wire::trust::Keys;
 
@@ -56,6 +58,8 @@ pub enum Taken {
     Unlock,
     /// It brings other keys; it is in force when the host has them on its disk.
     Trust(Box<Keys>),
+    /// It declares a restore; it is in force when [`Revocation::restored`] is on the host's disk.
+    Restored(Box<Declared>),
     /// It was in force already.
     Known,
     /// Orders are missing before it; it was not taken.
@@ -80,6 +84,11 @@ impl Revocation {
         if number < expected {
             return Taken::Known;
         }
+        if let Instruction::Restored(declared) = &order.instruction
+            && self.leaps_to(number, declared)
+        {
+            return Taken::Restored(declared.clone());
+        }
         if number > expected {
             return Taken::Gap { expected };
         }
@@ -95,7 +104,24 @@ impl Revocation {
                 Taken::Unlock
             }
             Instruction::Trust(keys) => Taken::Trust(Box::new(keys.clone())),
+            Instruction::Restored(declared) => Taken::Restored(declared.clone()),
         }
+    }
+
+    /// Whether this order is the first of an era that this host can go over to: it has every order up to the cut.
+    fn leaps_to(&self, number: u64, declared: &Declared) -> bool {
+        declared.read().is_ok_and(|said| {
+            number == said.era.first_order() && self.last_order >= said.last_order
+        })
+    }
+
+    /// Goes over to the era that this order began, and says which locks the ledger does not know any more: those of orders
+    /// after `cut`. They stay in force.
+    pub fn restored(&mut self, order: OrderNumber, cut: u64) -> Vec<KeptLock> {
+        self.last_order = order.number();
+        let later = self.locks.iter().filter_map(|held| Some((held, held.order?)));
+        let later = later.filter(|(_, order)| order.number() > cut);
+        later.map(|(held, order)| KeptLock { lock: held.lock.clone(), order }).collect()
     }
 
     /// The lock that covers this login from `remote` at `now`, if there is one: the authority's, or this host's own.

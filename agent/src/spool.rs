@@ -106,6 +106,15 @@ impl Spool {
         self.newest
     }
 
+    /// The number of the oldest record that is still here; the next one's when there is none.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn oldest(&self) -> Result<u64, SpoolError> {
+        let all = segments(&self.folder)?;
+        Ok(all.first().map_or(self.newest.saturating_add(1), |(first, _)| *first))
+    }
+
     /// How many records the authority does not have yet, as far as it has said.
     #[must_use]
     pub const fn waiting(&self) -> u64 {

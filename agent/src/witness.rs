@@ -14,6 +14,10 @@ use wire::log::{Attested, Checkpoint, Head, Note, verify_consistency};
 use wire::record::{Dispute, Quarrel};
 use wire::time::Timestamp;
 
+mod restore;
+
+pub use restore::{Accepted, Branch};
+
 /// What is kept of the ledger.
 ///
 /// Who can change this: root on the host. Gains: can make this host believe a ledger that was forked or went back.
@@ -26,6 +30,9 @@ pub struct Kept {
     pub newest: Option<Note>,
     /// What contradicts it, until it is settled.
     pub dispute: Option<Dispute>,
+    /// What declared restores gave up, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restores: Vec<Branch>,
 }
 
 /// What this host knows of the ledger.
@@ -66,7 +73,7 @@ pub enum Weight {
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { version: wire::VERSION, newest: None, dispute: None }
+        Self { version: wire::VERSION, newest: None, dispute: None, restores: Vec::new() }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifier::{Fingerprint, HostName, Label, OrderNumber, RecordNumber};
 use crate::krl::signed::{KrlAsk, KrlPart, KrlStanding, SignedKrl};
-use crate::log::{Hash, Head, Note};
+use crate::log::{Declared, Era, Hash, Head, Note};
 use crate::order::SignedOrder;
 use crate::problem::Problem;
 use crate::record::{Receipt, Record, Tier};
@@ -40,6 +40,9 @@ pub enum ToAuthority {
     Renew(renewal::SignedAsk),
     /// The link's own: "certify my next TLS key"; only to an authority that gave a challenge.
     RenewLink(renewal::LinkAsk),
+    /// "The records up to this one are not here any more, and you do not have them": a ledger that was given up had
+    /// acknowledged them. Only to an authority whose welcome names a [`Welcome::era`].
+    Gone(RecordNumber),
 }
 
 /// What the authority sends.
@@ -141,6 +144,9 @@ pub struct Trust {
     pub orders_from: u64,
     /// The locks in force when the host joined.
     pub locks: Vec<crate::lock::Lock>,
+    /// The restores of the ledger when the host joined, so that it knows what was given up in each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restores: Vec<Declared>,
 }
 
 impl Trust {
@@ -218,6 +224,9 @@ pub struct Hello {
     /// keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Fingerprint>,
+    /// The newest era of the ledger that the host knows of; none from an agent that knows of no restores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub era: Option<Era>,
 }
 
 /// The authority's answer.
@@ -240,6 +249,9 @@ pub struct Welcome {
     /// The newest generation of records that it reads ([`crate::record::Event::generation`]).
     #[serde(default = "first_generation")]
     pub records: u32,
+    /// The ledger's era; absent from an authority that takes no [`ToAuthority::Gone`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub era: Option<Era>,
 }
 
 const fn first_generation() -> u32 {

@@ -28,6 +28,9 @@ pub enum Cause {
         remote: String,
         /// Whether a session began with it.
         began: bool,
+        /// Whether it may have been issued after the backup from which this ledger was restored.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lost: bool,
     },
     /// A host believes a tree that the ledger does not have: the ledger went back, or is another.
     Ahead {
@@ -35,6 +38,13 @@ pub enum Cause {
         known: Head,
         /// The ledger's newest.
         newest: Head,
+    },
+    /// A host does not have records any more that this ledger lacks: one that was given up had acknowledged them.
+    Gone {
+        /// The first of them.
+        from: u64,
+        /// The last.
+        to: u64,
     },
 }
 
@@ -83,12 +93,17 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reported(incident) => incident.fmt(f),
-            Self::Unissued { serial, key_id, login, remote, began } => {
+            Self::Unissued { serial, key_id, login, remote, began, lost } => {
                 let became = if *began { "a session began with it" } else { "it was refused" };
+                let maker = if *lost {
+                    "It is of before the restore: it was issued after the backup was made, or whoever made it has the user authority's key"
+                } else {
+                    "Whoever made it has the user authority's key"
+                };
                 write!(
                     f,
                     "a certificate of our own authority that the ledger never issued: serial {serial}, key id {}, login {}, \
-                     from {remote}; {became}. Whoever made it has the user authority's key",
+                     from {remote}; {became}. {maker}",
                     key_id.display(),
                     login.display()
                 )
@@ -97,6 +112,10 @@ impl fmt::Display for Cause {
                 f,
                 "the host knows a ledger of {} entries under {}, and this one has {} under {}: was an older copy put in its place?",
                 known.size, known.root, newest.size, newest.root
+            ),
+            Self::Gone { from, to } => write!(
+                f,
+                "records {from} to {to} are lost: the ledger that had acknowledged them was given up, and the host has let go of them"
             ),
         }
     }

@@ -14,6 +14,7 @@ mod key;
 mod leaf;
 mod note;
 mod proof;
+mod restore;
 pub mod tile;
 mod tree;
 
@@ -23,6 +24,7 @@ pub use key::{KeyName, LogKey, WitnessKey};
 pub use leaf::{CERTIFICATE, Leaf, MAX_LEAF};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, Signature};
 pub use proof::{MAX_PROOF, Proof};
+pub use restore::{Declared, Era, MAX_REASON, Restore, Statement};
 pub use tree::{Hash, Head, MAX_PATH, leaf_hash, node_hash, verify_consistency, verify_inclusion};
 
 /// Why something of the log cannot be read.

@@ -10,6 +10,7 @@ use ssh_key::{HashAlg, LineEnding, PublicKey, Signature, SshSig};
 use crate::VERSION;
 use crate::identifier::OrderNumber;
 use crate::lock::{Lock, Target};
+use crate::log::Declared;
 use crate::sshsig::{self, SealFlaw};
 use crate::time::Timestamp;
 use crate::trust::{AuthorityKey, Keys};
@@ -24,6 +25,9 @@ pub enum Instruction {
     Unlock(Target),
     /// Believe these keys from now on and no others.
     Trust(Keys),
+    /// The ledger was put back from a backup: go on with it, in the era that this order is the first of. Only to a host
+    /// that said in its hello that it knows of eras.
+    Restored(Box<Declared>),
 }
 
 /// An instruction with its place in the sequence.

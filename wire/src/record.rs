@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
 use crate::limits::{Limits, Measure, Response};
 use crate::lock::{Lock, Subject, Target};
-use crate::log::{Checkpoint, Head, Note};
+use crate::log::{Checkpoint, Era, Head, Note};
 use crate::octets::Octets;
 use crate::time::{Timestamp, Uptime};
 
@@ -478,6 +478,63 @@ pub enum Incident {
     Outside(Outside),
     /// The login path, or what keeps the agent alive, was changed by hand on the host.
     Meddled(Meddled),
+    /// The ledger was put back from a backup and declared it, and the host had seen more than the backup holds. Recorded
+    /// only under an authority that declares such things.
+    Restored(Abandoned),
+}
+
+/// What a host had seen of a ledger beyond the tree that a declared restore goes on from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abandoned {
+    /// The era that the restore began.
+    pub era: Era,
+    /// The checkpoint that the restored ledger goes on from.
+    pub cut: Note,
+    /// The newest checkpoint that the host had believed, when it is beyond the cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Note>,
+    /// Trees beyond the cut on which somebody was let in and that the authority never showed to be its own.
+    pub unshown: u64,
+    /// Locks that orders beyond the cut had brought; they stay in force on the host. At most [`MAX_KEPT`].
+    pub locks: Vec<KeptLock>,
+    /// How many more there are.
+    pub more: u64,
+}
+
+/// A lock that a host keeps although the ledger does not know it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLock {
+    /// The lock.
+    pub lock: Lock,
+    /// The order of the abandoned ledger that brought it.
+    pub order: OrderNumber,
+}
+
+/// Most kept locks that are named in one record.
+pub const MAX_KEPT: usize = 256;
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "declared restore: the ledger was put back to {}", brief(&self.cut))?;
+        if let Some(known) = &self.known {
+            write!(f, ", and the host had seen {}", brief(known))?;
+        }
+        if self.unshown > 0 {
+            write!(f, "; logins rested on {} more trees that were never shown", self.unshown)?;
+        }
+        let named: Vec<String> =
+            self.locks.iter().map(|kept| kept.lock.target.to_string()).collect();
+        if !named.is_empty() {
+            let more =
+                if self.more > 0 { format!(" and {} more", self.more) } else { String::new() };
+            write!(
+                f,
+                "; locks that the ledger does not know stay in force there: {}{more}",
+                named.join(", ")
+            )?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Incident {
@@ -501,6 +558,7 @@ impl fmt::Display for Incident {
             Self::Outside(outside) => outside.fmt(f),
             Self::Meddled(Meddled { what, mended: true }) => write!(f, "in order again: {what}"),
             Self::Meddled(Meddled { what, mended: false }) => f.write_str(what),
+            Self::Restored(abandoned) => abandoned.fmt(f),
         }
     }
 }

@@ -87,6 +87,7 @@ impl Host {
             proof: Some(self.proofs.mode()),
             renews: true,
             keys: Some(self.trust.digest()),
+            era: Some(self.witness.era()),
         };
         match out.try_send(ToAuthority::Hello(hello)) {
             Ok(()) => {
@@ -147,6 +148,7 @@ impl Host {
                 return;
             }
         }
+        let last = self.past_what_is_gone(last, welcome.era);
         if let Some(link) = &mut self.link {
             link.upload = Some(Upload {
                 sent: last,
@@ -159,7 +161,7 @@ impl Host {
         }
         self.followed = None;
         self.follow_ledger(now);
-        self.acknowledged(last);
+        self.acknowledged(welcome.last_record);
         self.outbox.extend(self.receipts.iter().cloned().map(ToAuthority::Receipt));
         tracing::info!(newest_order = welcome.newest_order, "the authority welcomes this host");
     }
@@ -207,6 +209,7 @@ impl Host {
                 self.receipt(nothing_ended(order.number));
             }
             Taken::Trust(keys) => return self.take_trust(&keys, (order.number, before), now),
+            Taken::Restored(declared) => return self.take_restore(&declared, order.number, now),
             Taken::Known => return,
             Taken::Gap { expected } => {
                 tracing::warn!(order = %order.number, expected, "orders are missing; asking again");

@@ -30,7 +30,7 @@ impl Places {
         Self { kept: config.state_dir.join("ledger.json"), waiting: config.run_dir.join("trees") }
     }
 
-    fn tree(&self, size: u64) -> PathBuf {
+    pub(super) fn tree(&self, size: u64) -> PathBuf {
         self.waiting.join(format!("{size}.json"))
     }
 }
@@ -97,7 +97,7 @@ impl Host {
         self.record(None, Event::Incident(Box::new(Incident::Dispute(dispute.clone()))), now);
     }
 
-    fn keep_ledger(&self, kept: &Kept) -> bool {
+    pub(super) fn keep_ledger(&self, kept: &Kept) -> bool {
         let kept = store::write(&self.places.ledger.kept, kept);
         if let Err(error) = &kept {
             tracing::error!(%error, "what is known of the ledger could not be kept; a restart will not know it");

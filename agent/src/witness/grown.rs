@@ -3,7 +3,10 @@
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use tlog_tiles::tlog;
 use wire::hostlink::{Continuation, ContinuationPath};
-use wire::log::{Attested, Checkpoint, Hash, Head, LogKey, Note, Policy, Proof};
+use wire::log::{
+    Attested, Checkpoint, Declared, Era, Hash, Head, LogKey, Note, Policy, Proof, Statement,
+};
+use wire::time::Timestamp;
 
 /// Its entries' hashes, and those of the nodes above them.
 pub(crate) struct Ledger {
@@ -55,6 +58,17 @@ impl Ledger {
         let signature = self.pair().sign(text.as_bytes());
         let line = self.key().line(signature.as_ref().try_into().unwrap());
         Note::new(text, vec![line]).unwrap()
+    }
+
+    /// That it was put back to the tree of `size` entries and order `last_order`.
+    pub(crate) fn declared(&self, era: Era, size: u64, last_order: u64) -> Declared {
+        let (cut, at) = (self.note(size), Timestamp::from_secs(1));
+        let head = cut.text().parse::<Checkpoint>().unwrap().head;
+        let (origin, reason) = (LOG.parse().unwrap(), "test".to_owned());
+        let said = Statement { origin, era, cut: head, last_order, at, reason };
+        let text = said.text().unwrap();
+        let line = self.key().line(self.pair().sign(text.as_bytes()).as_ref().try_into().unwrap());
+        Declared { statement: Note::new(text, vec![line]).unwrap(), cut }
     }
 
     pub(crate) fn at(&self, size: u64) -> Attested {

@@ -85,26 +85,29 @@ impl Policy {
     /// verify, or too few witnesses cosigned.
     pub fn attest(&self, note: Note) -> Result<Attested, Unproved> {
         let checkpoint: Checkpoint = note.text().parse()?;
-        let mut is_signed = false;
-        for (key, line) in of(&self.logs, &note, LogKey::is_of) {
-            if !key.verify(note.text(), line) {
-                return Err(Unproved::Signature { name: key.name().to_string() });
-            }
-            if key.name().as_str() != checkpoint.origin {
-                let (origin, name) = (checkpoint.origin, key.name().to_string());
-                return Err(Unproved::Origin { origin, name });
-            }
-            is_signed = true;
-        }
-        if !is_signed {
-            return Err(Unproved::Unsigned { origin: checkpoint.origin });
-        }
+        self.signed(&note, &checkpoint.origin)?;
         let cosigned = self.cosigned(&note)?;
         if cosigned.len() < self.quorum {
             let (found, needed) = (cosigned.len(), self.quorum);
             return Err(Unproved::Witnesses { found, needed });
         }
         Ok(Attested { checkpoint, note, cosigned })
+    }
+
+    /// Whether one of the pinned keys of the log `origin` signed this note, which need not be a checkpoint.
+    pub(super) fn signed(&self, note: &Note, origin: &str) -> Result<(), Unproved> {
+        let mut is_signed = false;
+        for (key, line) in of(&self.logs, note, LogKey::is_of) {
+            let name = key.name().to_string();
+            if !key.verify(note.text(), line) {
+                return Err(Unproved::Signature { name });
+            }
+            if name != origin {
+                return Err(Unproved::Origin { origin: origin.to_owned(), name });
+            }
+            is_signed = true;
+        }
+        if is_signed { Ok(()) } else { Err(Unproved::Unsigned { origin: origin.to_owned() }) }
     }
 
     fn cosigned(&self, note: &Note) -> Result<Vec<Cosigned>, Unproved> {
