@@ -74,6 +74,7 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         authority.signer.sign_host(enrolled.vouched(), &keys).map_err(|error| failed(&error))?;
     tracing::info!(host = %to.host, host_keys = keys.len(), "a host enrolled");
     authority.fleet.change();
+    let restores = authority.ledger.restores().await.map_err(|error| failed(&error))?;
     let keys = enrolled.keys();
     let texts = |keys: &[AuthorityKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
     let order_keys = texts(keys.order_keys());
@@ -89,6 +90,7 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         order: None,
         orders_from: enrolled.orders_from(),
         locks: enrolled.locks().to_vec(),
+        restores,
     };
     let root = authority.root.pem().to_owned();
     Ok(Reply { trust, certificate, root, host_certificates, window: Some(window) })

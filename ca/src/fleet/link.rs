@@ -13,6 +13,7 @@ use wire::VERSION;
 use wire::hostlink::{Hello, MAX_SIZES, SILENCE_SECS, ToAuthority, ToHost, Welcome};
 use wire::identifier::{Fingerprint, RecordNumber};
 use wire::krl::signed::{KrlAsk, KrlStanding};
+use wire::log::{Era, Head};
 use wire::problem::{Code, Problem};
 use wire::record::Receipt;
 use wire::time::Timestamp;
@@ -46,8 +47,8 @@ where
     let (last_order, said, renews, krl) =
         (hello.last_order, hello.at, hello.renews, hello.krl.clone());
     let believed = hello.keys.clone();
-    let row = match greeted(authority, &whose, hello).await {
-        Ok(row) => row,
+    let (row, era) = match greeted(authority, &whose, hello).await {
+        Ok(greeted) => greeted,
         Err(problem) => {
             tracing::warn!(host = %whose.host, %problem, "a host was refused");
             return writer.send(&ToHost::Refused(problem)).await;
@@ -69,6 +70,7 @@ where
         tree: Some(authority.ledger.checkpoints().borrow().head().size),
         challenge: Some(desk.challenge().to_owned()),
         records: wire::record::GENERATION,
+        era: Some(era),
     };
     writer.send(&ToHost::Welcome(welcome)).await?;
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
@@ -141,6 +143,12 @@ impl Link<'_> {
                 if tells {
                     self.authority.fleet.change();
                 }
+                Ok(RecordNumber::try_new(last).ok().map(ToHost::Acknowledged))
+            }
+            ToAuthority::Gone(number) => {
+                let whose = (host.clone(), self.whose.enrolment);
+                let gone = self.authority.ledger.records_gone(whose, number.number(), now);
+                let last = gone.await.map_err(refused)?;
                 Ok(RecordNumber::try_new(last).ok().map(ToHost::Acknowledged))
             }
             ToAuthority::Prove(sizes) if sizes.len() <= MAX_SIZES => {
@@ -334,7 +342,7 @@ async fn greeted(
     authority: &Authority,
     whose: &HostCertificate,
     hello: Hello,
-) -> Result<HostRow, Problem> {
+) -> Result<(HostRow, Era), Problem> {
     if hello.version != VERSION {
         return Err(version_problem(hello.version));
     }
@@ -343,15 +351,28 @@ async fn greeted(
         // New orders would carry numbers that the host has seen, and it would take none of them.
         tracing::error!(
             host = %whose.host, host_order = hello.last_order, newest_order = newest,
-            "a host has orders that this ledger does not: was an old backup restored? Enrol the host again"
+            "a host has orders that this ledger does not: was an old copy of it put in its place? Put a backup back with `curfew-ca restore`"
         );
         let message = format!(
-            "the host has order {}, the authority only {newest}: the ledger is older than the host; enrol the host again",
+            "the host has order {}, the authority only {newest}: the ledger is older than the host. A backup is put back with \
+             `curfew-ca restore`, which tells hosts; a copy of its files is not",
             hello.last_order
         );
         return Err(Problem::new(Code::Conflict, message));
     }
-    if let Some(known) = hello.tree {
+    let restores = authority.ledger.restores().await.map_err(|error| Refusal::from(error).0)?;
+    let newest = restores.last().and_then(|declared| declared.read().ok());
+    let era = newest.as_ref().map_or(Era::FIRST, |statement| statement.era);
+    if hello.era.is_none() && hello.last_order < era.floor() {
+        let message = "the ledger was restored from a backup, and this host's agent is too old to be told; bring it to the \
+             authority's release";
+        return Err(Problem::new(Code::Version, message));
+    }
+    // What a host that was not told yet has seen beyond the backup is no news: it is told first.
+    let is_told = hello.era.is_some_and(|known| known >= era);
+    let of_both =
+        |known: &Head| is_told || newest.is_none_or(|newest| known.size <= newest.cut.size);
+    if let Some(known) = hello.tree.filter(of_both) {
         let noticed = match authority.ledger.contradiction(known).await {
             Ok(None) => Ok(()),
             Ok(Some(cause)) => {
@@ -362,10 +383,12 @@ async fn greeted(
         noticed.map_err(|error| Refusal::from(error).0)?;
     }
     let who = (whose.host.clone(), whose.enrolment);
-    authority.ledger.greet(who, hello, clock::now()).await.map_err(|error| match error {
+    let greeted = authority.ledger.greet(who, hello, clock::now()).await;
+    let row = greeted.map_err(|error| match error {
         LedgerError::NotFound(message) => Problem::new(Code::Unauthenticated, message),
         other => Refusal::from(other).0,
-    })
+    })?;
+    Ok((row, era))
 }
 
 fn presence(said: Timestamp, last_order: u64, now: Timestamp) -> Presence {

@@ -98,6 +98,7 @@ fn describe(instruction: &Instruction) -> String {
     match instruction {
         Instruction::Lock(lock) => format!("{} is locked", lock.target),
         Instruction::Unlock(target) => format!("{target} is unlocked"),
+        Instruction::Restored(_) => "the ledger was restored".into(),
         Instruction::Trust(keys) => format!("hosts are to believe the keys {}", keys.digest()),
     }
 }

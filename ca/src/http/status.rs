@@ -44,6 +44,13 @@ pub(crate) async fn show(
     concerns.extend(authority.ledger.survivors().await?.into_iter().map(|(order, host, alive)| {
         format!("{alive} processes survive order {order} on host {host}: end them there by hand")
     }));
+    concerns.extend(authority.ledger.kept_locks().await?.into_iter().map(|kept| {
+        format!(
+            "host {} keeps a lock on {} ({}) that was ordered after the backup from which this ledger was restored: lock it \
+             again with `curfew-ca lock`, or lift it there with `curfew-ca unlock`",
+            kept.host, kept.target, kept.reason
+        )
+    }));
     let krl = authority.krl.newest().map(|list| krl::standing(&authority, &hosts, &list));
     concerns.extend(krl.iter().flat_map(|(_, concerns)| concerns.iter().cloned()));
     concerns.extend(authority.krl.failure().map(|reason| {

@@ -59,6 +59,10 @@ pub(crate) enum Kind {
     Unlock,
     /// Hosts were told which keys to believe.
     Trust,
+    /// The ledger was put back from a backup, and goes on from there.
+    Restored,
+    /// A backup of the ledger was begun.
+    Backup,
     /// Keys of the authority came, began to sign, or ended.
     KeysChanged,
     /// Other roles are in force.
@@ -185,13 +189,23 @@ pub(super) struct Denied<'a> {
     pub(super) reason: String,
 }
 
-/// [`Kind::Lock`], [`Kind::Unlock`] and [`Kind::Trust`].
+/// [`Kind::Lock`], [`Kind::Unlock`], [`Kind::Trust`] and [`Kind::Restored`].
 #[derive(Serialize)]
 pub(super) struct Ordered<'a> {
     pub(super) by: &'a Actor,
     pub(super) order: OrderNumber,
     pub(super) reason: &'a str,
     pub(super) signed: &'a SignedOrder,
+}
+
+/// [`Kind::Backup`].
+#[derive(Serialize)]
+pub(super) struct Backup<'a> {
+    pub(super) by: &'a Actor,
+    /// Where to, as the operator named it.
+    pub(super) to: &'a str,
+    /// Whether private keys go with it that no passphrase protects.
+    pub(super) plain_keys: bool,
 }
 
 /// [`Kind::RolesChanged`].

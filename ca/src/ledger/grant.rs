@@ -7,7 +7,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, attempt, column, keys, order};
+use super::{Ledger, LedgerError, attempt, column, keys, order, restore};
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
 use crate::certificate;
 use crate::key::Purpose;
@@ -235,8 +235,9 @@ fn begin(
         return Err(LedgerError::Stale);
     }
     let id: u64 = connection
-        .prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM grants")?
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM grants")?
         .query_row((), |row| row.get(0))?;
+    let id = restore::after(connection, id)?;
     let grant = GrantId::try_new(id)?;
     connection
         .prepare_cached(
@@ -265,9 +266,9 @@ fn begin(
 
 fn next_serial(connection: &Connection) -> Result<Serial, LedgerError> {
     let number: u64 = connection
-        .prepare_cached("SELECT coalesce(max(serial), 0) + 1 FROM certificates")?
+        .prepare_cached("SELECT coalesce(max(serial), 0) FROM certificates")?
         .query_row((), |row| row.get(0))?;
-    Ok(Serial::try_new(number)?)
+    Ok(Serial::try_new(restore::after(connection, number)?)?)
 }
 
 fn issue(

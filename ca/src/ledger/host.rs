@@ -12,7 +12,7 @@ use wire::trust::Keys;
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::vouch::{self, Certified, Vouch, Vouched};
-use super::{Actor, Ledger, LedgerError, column, grant, keys, order};
+use super::{Actor, Ledger, LedgerError, column, grant, keys, order, restore};
 
 /// A token to be made.
 #[derive(Debug, Clone)]
@@ -200,7 +200,8 @@ impl Ledger {
                 agent_key: joining.agent_key.as_deref(),
                 token: Some(Hash(hash)),
             };
-            let enrolment = entry::append(connection, Kind::HostEnrolled, now, &data)?;
+            let entry = entry::append(connection, Kind::HostEnrolled, now, &data)?;
+            let enrolment = restore::outside(connection, entry)?;
             let orders_from = order::newest(connection)?;
             insert(connection, (&token, &joining.agent_key), (enrolment, orders_from), now)?;
             let believed = keys::believed(connection)?;

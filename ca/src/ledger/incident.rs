@@ -11,7 +11,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Actor, Ledger, LedgerError, column};
+use super::{Actor, Ledger, LedgerError, column, restore};
 
 impl Ledger {
     /// Opens an incident that the authority itself noticed about a host.
@@ -101,7 +101,10 @@ pub(super) fn reported(
 ) -> Result<(), LedgerError> {
     let count = match incident {
         Incident::Unproved { attempt, .. } => u64::from(attempt.count),
-        Incident::Dispute(_) | Incident::Outside(_) | Incident::Meddled(_) => 1,
+        Incident::Dispute(_)
+        | Incident::Outside(_)
+        | Incident::Meddled(_)
+        | Incident::Restored(_) => 1,
     };
     open(connection, host, &Cause::Reported(incident.clone()), (count, now))
 }
@@ -130,6 +133,7 @@ pub(super) fn refused(
         login: refused.login.clone(),
         remote: refused.remote.clone(),
         began: false,
+        lost: restore::may_be_lost(connection, refused.serial)?,
     };
     open(connection, host, &cause, (u64::from(refused.count), now))
 }
@@ -161,6 +165,9 @@ pub(super) fn insert(
     (number, host, cause): (u64, &HostName, &Cause),
     (count, now): (u64, Timestamp),
 ) -> Result<(), LedgerError> {
+    if let Cause::Reported(Incident::Restored(abandoned)) = cause {
+        restore::keep(connection, host, abandoned)?;
+    }
     let name = listed(connection, host, name(cause))?;
     connection
         .prepare_cached(
@@ -214,7 +221,9 @@ fn name(cause: &Cause) -> String {
         }
         Cause::Reported(Incident::Meddled(meddled)) => format!("meddled {}", meddled.what),
         Cause::Unissued { serial, .. } => format!("unissued {serial}"),
+        Cause::Reported(Incident::Restored(abandoned)) => format!("restored {}", abandoned.era),
         Cause::Ahead { known, .. } => format!("ahead {}", known.root),
+        Cause::Gone { from, .. } => format!("gone {from}"),
     }
 }
 
@@ -247,6 +256,7 @@ mod tests {
             login: wire::octets::Octets::new("root"),
             remote: "10.0.0.9".into(),
             began: false,
+            lost: false,
         }
     }
 

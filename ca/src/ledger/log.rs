@@ -43,9 +43,7 @@ impl Log {
     /// Signs what the tree is.
     pub(super) fn sign(&self, head: Head) -> Result<Note, LedgerError> {
         let text = Checkpoint { origin: self.name.as_str().to_owned(), head }.text();
-        let lines =
-            self.keys.read().iter().map(|signer| signer.line(&text)).collect::<Result<_, _>>()?;
-        Ok(Note::new(text, lines)?)
+        self.keys.sign(&text)
     }
 
     /// Its public keys.
@@ -65,6 +63,12 @@ impl LogKeys {
         let signers = signers(connection, keyring)?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = signers;
         Ok(())
+    }
+
+    /// Signs a text by each of them.
+    pub(super) fn sign(&self, text: &str) -> Result<Note, LedgerError> {
+        let lines = self.read().iter().map(|signer| signer.line(text)).collect::<Result<_, _>>()?;
+        Ok(Note::new(text, lines)?)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Signer>> {

@@ -12,7 +12,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Actor, Ledger, LedgerError, column, grant};
+use super::{Actor, Ledger, LedgerError, column, grant, restore};
 use crate::key::{Keyring, Purpose, Sign};
 
 /// What to order, by whom, and why.
@@ -225,7 +225,11 @@ pub(super) fn issue_with(
     (by, reason): (&Actor, &str),
     (instruction, at): (Instruction, Timestamp),
 ) -> Result<OrderNumber, LedgerError> {
-    let number = OrderNumber::try_new(newest(connection)?.saturating_add(1))?;
+    let number = match &instruction {
+        Instruction::Restored(declared) => declared.read()?.era.first_order(),
+        _ => restore::after(connection, newest(connection)?)?,
+    };
+    let number = OrderNumber::try_new(number)?;
     let order = Order { version: VERSION, number, at, by: by.as_str().to_owned(), instruction };
     let signed = order.sign(key.public(), |message| key.sign(message))?;
     connection
@@ -256,6 +260,7 @@ pub(super) fn apply(connection: &Connection, order: &Order) -> Result<Kind, Ledg
                     order.by,
                     order.at.millis()
                 ])?;
+            restore::let_go(connection, &lock.target)?;
             if let Target::Key(key) = &lock.target {
                 // A stolen key's logins end with it.
                 connection
@@ -268,12 +273,16 @@ pub(super) fn apply(connection: &Connection, order: &Order) -> Result<Kind, Ledg
             let lifted = connection
                 .prepare_cached("DELETE FROM locks WHERE target = ?")?
                 .execute([serde_json::to_string(target)?])?;
-            if lifted == 0 {
+            if !restore::let_go(connection, target)? && lifted == 0 {
                 return Err(LedgerError::NotFound(format!("{target} is not locked")));
             }
             Ok(Kind::Unlock)
         }
         Instruction::Trust(_) => Ok(Kind::Trust),
+        Instruction::Restored(declared) => {
+            restore::apply(connection, declared)?;
+            Ok(Kind::Restored)
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use wire::time::Timestamp;
 
 use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
-use super::{LedgerError, column, grant, incident, order};
+use super::{LedgerError, column, grant, incident, order, restore};
 
 /// What the replay came to.
 #[derive(Debug, Default)]
@@ -223,7 +223,7 @@ impl Said<'_> {
                 params![self.number_of("/grant")?, self.text_of("/identity")?, self.text_of("/role")?, self.text_of("/host")?, self.number_of("/from")?, self.number_of("/until")?],
             ),
             "certificate" => self.certificate(connection),
-            "lock" | "unlock" | "trust" => self.order(connection),
+            "lock" | "unlock" | "trust" | "restored" => self.order(connection),
             "roles_changed" => self.roles(connection),
             "keys_changed" => self.keys_changed(connection),
             "incident" => self.incident(connection),
@@ -273,7 +273,7 @@ impl Said<'_> {
              enrolment = excluded.enrolment, enrolled = excluded.enrolled, orders_from = excluded.orders_from, \
              agent_key = excluded.agent_key, certified = excluded.certified",
             params![
-                self.text_of("/host")?, self.json_of("/labels"), self.json_of("/addresses"), self.seq, self.at.millis(),
+                self.text_of("/host")?, self.json_of("/labels"), self.json_of("/addresses"), restore::outside(connection, self.seq)?, self.at.millis(),
                 order::newest(connection)?, self.body.pointer("/agent_key").and_then(Value::as_str), certified
             ],
         )?;
@@ -466,7 +466,9 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 13] = [
+const TABLES: [Table; 15] = [
+    Table { name: "restores", key: "era", columns: "size, declared" },
+    Table { name: "kept_locks", key: "target", columns: "reason, host" },
     Table { name: "identities", key: "name", columns: "operator, disabled, added" },
     Table { name: "keys", key: "fingerprint", columns: "identity, public_key, added" },
     Table { name: "tokens", key: "hash", columns: "host, addresses, labels, until, used" },

@@ -61,7 +61,7 @@ const fn nothing(_connection: &Connection) -> Result<(), LedgerError> {
 }
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 7] = [("
+const STEPS: [Step; 8] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -183,6 +183,9 @@ CREATE INDEX attempts_by_time ON attempts (last);
 CREATE INDEX attempts_by_serial ON attempts (serial, last);
 CREATE INDEX attempts_by_identity ON attempts (identity, last);
 INSERT INTO counters VALUES ('attempts_forgotten', 0);
+", nothing), ("
+CREATE TABLE restores (era INTEGER PRIMARY KEY, size INTEGER NOT NULL, declared TEXT NOT NULL) STRICT;
+CREATE TABLE kept_locks (target TEXT PRIMARY KEY, reason TEXT NOT NULL, host TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ", nothing)];
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Ledger, LedgerError, attempt, column, incident};
+use super::{Ledger, LedgerError, attempt, column, incident, restore};
 
 /// Counts for the one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +181,7 @@ fn begin(
             login: Octets::new(subject.login.as_str()),
             remote: began.remote.clone(),
             began: true,
+            lost: restore::may_be_lost(connection, subject.serial.number())?,
         };
         incident::open(connection, host, &cause, (1, now))?;
     }

@@ -13,7 +13,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Actor, Ledger, LedgerError, column, grant, keys, order};
+use super::{Actor, Ledger, LedgerError, column, grant, keys, order, restore};
 use crate::key::Purpose;
 
 /// What is to be said of a host's SSH keys.
@@ -93,7 +93,7 @@ impl Vouched {
         &self.keys
     }
 
-    /// The entry that says so; the certificates carry its number.
+    /// The entry that says so, by its number outside; the certificates carry it.
     pub(crate) const fn entry(&self) -> u64 {
         self.entry
     }
@@ -270,7 +270,7 @@ pub(super) fn vouch_for(
         authority: &authority,
         until: window.until,
     };
-    let entry = entry::append(connection, kind, now, &data)?;
+    let entry = restore::outside(connection, entry::append(connection, kind, now, &data)?)?;
     let certified = Certified {
         names,
         keys: vouch.keys,

@@ -28,6 +28,7 @@ pub(crate) fn hello(last_order: u64) -> ToAuthority {
         proof: None,
         renews: true,
         keys: None,
+        era: None,
     })
 }
 
