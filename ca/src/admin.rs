@@ -25,6 +25,7 @@ use crate::ledger::{IdentityRow, NewKey, NewToken};
 use crate::random::Secret;
 use crate::role::Role;
 
+pub(crate) mod backup;
 pub(crate) mod client;
 pub(crate) mod keys;
 
@@ -135,6 +136,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/krl", get(krl))
         .route("/admin/log-keys", get(log_keys))
         .route("/admin/erase", post(crate::http::erase))
+        .route("/admin/backup", post(backup::begin))
         .route("/admin/keys", get(keys::list).post(keys::step))
         .with_state(authority)
 }

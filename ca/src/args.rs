@@ -56,6 +56,17 @@ enum Command {
     /// The record of every decision
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Copy all that makes this authority into one file, while it serves
+    ///
+    /// The file holds the ledger as of one moment, the settings, the roles, the X.509 root and the private keys that are
+    /// encrypted files. Private keys that are plain files, with an ssh-agent or on a token are not in it, and are named.
+    /// Each backup is an entry in the ledger.
+    Backup(command::backup::Arguments),
+    /// Put a backup back where no authority is, and declare it to hosts
+    ///
+    /// Everything is verified before anything is written. The ledger goes on from the backup in a new era, so that no
+    /// serial is given twice; hosts are told when they connect, and refuse certificates issued after the backup.
+    Restore(command::restore::Arguments),
     /// Sessions, live ones first
     Sessions(command::session::Arguments),
     /// What must never happen: forged certificates, and a ledger that contradicts itself
@@ -105,6 +116,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Man(man) => return command::man::run(Arguments::command(), man),
         Command::Principals(principals) => return command::principals::run(principals),
         Command::Witness(witness) => return command::witness::run(witness),
+        Command::Restore(restore) => return command::restore::run(&arguments.config, restore),
         _ => {}
     }
     let config = Config::read(&arguments.config)?;
@@ -113,8 +125,10 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Principals(_)
+        | Command::Restore(_)
         | Command::Witness(_) => Ok(()),
         Command::Init(init) => command::init::run(&config, &init),
+        Command::Backup(backup) => command::backup::run(&config, (&arguments.config, &backup)),
         Command::Serve => command::serve(config),
         Command::Identity(command) => {
             command::talk(&config, async |client| command.run(client).await)

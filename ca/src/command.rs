@@ -12,6 +12,7 @@ use crate::admin::client::Client;
 use crate::config::Config;
 use crate::key::guard;
 
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod host;
@@ -24,6 +25,7 @@ pub(crate) mod ledger;
 pub(crate) mod lock;
 pub(crate) mod man;
 pub(crate) mod principals;
+pub(crate) mod restore;
 pub(crate) mod role;
 pub(crate) mod session;
 pub(crate) mod status;

@@ -30,7 +30,7 @@ mod token;
 
 pub(crate) use fault::{KeyError, SignError};
 pub(crate) use file::{create_private, read_private};
-pub(crate) use store::{Protection, Store};
+pub(crate) use store::{Kept, Protection, Store};
 
 /// A key of the authority that signs.
 pub(crate) trait Sign: Send + Sync {

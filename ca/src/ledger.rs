@@ -22,6 +22,7 @@ use crate::random::NoRandomness;
 
 mod attempt;
 mod audit;
+mod backup;
 mod column;
 mod entry;
 mod grant;
@@ -48,12 +49,13 @@ mod writer;
 
 pub(crate) use attempt::Asked;
 pub(crate) use audit::Audit;
+pub(crate) use backup::copy;
 pub(crate) use grant::Recorded;
 pub(crate) use history::Search;
 pub(crate) use host::{HostRow, Joining, NewToken, TokenRefusal};
 pub(crate) use identity::{IdentityRow, NewKey};
 pub(crate) use keys::{Move, Standing};
-pub(crate) use log::log_key;
+pub(crate) use log::{log_key, named_after};
 pub(crate) use login::Login;
 pub(crate) use order::{Directive, ReceiptRow};
 pub(crate) use rebuild::Rebuilt;

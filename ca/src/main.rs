@@ -6,6 +6,7 @@ mod access;
 mod admin;
 mod args;
 mod authority;
+mod backup;
 mod certificate;
 mod challenge;
 mod clock;

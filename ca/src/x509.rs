@@ -185,8 +185,10 @@ fn serial() -> Result<SerialNumber, NoRandomness> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-const ROOT: &str = "root.pem";
-const ROOT_KEY: &str = "root_key.pem";
+/// The root's file in the state folder.
+pub(crate) const ROOT: &str = "root.pem";
+/// The file of the root's key there.
+pub(crate) const ROOT_KEY: &str = "root_key.pem";
 /// How a client certificate names its host: then the name, a colon, and the ledger entry of the enrolment.
 const HOST_URI: &str = "curfew:host:";
 const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

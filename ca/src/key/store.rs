@@ -31,6 +31,19 @@ pub(crate) enum Protection {
     Nothing,
 }
 
+/// How a slot's private key is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// In a file, under a passphrase.
+    Encrypted,
+    /// In a file, as it is.
+    Plain,
+    /// With an ssh-agent.
+    SshAgent,
+    /// On a token.
+    Token,
+}
+
 impl Store {
     /// The keys in the state folder `dir`, under these settings. Nothing is touched yet.
     pub(crate) fn new(dir: &Path, settings: Keys, secrets: Secrets) -> Self {
@@ -88,6 +101,23 @@ impl Store {
             return self.open_one(slot);
         }
         self.create(slot, &self.protection(like)?)
+    }
+
+    /// Every slot, and how its private key is kept. None is opened.
+    pub(crate) fn kept(&self) -> Result<Vec<(Slot, Kept)>, KeyError> {
+        let mut kept = Vec::new();
+        for purpose in Purpose::ALL {
+            for slot in slots(&self.dir, purpose)? {
+                let how = match Pinned::read(&self.dir, slot)?.map(|pinned| pinned.backend) {
+                    Some(Backend::SshAgent { .. }) => Kept::SshAgent,
+                    Some(Backend::Pkcs11(_)) => Kept::Token,
+                    _ if file::is_encrypted(&self.dir, slot)? => Kept::Encrypted,
+                    _ => Kept::Plain,
+                };
+                kept.push((slot, how));
+            }
+        }
+        Ok(kept)
     }
 
     /// What holds the key of this slot; nothing when it is bound to none.

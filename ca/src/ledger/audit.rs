@@ -71,6 +71,17 @@ impl Audit {
         Ok(KeyName::try_new(name)?)
     }
 
+    /// The log's name, and its newest checkpoint.
+    pub(crate) fn newest(&self) -> Result<(KeyName, Note), LedgerError> {
+        let note: Option<String> = self
+            .connection
+            .prepare_cached("SELECT note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1")?
+            .query_row((), |row| row.get(0))
+            .optional()?;
+        let note = note.ok_or_else(|| LedgerError::Torn("it has no checkpoint".into()))?;
+        Ok((self.name()?, note.parse()?))
+    }
+
     /// Checks everything. `seen` are checkpoints that somebody else kept: a ledger that was rolled back or forked does not
     /// continue them.
     pub(crate) fn verify(self, policy: &Policy, seen: &[Note]) -> Result<Report, LedgerError> {

@@ -112,12 +112,16 @@ pub(crate) fn log_key(name: &KeyName, key: &ssh_key::PublicKey) -> Result<LogKey
 
 /// Gives the log its name, once.
 pub(super) fn christen(connection: &Connection, root: &Fingerprint) -> Result<(), LedgerError> {
+    let name = named_after(root);
+    connection.prepare_cached("INSERT INTO log (name) VALUES (?)")?.execute([name])?;
+    Ok(())
+}
+
+/// The name of the log of the authority with this root.
+pub(crate) fn named_after(root: &Fingerprint) -> String {
     let digest = crate::random::sha256(&[root.as_str().as_bytes()]);
     let short: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    connection
-        .prepare_cached("INSERT INTO log (name) VALUES (?)")?
-        .execute([format!("log.curfew.internal/{short}")])?;
-    Ok(())
+    format!("log.curfew.internal/{short}")
 }
 
 /// The log's name.

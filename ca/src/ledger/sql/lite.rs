@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::backup::StepResult;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{OpenFlags, ToSql};
 
@@ -52,6 +53,38 @@ impl Connection {
     /// Copies the write-ahead log into the database and cuts it, so that no former page stays in it.
     pub(in crate::ledger) fn truncate_log(&self) -> Result<(), SqlError> {
         Ok(self.0.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))?)
+    }
+
+    /// Copies the whole database, as this connection's transaction sees it, into the empty file `to`.
+    pub(in crate::ledger) fn copy_to(
+        &self,
+        to: &Path,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<(), SqlError> {
+        let mut into = rusqlite::Connection::open(to)?;
+        {
+            let copying = rusqlite::backup::Backup::new(&self.0.0, &mut into)?;
+            loop {
+                let step = copying.step(PAGES)?;
+                let so_far = copying.progress();
+                let all = u64::try_from(so_far.pagecount).unwrap_or(0);
+                let left = u64::try_from(so_far.remaining).unwrap_or(0);
+                progress(all.saturating_sub(left), all);
+                match step {
+                    StepResult::Done => break,
+                    StepResult::More => {}
+                    _ => {
+                        return Err(rusqlite::Error::SqliteFailure(
+                            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+                            Some("the ledger is locked by another program".into()),
+                        )
+                        .into());
+                    }
+                }
+            }
+        }
+        into.close().map_err(|(_connection, error)| error)?;
+        Ok(())
     }
 
     fn plain(connection: rusqlite::Connection) -> Result<Self, SqlError> {
@@ -123,5 +156,7 @@ impl ToSql for Value<'_> {
 
 /// How long to wait for another connection's transaction.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Pages copied at a time: some 4 MiB.
+const PAGES: i32 = 1024;
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 128;

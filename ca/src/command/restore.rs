@@ -1,0 +1,233 @@
+//! `curfew-ca restore`: puts a backup back where no authority is, and declares it.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use serde::Serialize;
+use wire::log::{Checkpoint, Policy};
+
+use super::{say, say_json, shown};
+use crate::authority::LEDGER;
+use crate::backup::{LeftOut, Manifest, ROLES, SETTINGS, Unpacked, read_manifest, unpack};
+use crate::clock;
+use crate::config::Config;
+use crate::key::secret::Secrets;
+use crate::key::{Keyring, Purpose, Store, create_private, guard};
+use crate::ledger::{Actor, Audit, Ledger, Restored, log_key, named_after};
+use crate::x509::Root;
+
+/// What to put back, and where.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The state folder to make, instead of the one of the settings; it must be empty or not there
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+    /// Where the private keys lie that are not in the backup, as the backup named them
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// Why; hosts and the ledger keep it
+    #[arg(long, value_name = "TEXT", default_value = "put back from a backup")]
+    reason: String,
+    /// Only say what the backup holds, and check its hashes
+    #[arg(long)]
+    check: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was put back.
+#[derive(Serialize)]
+struct View<'a> {
+    state_dir: &'a Path,
+    era: u64,
+    first_order: u64,
+    /// How many entries the ledger goes on from.
+    entries: u64,
+    /// Locks that hosts were told again.
+    locks: usize,
+}
+
+/// Does it.
+pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.check {
+        return check(arguments);
+    }
+    for open in guard::close() {
+        tracing::debug!(%open, "the process is not closed");
+    }
+    let present = settings.exists().then(|| Config::read(settings)).transpose()?;
+    let manifest = read_manifest(&arguments.file)?;
+    let Some(target) =
+        arguments.to.clone().or_else(|| present.as_ref().map(|it| it.state_dir.clone()))
+    else {
+        let shown = settings.display();
+        bail!(
+            "{shown} is missing; name the state folder with --to, and it will be written from the backup"
+        );
+    };
+    refuse_living(&target, present.as_ref())?;
+    let mut name = target.as_os_str().to_owned();
+    name.push(".restoring");
+    let unpacked = unpack(&arguments.file, Path::new(&name))
+        .context("the backup cannot be unpacked beside the state folder")?;
+    complete(&unpacked, arguments)?;
+    let config = match present {
+        Some(config) => config,
+        None => Config::read(&unpacked.folder().join(SETTINGS))
+            .context("the backup's own settings cannot be used; write ca.toml first")?,
+    };
+    let keys = Store::new(unpacked.folder(), config.keys.clone(), Secrets::default());
+    let keyring = keys.open()?;
+    verify(&unpacked, &keyring)?;
+    let restored = declare(&unpacked, Arc::new(keyring), &arguments.reason)?;
+    put_settings(&unpacked, settings, &config)?;
+    unpacked.keep(&target)?;
+    tell(arguments, (&manifest, &restored), (&target, &config))
+}
+
+fn check(arguments: &Arguments) -> anyhow::Result<()> {
+    let manifest = read_manifest(&arguments.file)?;
+    if arguments.json {
+        return say_json(&manifest);
+    }
+    let head = manifest.checkpoint.text().parse::<Checkpoint>()?.head;
+    say(&format!(
+        "a backup of {}, {}: {} entries; every hash holds",
+        manifest.origin.as_str(),
+        shown(manifest.at),
+        head.size
+    ))?;
+    for LeftOut { key, whereabouts } in &manifest.left_out {
+        say(&format!("NOT in it: the private key {key}, which was {}", whereabouts.in_words()))?;
+    }
+    Ok(())
+}
+
+/// A ledger that is there must not be lost, and one that is served must not get a twin.
+fn refuse_living(target: &Path, present: Option<&Config>) -> anyhow::Result<()> {
+    if let Some(config) = present
+        && UnixStream::connect(&config.admin_socket).is_ok()
+    {
+        bail!(
+            "an authority is serving on {}; stop it first: a restored one must not serve beside it",
+            config.admin_socket.display()
+        );
+    }
+    let is_empty = match std::fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", target.display()));
+        }
+    };
+    let shown = target.display();
+    ensure!(
+        is_empty,
+        "{shown} is not empty, and a restore overwrites nothing; move it away: what it holds may be newer than the backup"
+    );
+    Ok(())
+}
+
+fn complete(unpacked: &Unpacked, arguments: &Arguments) -> anyhow::Result<()> {
+    let missing = unpacked.complete(arguments.keys.as_deref())?;
+    ensure!(
+        missing.is_empty(),
+        "the backup does not hold these private keys, which were plain files: {}; name the folder of their copies with --keys",
+        missing.join(", ")
+    );
+    Ok(())
+}
+
+/// The ledger, by its own signatures; and that root and keys are those of this ledger.
+fn verify(unpacked: &Unpacked, keyring: &Keyring) -> anyhow::Result<()> {
+    let path = unpacked.folder().join(LEDGER);
+    // Brings one of an older version up to date.
+    drop(Ledger::open(&path, keyring).context("the ledger in the backup cannot be opened")?);
+    let name = Audit::open(&path)?.name()?;
+    let root = Root::read(unpacked.folder())?.fingerprint();
+    ensure!(named_after(&root) == name.as_str(), "the X.509 root is not the one of this ledger");
+    let logs = keyring.slots(Purpose::Log).map(|(_, key)| log_key(&name, key));
+    let policy = Policy { logs: logs.collect::<Result<_, _>>()?, ..Policy::default() };
+    let report = Audit::open(&path)?.verify(&policy, &[])?;
+    let rebuilt = Audit::open(&path)?.compare()?;
+    let state = rebuilt.differences.iter().map(|difference| format!("state: {difference}"));
+    let faults: Vec<String> = report.faults.iter().cloned().chain(state).collect();
+    ensure!(
+        report.verified.is_some() && faults.is_empty(),
+        "the ledger in the backup does not hold, and nothing was restored: {}",
+        faults.join("; ")
+    );
+    Ok(())
+}
+
+fn declare(unpacked: &Unpacked, keyring: Arc<Keyring>, reason: &str) -> anyhow::Result<Restored> {
+    let ledger = Ledger::open(&unpacked.folder().join(LEDGER), &keyring)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let said = (Actor::local(), reason.to_owned());
+    let restored = runtime.block_on(ledger.declare_restore(said, keyring, clock::now()));
+    Ok(restored.context("the restore could not be declared, and nothing was restored")?)
+}
+
+/// Settings and roles go where none are; those that are there count, and the backup's stay beside the ledger.
+fn put_settings(unpacked: &Unpacked, settings: &Path, config: &Config) -> anyhow::Result<()> {
+    for (name, path) in [(SETTINGS, settings), (ROLES, config.roles_file.as_path())] {
+        let held = unpacked.folder().join(name);
+        if path.exists() || !held.exists() {
+            continue;
+        }
+        let text =
+            std::fs::read(&held).with_context(|| format!("cannot read {}", held.display()))?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        create_private(path, &text)?;
+    }
+    Ok(())
+}
+
+fn tell(
+    arguments: &Arguments,
+    (manifest, restored): (&Manifest, &Restored),
+    (target, config): (&Path, &Config),
+) -> anyhow::Result<()> {
+    let Restored { era, cut, order, locks } = restored;
+    if arguments.json {
+        return say_json(&View {
+            state_dir: target,
+            era: era.number(),
+            first_order: order.number(),
+            entries: cut.size,
+            locks: *locks,
+        });
+    }
+    say(&format!(
+        "The authority is restored in {} as of {}: {} entries hold.",
+        target.display(),
+        shown(manifest.at),
+        cut.size
+    ))?;
+    say(&format!("Its numbers go on in era {era}: the next serial is {}.", era.first_order()))?;
+    say("What was decided after the backup is lost. So:")?;
+    say("  - people log in again, and tokens for hosts that were not used are void")?;
+    say(
+        "  - hosts and identities that were added since are added again, those that were removed or disabled since, again too",
+    )?;
+    say(
+        "  - hosts are told when they connect; `curfew-ca incident list` says what each had seen, and which locks it keeps",
+    )?;
+    if target != config.state_dir {
+        say(&format!(
+            "ca.toml names another state folder: set state_dir = {:?}",
+            target.display().to_string()
+        ))?;
+    }
+    say("Start it: systemctl start curfew-ca   (or: curfew-ca serve)")
+}
