@@ -239,6 +239,13 @@ impl Ledger {
         Ok(Self { writer, readers, pulse, path, log_keys, keys: standing })
     }
 
+    /// Closes the database: when this returns, nothing of it is open any more.
+    pub(crate) fn close(self) {
+        let Self { writer, readers, .. } = self;
+        drop(readers);
+        writer.close();
+    }
+
     /// The number of the newest order, and word of each new one.
     pub(crate) fn orders(&self) -> watch::Receiver<u64> {
         self.pulse.subscribe()

@@ -149,7 +149,7 @@ fn complete(unpacked: &Unpacked, arguments: &Arguments) -> anyhow::Result<()> {
 fn verify(unpacked: &Unpacked, keyring: &Keyring) -> anyhow::Result<()> {
     let path = unpacked.folder().join(LEDGER);
     // Brings one of an older version up to date.
-    drop(Ledger::open(&path, keyring).context("the ledger in the backup cannot be opened")?);
+    Ledger::open(&path, keyring).context("the ledger in the backup cannot be opened")?.close();
     let name = Audit::open(&path)?.name()?;
     let root = Root::read(unpacked.folder())?.fingerprint();
     ensure!(named_after(&root) == name.as_str(), "the X.509 root is not the one of this ledger");
@@ -172,6 +172,8 @@ fn declare(unpacked: &Unpacked, keyring: Arc<Keyring>, reason: &str) -> anyhow::
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let said = (Actor::local(), reason.to_owned());
     let restored = runtime.block_on(ledger.declare_restore(said, keyring, clock::now()));
+    // Closed before the folder gets its name.
+    ledger.close();
     Ok(restored.context("the restore could not be declared, and nothing was restored")?)
 }
 

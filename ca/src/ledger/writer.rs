@@ -15,6 +15,7 @@ use crate::clock;
 /// Where jobs wait for the writer.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 /// Word of what became durable, for those who push it on, and the last orders themselves, so that ten thousand hosts do
@@ -80,11 +81,20 @@ impl Writer {
         pulse: Arc<Pulse>,
     ) -> Result<Self, LedgerError> {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || run((&connection, tree), waiting, &pulse))
             .map_err(LedgerError::Thread)?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, thread })
+    }
+
+    /// Lets the thread end, and waits until it has closed the database.
+    pub(super) fn close(self) {
+        let Self { jobs, thread } = self;
+        drop(jobs);
+        if thread.join().is_err() {
+            tracing::error!("the ledger's thread died");
+        }
     }
 }
 

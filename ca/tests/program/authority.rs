@@ -78,10 +78,20 @@ impl Authority {
         self.serving.lock().unwrap().kill().unwrap();
     }
 
-    /// Killed without warning and started again.
-    pub(crate) fn restart(&mut self) {
+    /// Killed without warning and gone.
+    pub(crate) fn stop(&self) {
         self.kill();
         self.serving.lock().unwrap().wait().unwrap();
+    }
+
+    /// Killed without warning and started again.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// Started after it was stopped.
+    pub(crate) fn start_again(&mut self) {
         let (serving, log, [people, hosts]) = serve(self.dir.path());
         (self.serving, self.people, self.hosts) = (Mutex::new(serving), people, hosts);
         self.log = log;

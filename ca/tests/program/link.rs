@@ -49,7 +49,7 @@ fn session() -> SessionId {
     SessionId::new(NonZeroU64::new(0xfeed).unwrap())
 }
 
-fn record(number: u64, event: Event) -> Record {
+pub(crate) fn record(number: u64, event: Event) -> Record {
     Record {
         number: RecordNumber::try_new(number).unwrap(),
         at: AT,
@@ -95,7 +95,7 @@ fn exec() -> Event {
     })
 }
 
-fn ended() -> Event {
+pub(crate) fn ended() -> Event {
     Event::SessionEnded(SessionEnded {
         reason: EndReason::Left,
         killed: 0,
@@ -104,7 +104,7 @@ fn ended() -> Event {
     })
 }
 
-async fn acknowledged(frames: &mut Frames) -> u64 {
+pub(crate) async fn acknowledged(frames: &mut Frames) -> u64 {
     match frames.next().await.unwrap() {
         ToHost::Acknowledged(number) => number.number(),
         other => panic!("{other:?}"),

@@ -18,4 +18,5 @@ mod login;
 mod options;
 mod program;
 mod renewal;
+mod restore;
 mod routes;

@@ -1,0 +1,291 @@
+//! Backups: made while the authority serves, put back, declared to hosts.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use wire::api::{OrderProgress, UnlockAsk};
+use wire::certificate::Certificate;
+use wire::hostlink::{Hello, ToAuthority, ToHost};
+use wire::identifier::RecordNumber;
+use wire::incident::IncidentView;
+use wire::lock::{Lock, Target};
+use wire::log::{Era, Note, Restore};
+use wire::order::{Instruction, Order};
+use wire::problem::Code;
+use wire::record::{Abandoned, Event, Incident, KeptLock};
+
+use crate::authority::{Authority, Frames, Host, run};
+use crate::certificate::{ask, eventually};
+use crate::link::{hello, record};
+
+/// What `restore --json` says.
+#[derive(serde::Deserialize)]
+struct Restored {
+    era: u64,
+    first_order: u64,
+    entries: u64,
+    locks: usize,
+}
+
+/// An authority that was put back from a backup; what it was is in `abandoned` beside it.
+fn put_back(authority: &mut Authority, backup: &str) -> Restored {
+    let state = authority.dir.path().join("state");
+    let abandoned = authority.dir.path().join("abandoned");
+    authority.stop();
+    std::fs::rename(&state, &abandoned).unwrap();
+    let keys = abandoned.display().to_string();
+    let said =
+        authority.run(&["restore", backup, "--keys", &keys, "--reason", "the disk died", "--json"]);
+    authority.start_again();
+    serde_json::from_str(&said).unwrap()
+}
+
+fn back_up(authority: &Authority, name: &str) -> String {
+    let to = authority.dir.path().join(name).display().to_string();
+    authority.run(&["backup", "--to", &to]);
+    to
+}
+
+/// A certificate for ana, who logs in for it; its serial.
+async fn issued(authority: &Authority) -> u64 {
+    let token = authority.login("ana", 1).await.unwrap();
+    let reply = crate::certificate::issue(authority, &token, &ask("db1")).await.unwrap();
+    Certificate::from_openssh(&reply.certificate).unwrap().serial()
+}
+
+/// Locks as an operator, who does not wait for hosts.
+async fn lock(authority: &Authority, target: Target, reason: &str) {
+    let token = authority.login("ops", 2).await.unwrap();
+    let lock = Lock { target, reason: reason.into(), until: None };
+    let _progress: OrderProgress = authority.send("/v1/locks", Some(&token), &lock).await.unwrap();
+}
+
+fn ana() -> Target {
+    Target::Identity("ana".parse().unwrap())
+}
+
+/// Says hello as a host that knows of eras.
+async fn greet(authority: &Authority, host: &Host, last_order: u64, era: Era) -> Frames {
+    let mut frames = authority.link(Some(host)).await;
+    let ToAuthority::Hello(said) = hello(last_order) else { unreachable!() };
+    frames.send(&ToAuthority::Hello(Hello { era: Some(era), ..said })).await;
+    frames
+}
+
+async fn next_order(frames: &mut Frames, host: &Host) -> Order {
+    loop {
+        match frames.next().await.unwrap() {
+            ToHost::Order(signed) => {
+                return signed.verify_any(&host.enrolled.trust.order_keys().unwrap()).unwrap();
+            }
+            ToHost::Refused(problem) => panic!("{problem}"),
+            _ => {}
+        }
+    }
+}
+
+fn declared(order: &Order, host: &Host) -> Restore {
+    let Instruction::Restored(declared) = &order.instruction else { panic!("{order:?}") };
+    let logs: Vec<_> =
+        host.enrolled.trust.log_keys.iter().map(|key| key.parse().unwrap()).collect();
+    declared.believe(&logs).unwrap()
+}
+
+#[tokio::test]
+async fn a_backup_is_put_back_in_a_new_era_and_declared() {
+    let mut authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    authority.add("ops", 2, &["--operator"]);
+    let host = authority.host("db1").await;
+    let before = issued(&authority).await;
+    lock(&authority, Target::Grant("g77".parse().unwrap()), "before the backup").await;
+    let backup = back_up(&authority, "backup.tar");
+    assert_eq!(std::fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    // What is lost: a certificate, a lock, a token that is used up.
+    let lost = issued(&authority).await;
+    lock(&authority, Target::Grant("g78".parse().unwrap()), "after the backup").await;
+
+    let restored = put_back(&mut authority, &backup);
+    assert_eq!((restored.first_order, restored.locks), ((restored.era << 20) + 1, 1));
+    assert!(authority.run(&["ledger", "verify"]).contains("the state is what the entries say"));
+    authority.run(&["ledger", "rebuild"]);
+
+    // Logins of before are over; serials go on above every one that was given.
+    assert_eq!((before, lost), (1, 2));
+    assert_eq!(issued(&authority).await, (restored.era << 20) + 1);
+
+    // A host that has more orders than the backup is told, then told the locks again.
+    let mut frames = greet(&authority, &host, 2, Era::FIRST).await;
+    let order = next_order(&mut frames, &host).await;
+    assert_eq!(order.number.number(), restored.first_order);
+    let said = declared(&order, &host);
+    assert_eq!((said.statement().last_order, said.statement().cut.size), (1, restored.entries));
+    assert_eq!(said.statement().reason, "the disk died");
+    let again = next_order(&mut frames, &host).await;
+    assert_eq!(again.number.number(), restored.first_order + 1);
+    assert!(
+        matches!(again.instruction, Instruction::Lock(lock) if lock.target.to_string().contains("g77"))
+    );
+
+    // A new host hears of it when it joins, and of no order twice.
+    let joined = authority.host("db2").await;
+    assert_eq!(joined.enrolled.trust.restores.len(), 1);
+    assert_eq!(joined.enrolled.trust.orders_from, restored.first_order + 1);
+}
+
+#[tokio::test]
+async fn what_hosts_had_seen_beyond_the_backup_is_an_incident_and_their_locks_are_named() {
+    let mut authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    authority.add("ops", 2, &["--operator"]);
+    let host = authority.host("db1").await;
+    let (mut frames, _) = crate::link::greeted(&authority, &host, 0).await;
+    frames.send(&ToAuthority::Records(vec![record(1, crate::link::ended())])).await;
+    assert_eq!(crate::link::acknowledged(&mut frames).await, 1);
+    let backup = back_up(&authority, "backup.tar");
+    let more = (2..=5).map(|number| record(number, crate::link::ended())).collect();
+    frames.send(&ToAuthority::Records(more)).await;
+    assert_eq!(crate::link::acknowledged(&mut frames).await, 5);
+    lock(&authority, ana(), "stolen laptop").await;
+    let lost = authority.fetch("/checkpoint").await.unwrap();
+    let lost: Note = std::str::from_utf8(&lost).unwrap().parse().unwrap();
+
+    let restored = put_back(&mut authority, &backup);
+    let era = Era::try_from(restored.era).unwrap();
+    let mut frames = greet(&authority, &host, 1, Era::FIRST).await;
+    let order = next_order(&mut frames, &host).await;
+    let cut = declared(&order, &host).cut().clone();
+
+    // It has let go of records 2 to 4; 5 is still there, and its own incident follows.
+    let mut frames = greet(&authority, &host, restored.first_order, era).await;
+    assert!(matches!(frames.next().await, Some(ToHost::Welcome(_))));
+    frames.send(&ToAuthority::Gone(RecordNumber::try_new(4).unwrap())).await;
+    assert_eq!(crate::link::acknowledged(&mut frames).await, 4);
+    let stolen = Lock { target: ana(), reason: "stolen laptop".into(), until: None };
+    let kept = KeptLock { lock: stolen, order: "1".parse().unwrap() };
+    let abandoned = Abandoned {
+        era,
+        cut: cut.clone(),
+        known: Some(lost),
+        unshown: 0,
+        locks: vec![kept],
+        more: 0,
+    };
+    let incident = Event::Incident(Box::new(Incident::Restored(abandoned)));
+    frames
+        .send(&ToAuthority::Records(vec![record(5, crate::link::ended()), record(6, incident)]))
+        .await;
+    assert_eq!(crate::link::acknowledged(&mut frames).await, 6);
+
+    let listed = authority.run(&["incident", "list"]);
+    assert!(listed.contains("declared restore: the ledger was put back to"), "{listed}");
+    assert!(listed.contains("records 2 to 4 are lost"), "{listed}");
+    let incidents: Vec<IncidentView> =
+        serde_json::from_str(&authority.run(&["incident", "list", "--json"])).unwrap();
+    assert_eq!(incidents.len(), 2);
+    let status = authority.run(&["status"]);
+    assert!(status.contains("host db1 keeps a lock on identity ana (stolen laptop)"), "{status}");
+    authority.run(&["ledger", "verify"]);
+    // The operator lifts what this ledger never ordered, and the host is told.
+    let token = authority.login("ops", 2).await.unwrap();
+    let ask = UnlockAsk { target: ana(), reason: "found".into() };
+    let _progress: OrderProgress = authority.send("/v1/unlocks", Some(&token), &ask).await.unwrap();
+    let lifted = loop {
+        let order = next_order(&mut frames, &host).await;
+        if matches!(order.instruction, Instruction::Unlock(_)) {
+            break order;
+        }
+    };
+    assert_eq!(lifted.number.number(), restored.first_order + 1);
+    assert!(!authority.run(&["status"]).contains("keeps a lock"));
+    authority.run(&["ledger", "verify"]);
+    let again = authority.refuse(&["unlock", "identity", "ana", "--reason", "found"]);
+    assert!(again.1.contains("is not locked"), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_copy_of_the_files_is_no_restore_and_a_host_that_is_ahead_is_refused() {
+    let mut authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    authority.add("ops", 2, &["--operator"]);
+    let host = authority.host("db1").await;
+    authority.stop();
+    let dir = authority.dir.path().to_owned();
+    let path = |name: &str| dir.join(name);
+    std::fs::create_dir(path("copy")).unwrap();
+    for entry in std::fs::read_dir(path("state")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), path("copy").join(entry.file_name())).unwrap();
+    }
+    authority.start_again();
+    lock(&authority, ana(), "test").await;
+    authority.stop();
+    std::fs::rename(path("state"), path("abandoned")).unwrap();
+    std::fs::rename(path("copy"), path("state")).unwrap();
+    authority.start_again();
+    let mut frames = greet(&authority, &host, 1, Era::FIRST).await;
+    match frames.next().await.unwrap() {
+        ToHost::Refused(problem) => {
+            assert_eq!(problem.code, Code::Conflict);
+            assert!(problem.message.contains("curfew-ca restore"), "{problem}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn two_restores_of_one_backup_never_give_a_number_twice() {
+    let mut authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let host = authority.host("db1").await;
+    let backup = back_up(&authority, "backup.tar");
+    let first = put_back(&mut authority, &backup);
+    let one = issued(&authority).await;
+    std::fs::rename(
+        authority.dir.path().join("abandoned"),
+        authority.dir.path().join("abandoned.first"),
+    )
+    .unwrap();
+    // An era is a second.
+    eventually(|| {
+        let now = std::process::Command::new("date").arg("+%s").output().unwrap().stdout;
+        let now: u64 = String::from_utf8(now).unwrap().trim().parse().unwrap();
+        now - 1_767_225_600 > first.era
+    })
+    .await;
+    let second = put_back(&mut authority, &backup);
+    assert!(second.era > first.era);
+    let two = issued(&authority).await;
+    assert!(two > one, "{two} after {one}");
+    // A host that followed the first is told of the second.
+    let era = Era::try_from(first.era).unwrap();
+    let mut frames = greet(&authority, &host, first.first_order, era).await;
+    let order = next_order(&mut frames, &host).await;
+    assert_eq!(declared(&order, &host).statement().era.number(), second.era);
+}
+
+#[test]
+fn a_restore_overwrites_nothing_and_says_what_is_missing() {
+    let authority = Authority::start();
+    let backup = back_up(&authority, "backup.tar");
+    let (_, living) = authority.refuse(&["restore", &backup]);
+    assert!(living.contains("stop it first"), "{living}");
+    authority.stop();
+    let (_, full) = authority.refuse(&["restore", &backup]);
+    assert!(full.contains("is not empty"), "{full}");
+    let to = authority.dir.path().join("new").display().to_string();
+    let (_, keys) = authority.refuse(&["restore", &backup, "--to", &to]);
+    assert!(keys.contains("root_key.pem") && keys.contains("--keys"), "{keys}");
+    assert!(!authority.dir.path().join("new.restoring").exists());
+    assert!(authority.run(&["restore", &backup, "--check"]).contains("every hash holds"));
+    // Any byte of the ledger in it.
+    let mut bytes = std::fs::read(&backup).unwrap();
+    let place = bytes.len() / 2;
+    bytes[place] ^= 1;
+    std::fs::write(&backup, bytes).unwrap();
+    let (_, changed) = authority.refuse(&["restore", &backup, "--check"]);
+    assert!(changed.contains("changed or is damaged"), "{changed}");
+    std::fs::write(&backup, b"no backup").unwrap();
+    authority.refuse(&["restore", &backup, "--check"]);
+    let again = run(authority.dir.path(), &["backup", "--to", &backup]);
+    assert!(!again.status.success());
+}
