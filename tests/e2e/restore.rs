@@ -95,7 +95,7 @@ fn hosts_go_on_with_a_declared_restore_and_let_nobody_in_on_what_it_gave_up()
     rename(&abandoned, &state);
     site.authority.serve()?;
     eventually("the host refuses to go back", || {
-        site.authority.said().contains("was an old copy of it put in its place?")
+        site.authority.log().contains("was an old copy of it put in its place?")
     })?;
     assert!(!status(&db1)?["connected"].as_bool().unwrap_or(true));
     Ok(())
