@@ -26,6 +26,7 @@ use crate::witness::Witness;
 
 mod attempt;
 mod authority;
+mod channel;
 mod explain;
 mod handed;
 mod krl;
@@ -96,6 +97,8 @@ struct Places {
     handed: PathBuf,
     /// A file a session, on a file system that does not outlive the boot.
     sessions: PathBuf,
+    /// A file a login, for `curfew-pty`.
+    logins: PathBuf,
     /// What is known of the ledger.
     ledger: ledger::Places,
 }
@@ -125,6 +128,9 @@ pub struct Host {
     next_look: Option<Uptime>,
     /// Whether events may wait that nobody will wake us for.
     behind: bool,
+    channels: channel::Channels,
+    /// The user that recorders run as.
+    recorder_uid: Option<u32>,
     book: Book,
     refusals: Refusals,
     attempts: attempt::Attempts,
@@ -157,6 +163,7 @@ impl Host {
             handed: config.run_dir.join("handed.json"),
             local: config.state_dir.join("local-locks.json"),
             sessions: config.run_dir.join("sessions"),
+            logins: config.run_dir.join("logins"),
             ledger: ledger::Places::of(config),
         };
         let trust = read_trust(&places.trust)?;
@@ -193,6 +200,8 @@ impl Host {
             sequences: BTreeMap::new(),
             next_look: None,
             behind: false,
+            channels: channel::Channels::default(),
+            recorder_uid: recorder_uid(),
             book: Book::default(),
             refusals: Refusals::default(),
             attempts: attempt::Attempts::default(),
@@ -228,6 +237,9 @@ impl Host {
         for session in kept {
             let id = session.id;
             let held = Held::find(session.monitor).ok();
+            if let Err(error) = self.leave_word(&session) {
+                tracing::error!(session = %id, %error, "without the agent it is unknown what this login may do");
+            }
             if !known.contains(&id) {
                 self.take_up(&session, held.as_ref());
             }
@@ -390,6 +402,9 @@ impl Host {
     }
 
     fn forget(&mut self, id: SessionId) {
+        if let Some(monitor) = self.monitors.get(&id).map(|held| held.name) {
+            self.take_word_back(monitor);
+        }
         self.monitors.remove(&id);
         self.sequences.remove(&id);
         self.struck.remove(&id);
@@ -530,6 +545,13 @@ fn readable(path: &std::path::Path) -> Option<Session> {
             None
         }
     }
+}
+
+/// The user that recorders run as; none on a host where they were not set up.
+#[must_use]
+pub fn recorder_uid() -> Option<u32> {
+    let user = nix::unistd::User::from_name("curfew-rec").ok().flatten();
+    user.map(|user| user.uid.as_raw())
 }
 
 fn read_trust(path: &std::path::Path) -> Result<Trust, HostError> {

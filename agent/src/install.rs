@@ -172,7 +172,7 @@ impl Work<'_> {
                 ));
             }
         }
-        for path in [Path::new(HELPER), Path::new(AGENT)] {
+        for path in [HELPER, TERMINAL, RECORDER, AGENT].map(Path::new) {
             if !self.at(path).is_file() {
                 return Err(format!("{} is missing; install the package again", path.display()));
             }
@@ -265,7 +265,12 @@ impl Work<'_> {
     fn enter_sshd(&mut self, config: &Config) -> Result<(), String> {
         let certificates =
             self.certificates(config).map_err(|error| format!("host certificates: {error}"))?;
-        self.change(Path::new(sshd::DROP_IN_PATH), |_| Some(sshd::drop_in(&certificates)))?;
+        let passwd = fs::read_to_string(self.at(Path::new("/etc/passwd")));
+        let own_shells =
+            sshd::own_shells(&passwd.map_err(|error| format!("/etc/passwd: {error}"))?);
+        self.change(Path::new(sshd::DROP_IN_PATH), |_| {
+            Some(sshd::drop_in(&certificates, &own_shells))
+        })?;
         self.change(Path::new(sshd::CONFIG_PATH), sshd::with_include)?;
         self.must("/usr/sbin/sshd", &["-t"])?;
         match self.effective()?.overridden().first() {
@@ -491,6 +496,9 @@ fn left_line(left: &[String]) -> String {
 }
 
 const HELPER: &str = "/usr/lib/curfew/curfew-principals";
+/// What sshd starts in channels.
+const TERMINAL: &str = "/usr/lib/curfew/curfew-pty";
+const RECORDER: &str = "/usr/lib/curfew/curfew-recorder";
 const AGENT: &str = "/usr/bin/curfew-agent";
 /// Where distributions keep PAM's modules.
 const MODULE_DIRS: &[&str] = &[
@@ -501,7 +509,7 @@ const MODULE_DIRS: &[&str] = &[
     "/lib/x86_64-linux-gnu/security",
     "/lib/security",
 ];
-const UNITS: [&str; 2] = ["curfew-agent.service", "curfew-link.service"];
+const UNITS: [&str; 3] = ["curfew-agent.service", "curfew-link.service", "curfew-recorder.socket"];
 /// For both names that distributions give to sshd's unit.
 const UNIT_DROP_INS: &[&str] = &[
     "/etc/systemd/system/ssh.service.d/curfew.conf",

@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod activity;
+pub mod channel;
 pub mod check;
 pub mod clock;
 pub mod command;
@@ -36,4 +37,5 @@ pub mod sshd_log;
 pub mod status;
 pub mod store;
 pub mod supervisor;
+pub mod terminal;
 pub mod witness;

@@ -11,14 +11,15 @@ use tokio::sync::{mpsc, oneshot};
 use wire::hostlink::HEARTBEAT_SECS;
 use wire::time::Uptime;
 
+use crate::channel::{self, Said};
 use crate::clock::now;
 use crate::config::Config;
 use crate::feed::{self, Fed};
-use crate::host::{Host, HostError};
+use crate::host::{Host, HostError, recorder_uid};
 use crate::journal::Follower;
 use crate::krl::keeper::{Keeper, Report};
 use crate::local::watch::{Places, Reading, Watch};
-use crate::socket::{SocketError, listen, write_frame};
+use crate::socket::{SocketError, listen, listen_to_all, write_frame};
 use crate::sshd::{self, Asked};
 use crate::sshd_log::Entry;
 use crate::status::Status;
@@ -57,6 +58,7 @@ struct Doors {
     local: mpsc::UnboundedReceiver<Reading>,
     log: mpsc::Receiver<Entry>,
     _follower: Follower,
+    channels: mpsc::Receiver<Said>,
     kernel: Option<AsyncFd<Readiness>>,
 }
 
@@ -103,6 +105,7 @@ fn make_folders(config: &Config) -> Result<(), RunError> {
     for (folder, mode) in [
         (config.run_dir.clone(), 0o755),
         (config.run_dir.join("sessions"), 0o700),
+        (config.run_dir.join("logins"), 0o755),
         (config.run_dir.join("trees"), 0o700),
         (config.state_dir.join("spool"), 0o700),
     ] {
@@ -168,13 +171,16 @@ fn open_doors(
         feed_in,
     ));
     tokio::task::spawn_local(say_status(listener("status.sock", None)?, status_in));
+    let (channels_in, channels) = mpsc::channel(64);
+    let socket = listen_to_all(&config.run_dir.join("channel.sock"))?;
+    tokio::task::spawn_local(channel::serve(socket, recorder_uid(), channels_in));
     let (log_in, log) = mpsc::channel(64);
     let follower = Follower::start(config.run_dir.join("journal.cursor"), log_in);
     let follower = follower.map_err(|source| RunError::Io {
         what: "cannot start the thread that follows sshd's log",
         source,
     })?;
-    Ok(Doors { gate, feed, status, lists, local, log, _follower: follower, kernel })
+    Ok(Doors { channels, gate, feed, status, lists, local, log, _follower: follower, kernel })
 }
 
 /// The kernel room's descriptor, made ready for waiting.
@@ -211,6 +217,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
             _ = disk.tick(), if host.is_dirty() => host.sync(),
             Some(reply) = doors.status.recv() => drop(reply.send(host.status(now()))),
             Some(reading) = doors.local.recv() => host.take_local(reading, now()),
+            Some(said) = doors.channels.recv() => host.channel(said, now()),
             Some(report) = doors.lists.recv() => host.list_reported(report, now()),
             Some(entry) = doors.log.recv() => host.log_says(entry, now()),
             _ = beat.tick() => {
@@ -218,6 +225,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
                 host.local_look();
                 host.look_for_unfinished(now());
                 host.tell_disorder(now());
+                host.look_at_channels(now());
                 host.beat(now());
             }
             _ = alive.tick() => {

@@ -51,6 +51,9 @@ pub struct Session {
     /// What its client did last, and what it did so far.
     #[serde(default)]
     pub activity: Activity,
+    /// What its certificate forces to be run, whatever the client asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<wire::octets::Octets>,
 }
 
 /// What the processes of a session carry that others do not, as `/proc` shows it.
@@ -487,6 +490,7 @@ mod tests {
             marks: None,
             limits: Limits::default(),
             activity: Activity::new(at(0)),
+            forced: None,
         })
     }
 

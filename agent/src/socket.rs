@@ -39,6 +39,17 @@ pub fn listen(path: &Path, group: Option<&str>) -> Result<UnixListener, SocketEr
     Ok(listener)
 }
 
+/// Listens at `path` for everybody: who may say what is decided by who they are.
+///
+/// # Errors
+/// When the folder is not there, or the system says no.
+pub fn listen_to_all(path: &Path) -> Result<UnixListener, SocketError> {
+    let listener = listen(path, None)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+        .map_err(|source| SocketError { path: path.into(), source })?;
+    Ok(listener)
+}
+
 fn find_group(name: &str) -> io::Result<Gid> {
     let missing =
         || io::Error::other(format!("there is no group {name}; run `curfew-agent install`"));

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wire::api::Ended;
+use wire::channel::End;
 use wire::octets::Octets;
 use wire::record::{
-    Crossed, Delegated, DelegatedEnded, EndReason, Event, Exec, ExitStatus, KrlEvent, LocalLock,
-    Loss, Record, SessionBegan, SessionEnded,
+    ChannelEvent, Crossed, Delegated, DelegatedEnded, EndReason, Event, Exec, ExitStatus, KrlEvent,
+    LocalLock, Loss, Record, SessionBegan, SessionEnded,
 };
 use wire::time::Uptime;
 
@@ -147,6 +148,7 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
         Event::Extended { by_secs, .. } => {
             ("extended", format!("by {}", rough(Duration::from_secs(*by_secs))), Tone::Warning)
         }
+        Event::Channel(event) => channel_line(event),
         Event::Krl(event) => ("krl", krl_text(event), Tone::Warning),
         Event::LocalLock(local) => ("lock", local_text(local), Tone::Warning),
         Event::Delegated(delegated) => ("handed", delegated_text(delegated), Tone::Warning),
@@ -167,6 +169,38 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
 fn threshold_text(crossed: &Crossed) -> String {
     let by = crossed.program.as_ref().map(|program| format!(" by {}", program.display()));
     format!("{}{}: {}", plain(&crossed.to_string()), by.unwrap_or_default(), crossed.response)
+}
+
+fn channel_line(event: &ChannelEvent) -> (&'static str, String, Tone) {
+    match event {
+        ChannelEvent::Opened { terminal, kept, .. } => {
+            let how = if *kept { "recorded" } else { "relayed" };
+            ("terminal", format!("{} is {how}", plain(terminal)), Tone::Faint)
+        }
+        ChannelEvent::Closed { passed, end, .. } => {
+            let text = format!(
+                "{}: {} typed, {} shown",
+                end_of_channel(*end),
+                count(passed.typed, "byte"),
+                count(passed.output, "byte")
+            );
+            ("terminal", text, if *end == End::Lost { Tone::Bad } else { Tone::Faint })
+        }
+        ChannelEvent::Unrelayed { why, refused } => {
+            let became = if *refused { "refused" } else { "goes on unrecorded" };
+            ("TERMINAL", format!("one is not relayed and {became}: {}", plain(why)), Tone::Bad)
+        }
+    }
+}
+
+fn end_of_channel(end: End) -> &'static str {
+    match end {
+        End::Exited => "ended with what ran in it",
+        End::HungUp => "hung up by the client",
+        End::Deserted => "ended, because curfew-pty was killed",
+        End::Failed => "ended, because its recorder could not go on",
+        End::Lost => "ended, because its recorder was killed",
+    }
 }
 
 fn krl_text(event: &KrlEvent) -> String {

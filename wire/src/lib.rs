@@ -7,6 +7,7 @@ pub mod api;
 pub mod attempt;
 mod blob;
 pub mod certificate;
+pub mod channel;
 pub mod explain;
 pub mod frame;
 pub mod gate;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel::{ChannelId, End, Kept, Passed};
 use crate::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
 use crate::limits::{Limits, Measure, Response};
 use crate::lock::{Lock, Subject, Target};
@@ -89,6 +90,8 @@ pub enum Event {
     DelegatedEnded(DelegatedEnded),
     /// The login path, or what keeps the agent alive, is not as it was installed; or is again.
     Meddled(Meddled),
+    /// Something became of a channel of the session.
+    Channel(ChannelEvent),
 }
 
 impl Event {
@@ -209,6 +212,41 @@ impl Event {
             _ => false,
         }
     }
+}
+
+/// What became of a channel of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelEvent {
+    /// A recorder stands between the client's terminal and the session's from now on.
+    Opened {
+        /// The channel.
+        channel: ChannelId,
+        /// The session's terminal: `pts/7`.
+        terminal: String,
+        /// Whether what passes is kept, and not only counted.
+        #[serde(default)]
+        kept: bool,
+    },
+    /// It is over.
+    Closed {
+        /// The channel.
+        channel: ChannelId,
+        /// What passed.
+        passed: Passed,
+        /// Why it ended.
+        end: End,
+        /// What was kept of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<Kept>,
+    },
+    /// A terminal could not be relayed.
+    Unrelayed {
+        /// Why.
+        why: String,
+        /// Whether it was refused for that, as the session's role wants it.
+        refused: bool,
+    },
 }
 
 /// What became of the list of revoked keys that sshd reads.

@@ -11,6 +11,10 @@ use crate::install::sshd::Effective;
 pub(crate) fn findings(effective: &Effective, who: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (keyword, ours, holds) in effective.overridden() {
+        if keyword == "ForceCommand" {
+            findings.push(forced(&holds, who));
+            continue;
+        }
         let what = format!("sshd: {keyword} is {holds}, not {ours}{SEEN_FOR}{who})");
         let remedy = format!(
             "look for {keyword} in sshd_config, in files before 00-curfew.conf and in Match blocks; then curfew-agent install"
@@ -19,14 +23,6 @@ pub(crate) fn findings(effective: &Effective, who: &str) -> Vec<Finding> {
             Some(why) => defeated(what, why, remedy),
             None => weakened(what, "It is not what `curfew-agent install` set.", remedy),
         });
-    }
-    let force = effective.value("ForceCommand");
-    if force != "none" {
-        findings.push(weakened(
-            format!("sshd: ForceCommand is {force}{SEEN_FOR}{who})"),
-            "sshd runs it and ignores the certificate's own forced command without a word: a grant for one command gets another.",
-            "take it out, or keep it for accounts that no role names",
-        ));
     }
     let keys = effective.value("AuthorizedKeysCommand");
     if keys != "none" {
@@ -37,6 +33,23 @@ pub(crate) fn findings(effective: &Effective, who: &str) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// What follows when sshd starts something else in channels than `curfew-pty`.
+fn forced(holds: &str, who: &str) -> Finding {
+    let what = format!("sshd: ForceCommand is {holds}{SEEN_FOR}{who})");
+    if holds == "none" {
+        return weakened(
+            what,
+            "Terminals of this account are not relayed: nothing of them is recorded, and a role that requires it does not hold here.",
+            "keep it for accounts whose shell starts no programs, such as git-shell; else curfew-agent install",
+        );
+    }
+    weakened(
+        what,
+        "sshd runs it and ignores the certificate's own forced command without a word: a grant for one command gets another. Terminals are not relayed.",
+        "take it out, or keep it for accounts that no role names",
+    )
 }
 
 /// What follows when a setting that the login path stands on does not hold.
@@ -160,7 +173,7 @@ mod tests {
 
     /// `sshd -T` of a host that is installed.
     fn installed() -> String {
-        let text = drop_in(&[]);
+        let text = drop_in(&[], &[]);
         let rules = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         rules
             .filter_map(|line| line.split_once(' '))
@@ -201,10 +214,16 @@ mod tests {
             ),
             ("clientaliveinterval 30", "clientaliveinterval 0", Severity::Weakened, "not what"),
             (
-                "usepam yes",
-                "usepam yes\nforcecommand /bin/menu",
+                "forcecommand exec /usr/lib/curfew/curfew-pty",
+                "forcecommand /bin/menu",
                 Severity::Weakened,
                 "ignores the certificate's",
+            ),
+            (
+                "forcecommand exec /usr/lib/curfew/curfew-pty",
+                "forcecommand none",
+                Severity::Weakened,
+                "are not relayed",
             ),
             (
                 "usepam yes",
@@ -251,7 +270,7 @@ mod tests {
             what,
             ["f: RevokedKeys /b has no effect", "f: a Match block sets RevokedKeys /a"]
         );
-        assert_eq!(other_lists("f", &drop_in(&[]), &[]), []);
+        assert_eq!(other_lists("f", &drop_in(&[], &[]), &[]), []);
     }
 
     #[test]

@@ -100,6 +100,7 @@ mod tests {
             deadline: Uptime::from_nanos(9),
             state,
             marks: None,
+            forced: None,
             limits: Limits::default(),
             activity: Activity::new(Uptime::from_nanos(1)),
         }

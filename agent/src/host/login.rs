@@ -143,9 +143,11 @@ impl Host {
             marks: None,
             limits: limits.clone(),
             activity: Activity::new(now.up),
+            forced: super::channel::forced(&facts.options),
         };
         let kept =
             store::write(&self.session_path(id), &session).map_err(|error| error.to_string());
+        let kept = kept.and_then(|()| self.leave_word(&session));
         let tagged = kept.and_then(|()| {
             self.kernel.begin(act::tag(id), monitor.as_fd()).map_err(|error| error.to_string())
         });
@@ -154,6 +156,7 @@ impl Host {
             if let Err(error) = store::remove(&self.session_path(id)) {
                 tracing::error!(session = %id, %error, "a session that never was is still kept");
             }
+            self.take_word_back(session.monitor);
             return Answer::Refuse("curfew: the session cannot be tagged".into());
         }
         let began = SessionBegan {

@@ -46,7 +46,7 @@ impl std::fmt::Display for Version {
 /// The tokens of the principals command are those that every release since [`OLDEST`] knows: sshd starts with one that
 /// it does not know (`%C` before 9.4) and then refuses every login. In quotes nothing is kept back for later.
 #[must_use]
-pub fn drop_in(host_certificates: &[String]) -> String {
+pub fn drop_in(host_certificates: &[String], own_shells: &[String]) -> String {
     let mut text = String::from(
         "# Curfew. Written by `curfew-agent install`, removed by `curfew-agent uninstall`; edits are lost.\n# The first value that sshd reads is the one that holds; that is why this file's name begins with 00.\n",
     );
@@ -59,7 +59,29 @@ pub fn drop_in(host_certificates: &[String]) -> String {
     for path in host_certificates {
         text.push_str(&format!("HostCertificate {path}\n"));
     }
+    if !own_shells.is_empty() {
+        text.push_str(&format!(
+            "\n# The shells of these accounts start no other program; they get what they had before Curfew came.\nMatch User {}\nForceCommand none\n",
+            own_shells.join(",")
+        ));
+    }
     text
+}
+
+/// The accounts of `passwd` whose shell is none that would start our command: `git-shell`, a menu, a restricted shell.
+/// Those that let nobody in are left out.
+#[must_use]
+pub fn own_shells(passwd: &str) -> Vec<String> {
+    let account = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, shell) = (fields.next()?.to_owned(), fields.nth(5)?.trim().to_owned());
+        let program = shell.rsplit('/').next().unwrap_or_default();
+        let starts_programs = shell.is_empty() || SHELLS.contains(&program);
+        let is_plain = !name.is_empty()
+            && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-$".contains(letter));
+        (!starts_programs && !CLOSED.contains(&program) && is_plain).then_some(name)
+    };
+    passwd.lines().filter_map(account).collect()
 }
 
 /// The certificates that a drop-in names.
@@ -240,6 +262,11 @@ const SETTINGS: &[(&str, &str, &str)] = &[
         "none",
         "A file would be read before the agent is asked, and could let in whom it refuses.",
     ),
+    (
+        "ForceCommand",
+        TERMINAL_COMMAND,
+        "Asks the agent what runs, and has terminals relayed; a login that is not ours gets what it asked for.",
+    ),
     ("UsePAM", "yes", "PAM carries our hook; without it no session is tagged."),
     ("PubkeyAuthentication", "yes", "Certificates are a kind of public key."),
     ("PermitUserEnvironment", "no", "The environment of a login is not the user's to write."),
@@ -252,6 +279,8 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ),
     ("ClientAliveCountMax", "3", "See above."),
 ];
+/// What sshd starts in every channel. `exec`, so that the user's shell, which sshd starts it with, becomes it.
+pub const TERMINAL_COMMAND: &str = "exec /usr/lib/curfew/curfew-pty";
 /// What sshd reads as `TrustedUserCAKeys`: the keys that sign user certificates.
 pub const USER_AUTHORITIES_PATH: &str = "/etc/curfew/user_ca.pub";
 /// Our file. sshd takes the first value it reads, and reads these in the order of their names.
@@ -259,6 +288,13 @@ pub const DROP_IN_PATH: &str = "/etc/ssh/sshd_config.d/00-curfew.conf";
 const DROP_IN_FOLDER: &str = "/etc/ssh/sshd_config.d";
 /// sshd's own file.
 pub const CONFIG_PATH: &str = "/etc/ssh/sshd_config";
+/// Shells that become the program that they are told to `exec`.
+const SHELLS: &[&str] = &[
+    "sh", "bash", "dash", "zsh", "ksh", "ksh93", "mksh", "lksh", "ash", "busybox", "yash", "fish",
+    "csh", "tcsh",
+];
+/// Shells of accounts that nobody logs in to.
+const CLOSED: &[&str] = &["nologin", "false", "true", "sync", "halt", "shutdown"];
 /// The oldest release that we work with: the first that knows `Include`.
 pub const OLDEST: Version = Version { major: 8, minor: 2 };
 const NOTE: &str = "# Curfew: must come first. Written by `curfew-agent install`, taken out by `curfew-agent uninstall`.";
@@ -288,7 +324,7 @@ mod tests {
 
     #[test]
     fn only_tokens_that_every_release_knows_are_used() {
-        let text = drop_in(&[]);
+        let text = drop_in(&[], &[]);
         let tokens: Vec<_> = text
             .lines()
             .filter(|line| !line.starts_with('#'))
@@ -312,14 +348,26 @@ mod tests {
             line(&["/e"], false),
         ];
         assert_eq!(revoked_keys(text), expected);
-        assert_eq!(revoked_keys(&drop_in(&[])), []);
-        assert!(reads_list(&drop_in(&[])) && !reads_list(text));
+        assert_eq!(revoked_keys(&drop_in(&[], &[])), []);
+        assert!(reads_list(&drop_in(&[], &[])) && !reads_list(text));
+    }
+
+    #[test]
+    fn accounts_whose_shell_starts_nothing_keep_what_they_had() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/:/usr/sbin/nologin\n\
+                      git:x:5:5::/srv/git:/usr/bin/git-shell\nold:x:6:6::/:\nmenu:x:7:7::/:/opt/menu\n\
+                      e*il:x:8:8::/:/opt/menu\nsync:x:4:65534:sync:/bin:/bin/sync\nshort:x\n";
+        let accounts = own_shells(passwd);
+        assert_eq!(accounts, ["git", "menu"]);
+        let text = drop_in(&[], &accounts);
+        assert!(text.ends_with("\nMatch User git,menu\nForceCommand none\n"), "{text}");
+        assert!(!drop_in(&[], &[]).contains("Match"));
     }
 
     #[test]
     fn the_certificates_named_are_read_back() {
         let paths = ["/etc/ssh/ssh_host_ed25519_key-cert.pub".to_owned()];
-        assert_eq!(host_certificates(&drop_in(&paths)), paths);
+        assert_eq!(host_certificates(&drop_in(&paths, &[])), paths);
     }
 
     #[test]
@@ -346,9 +394,10 @@ mod tests {
             .collect();
         assert_eq!(Effective::parse(&all).overridden(), []);
         assert_eq!(Effective::parse(&all).rivals(), []);
-        let worse = all.replace("usepam yes", "usepam no") + "forcecommand /bin/menu\n";
+        let worse = all.replace("usepam yes", "usepam no").replace(TERMINAL_COMMAND, "/bin/menu");
         let worse = Effective::parse(&worse);
-        assert_eq!(worse.overridden(), [("UsePAM", "yes", "no".to_owned())]);
+        let menu = ("ForceCommand", TERMINAL_COMMAND, "/bin/menu".to_owned());
+        assert_eq!(worse.overridden(), [menu, ("UsePAM", "yes", "no".to_owned())]);
         assert_eq!(worse.rivals(), [("ForceCommand", "/bin/menu".to_owned())]);
         let foreign = Effective::parse("trustedusercakeys /etc/ssh/ca.pub\n");
         assert_eq!(foreign.rivals(), [("TrustedUserCAKeys", "/etc/ssh/ca.pub".to_owned())]);

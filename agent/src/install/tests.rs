@@ -16,6 +16,8 @@ fn a_host_is_installed_once_and_for_all() {
     assert_eq!(pam::flaw(&host.read("/etc/pam.d/sshd")), None);
     let drop_in = host.read(sshd::DROP_IN_PATH);
     assert!(drop_in.contains("\nHostCertificate /etc/ssh/ssh_host_ed25519_key-cert.pub\n"));
+    assert!(drop_in.contains("\nForceCommand exec /usr/lib/curfew/curfew-pty\n"), "{drop_in}");
+    assert!(drop_in.ends_with("\nMatch User git\nForceCommand none\n"), "{drop_in}");
     assert!(!drop_in.contains("ssh_host_rsa"), "a certificate without its key: {drop_in}");
     assert_eq!(host.read("/etc/ssh/sshd_config"), SSHD, "the Include is there already");
     assert_eq!(host.mode("/etc/pam.d/sshd"), 0o640);
@@ -65,12 +67,13 @@ fn whatever_fails_all_is_taken_back() {
 #[test]
 fn what_is_not_ready_is_named_and_nothing_is_touched() {
     type Spoil = fn(&mut Fake);
-    let table: [(Spoil, &str); 7] = [
+    let table: [(Spoil, &str); 8] = [
         (|host| host.release = "OpenSSH_8.1p1", "8.1 is too old"),
         (|host| host.release = "no such thing", "does not say its release"),
         (|host| host.remove("/var/lib/curfew/trust.json"), "run `curfew-agent enroll` first"),
         (|host| host.remove("/etc/curfew/user_ca.pub"), "run `curfew-agent enroll` first"),
         (|host| host.remove("/usr/lib/curfew/curfew-principals"), "install the package again"),
+        (|host| host.remove("/usr/lib/curfew/curfew-pty"), "install the package again"),
         (
             |host| host.remove("/usr/lib/x86_64-linux-gnu/security/pam_curfew.so"),
             "pam_curfew.so is in none of",
@@ -181,7 +184,13 @@ impl Fake {
             ("/etc/ssh/ssh_host_rsa_key-cert.pub", "certificate"),
             ("/etc/curfew/user_ca.pub", "ssh-ed25519 AAAA"),
             ("/var/lib/curfew/trust.json", "{}"),
+            (
+                "/etc/passwd",
+                "root:x:0:0:root:/root:/bin/bash\ngit:x:5:5::/srv/git:/usr/bin/git-shell\n",
+            ),
             ("/usr/lib/curfew/curfew-principals", ""),
+            ("/usr/lib/curfew/curfew-pty", ""),
+            ("/usr/lib/curfew/curfew-recorder", ""),
             ("/usr/bin/curfew-agent", ""),
             ("/usr/lib/x86_64-linux-gnu/security/pam_curfew.so", ""),
         ] {
@@ -246,7 +255,8 @@ impl Fake {
         let Ok(text) = fs::read_to_string(self.at(sshd::DROP_IN_PATH)) else {
             return self.before.to_owned();
         };
-        let rules = text.lines().filter(|line| !line.starts_with('#'));
+        let global = text.split("\nMatch ").next().unwrap_or_default();
+        let rules = global.lines().filter(|line| !line.starts_with('#'));
         let lines = rules.filter_map(|line| line.split_once(' '));
         let text: String =
             lines.map(|(key, value)| format!("{} {value}\n", key.to_lowercase())).collect();

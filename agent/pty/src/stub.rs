@@ -1,0 +1,326 @@
+//! `curfew-pty`: what sshd starts in every channel, as the user, in place of what was asked for.
+//!
+//! It decides nothing. It asks the agent, which knows by the kernel's tag what login this is; gives its terminal away;
+//! and runs what was asked for as sshd would have. Killing or tracing it gains a user nothing: it holds no terminal of
+//! the session's any more, and the recorder hangs up when it is gone. Of the environment it reads
+//! `SSH_ORIGINAL_COMMAND`, which is what the user asked for, and `LOGNAME`, to choose between two accounts of one uid.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::User;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use wire::channel::{
+    Answer, Ask, CHANNEL_PATH, DRAINED, EXITED, RECORDER_PATIENCE_MILLIS, RESIZED, STANDING_DIR,
+    Started,
+};
+use wire::octets::Octets;
+
+use crate::passing::{Inbox, PassError, send};
+use crate::plan::{Plan, SFTP_SERVERS};
+use crate::{standing, tty};
+
+/// How `curfew-pty` ends, when it does not become what it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With this exit code.
+    Code(u8),
+    /// As what it ran: by this signal.
+    Signal(i32),
+}
+
+/// Why a channel is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The agent says no, or its answer cannot be had where it must be.
+    #[error("{0}")]
+    Told(String),
+    /// Something of the system fails.
+    #[error("cannot {what}: {source}; tell whoever runs this host")]
+    Failed {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// What to run, and where.
+#[derive(Debug)]
+enum Place {
+    /// Here, in place of this process.
+    Here,
+    /// On another terminal, which a recorder relays.
+    Relayed(Relayed),
+}
+
+/// A terminal of the session's, and the connection to who relays it.
+#[derive(Debug)]
+struct Relayed {
+    recorder: OwnedFd,
+    inner: OwnedFd,
+    name: String,
+}
+
+/// Runs what was asked for; comes back with how it ended, unless this process has become it.
+///
+/// # Errors
+/// When it must not or cannot run.
+pub fn run() -> Result<End, Refusal> {
+    let asked = std::env::var_os("SSH_ORIGINAL_COMMAND").map(|text| Octets::new(text.into_vec()));
+    let account = account()?;
+    let (place, forced) = place(io::stdin().is_terminal())?;
+    let plan = Plan::of(asked.as_ref(), forced.as_ref());
+    let mut command = command(&plan, &account)?;
+    // sshd says what was asked for only to a command that is forced.
+    if forced.is_none() {
+        command.env_remove("SSH_ORIGINAL_COMMAND");
+    }
+    match place {
+        Place::Here => {
+            let source = command.exec();
+            Err(Refusal::Failed { what: "start the login shell", source })
+        }
+        Place::Relayed(relayed) => attend(command, relayed),
+    }
+}
+
+/// The account that this process belongs to.
+fn account() -> Result<User, Refusal> {
+    let failed = |source| Refusal::Failed { what: "find this account", source };
+    let uid = nix::unistd::getuid();
+    let named =
+        std::env::var("LOGNAME").ok().and_then(|name| User::from_name(&name).ok().flatten());
+    if let Some(user) = named.filter(|user| user.uid == uid) {
+        return Ok(user);
+    }
+    let found = User::from_uid(uid).map_err(|error| failed(error.into()))?;
+    found.ok_or_else(|| failed(io::Error::other(format!("no account has the uid {uid}"))))
+}
+
+/// Where to run, and what is forced, as the agent says; without it, as it left word.
+fn place(terminal: bool) -> Result<(Place, Option<Octets>), Refusal> {
+    let asked = ask(terminal);
+    let (why, forced, required) = match asked {
+        Ok((_, Answer::Outside)) => return Ok((Place::Here, None)),
+        Ok((_, Answer::Run { forced })) => return Ok((Place::Here, forced)),
+        Ok((_, Answer::Refuse(line))) => return Err(Refusal::Told(line)),
+        Ok((agent, Answer::Relay { forced, required })) => match relayed(agent) {
+            Ok(relayed) => return Ok((Place::Relayed(relayed), forced)),
+            Err(error) => (format!("the recorder did not answer ({error})"), forced, required),
+        },
+        Err(error) => {
+            let pid = std::process::id();
+            let left = standing::find(Path::new("/proc"), Path::new(STANDING_DIR), pid);
+            match left {
+                Ok(None) => return Ok((Place::Here, None)),
+                Ok(Some(left)) => {
+                    (format!("the agent did not answer ({error})"), left.forced, left.required)
+                }
+                Err(source) => {
+                    return Err(Refusal::Failed { what: "learn what this login may do", source });
+                }
+            }
+        }
+    };
+    if terminal && required {
+        return Err(Refusal::Told(format!(
+            "this login needs a recorder for its terminal, and {why}; try again, or ask whoever runs this host"
+        )));
+    }
+    Ok((Place::Here, forced))
+}
+
+/// Asks the agent, with the terminal.
+fn ask(terminal: bool) -> Result<(OwnedFd, Answer), PassError> {
+    let patience = Some(Duration::from_millis(RECORDER_PATIENCE_MILLIS));
+    let agent = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&agent, Timeout::Send, patience)?;
+    set_socket_timeout(&agent, Timeout::Recv, patience)?;
+    connect(&agent, &SocketAddrUnix::new(CHANNEL_PATH)?)?;
+    if !socket_peercred(&agent)?.uid.is_root() {
+        // The folder is root's: nobody else can listen there, unless this is not the host we think.
+        return Err(PassError::Broken(Errno::ACCESS));
+    }
+    let stdin = io::stdin();
+    let with = [stdin.as_fd()];
+    let ask = Ask { version: wire::VERSION, terminal };
+    send(&agent, &ask, if terminal { &with } else { &[] })?;
+    let answer = Inbox::default().wait(&agent)?;
+    Ok((agent, answer))
+}
+
+/// Gives the client's terminal up, and waits until a recorder has it.
+fn relayed(recorder: OwnedFd) -> Result<Relayed, PassError> {
+    // Nobody of the user's may hold on to the client's terminal: who does could pretend to type.
+    mask().thread_block().map_err(io::Error::from)?;
+    // Where a shell did not become us, it leads the session and keeps the terminal; the recorder then learns of a new
+    // size from us.
+    let gave_up = tty::let_go(io::stdin().as_fd());
+    drop(gave_up);
+    let mut inbox = Inbox::default();
+    let Started { terminal } = inbox.wait(&recorder)?;
+    let inner = inbox.descriptors().pop().ok_or(PassError::Closed)?;
+    Ok(Relayed { recorder, inner, name: terminal })
+}
+
+/// Signals that are waited for, not suffered.
+fn mask() -> SigSet {
+    let mut mask = SigSet::empty();
+    for signal in [
+        Signal::SIGCHLD,
+        Signal::SIGWINCH,
+        Signal::SIGHUP,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ] {
+        mask.add(signal);
+    }
+    mask
+}
+
+/// The command, as sshd would start it.
+fn command(plan: &Plan, account: &User) -> Result<Command, Refusal> {
+    let shell =
+        if account.shell.as_os_str().is_empty() { Path::new("/bin/sh") } else { &account.shell };
+    let name = shell.file_name().unwrap_or(OsStr::new("sh"));
+    let mut command = Command::new(shell);
+    match plan {
+        Plan::Login => {
+            let mut dashed = OsString::from("-");
+            dashed.push(name);
+            command.arg0(dashed);
+        }
+        Plan::Command(text) => {
+            command.arg0(name).arg("-c").arg(OsStr::from_bytes(text.as_bytes()));
+        }
+        Plan::Sftp(words) => {
+            let server = SFTP_SERVERS.iter().map(PathBuf::from).find(|path| path.is_file());
+            let server = server.ok_or_else(|| {
+                Refusal::Told(format!(
+                    "there is no sftp server in {}; install OpenSSH's",
+                    SFTP_SERVERS.join(", ")
+                ))
+            })?;
+            command = Command::new(server);
+            command.args(words.iter().map(|word| OsStr::from_bytes(word.as_bytes())));
+        }
+        Plan::OnlySftp => {
+            return Err(Refusal::Told("this login is for sftp only".into()));
+        }
+    }
+    Ok(command)
+}
+
+/// Runs the command on its terminal, and stays until it has ended or its recorder has.
+fn attend(mut command: Command, relayed: Relayed) -> Result<End, Refusal> {
+    let failed = |what: &'static str| move |source| Refusal::Failed { what, source };
+    let Relayed { recorder, inner, name } = relayed;
+    let copy = || inner.try_clone().map_err(failed("use the session's terminal"));
+    command.stdin(copy()?).stdout(copy()?).stderr(inner).env("SSH_TTY", name);
+    tty::on_its_terminal(&mut command);
+    let signals = SignalFd::with_flags(&mask(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|error| failed("wait for signals")(error.into()))?;
+    let mut child = command.spawn().map_err(failed("start the login shell"))?;
+    // It holds the session's terminal too.
+    drop(command);
+    let ended =
+        wait(&mut child, &recorder, &signals).map_err(failed("wait for the login shell"))?;
+    let Some(status) = ended else {
+        hang_up(&child);
+        let line = "the recorder of this terminal has ended, and the terminal with it";
+        return Err(Refusal::Told(line.into()));
+    };
+    settle(&recorder).map_err(failed("wait for the recorder"))?;
+    Ok(match (status.code().and_then(|code| u8::try_from(code).ok()), status.signal()) {
+        (None, Some(signal)) => End::Signal(signal),
+        (code, _) => End::Code(code.unwrap_or(u8::MAX)),
+    })
+}
+
+/// Waits for the child; nothing when the recorder goes first.
+fn wait(
+    child: &mut Child,
+    recorder: &OwnedFd,
+    signals: &SignalFd,
+) -> io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let mut fds = [PollFd::new(recorder, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        let [from_recorder, _] = &fds;
+        if !from_recorder.revents().is_empty() {
+            // It says nothing before it is told that the child has ended: it is gone.
+            return child.try_wait();
+        }
+        while let Some(seen) = signals.read_signal()? {
+            pass(seen.ssi_signo, child, recorder)?;
+        }
+    }
+}
+
+/// What a signal to us is about: the terminal's size, or the child, which sshd knows by our number.
+fn pass(signal: u32, child: &Child, recorder: &OwnedFd) -> io::Result<()> {
+    let signal = i32::try_from(signal).ok().and_then(|signal| Signal::try_from(signal).ok());
+    match signal {
+        None | Some(Signal::SIGCHLD) => Ok(()),
+        Some(Signal::SIGWINCH) => say(recorder, RESIZED),
+        Some(signal) => tty::signal(child, signal),
+    }
+}
+
+/// The terminal is gone: what runs on it is told, as by a hang-up.
+fn hang_up(child: &Child) {
+    if let Err(error) = tty::signal(child, Signal::SIGHUP) {
+        complain(&format!("what ran here could not be told: {error}"));
+    }
+}
+
+/// Has everything that was written shown before we end, for sshd closes the terminal then.
+fn settle(recorder: &OwnedFd) -> io::Result<()> {
+    if say(recorder, EXITED).is_err() {
+        return Ok(());
+    }
+    let mut byte = [0u8];
+    set_socket_timeout(recorder, Timeout::Recv, None)?;
+    loop {
+        match rustix::io::read(recorder, &mut byte) {
+            Ok(0) => return Ok(()),
+            Ok(_) if byte == [DRAINED] => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::CONNRESET) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn say(recorder: &OwnedFd, what: u8) -> io::Result<()> {
+    use rustix::net::SendFlags;
+    rustix::net::send(recorder, &[what], SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// One line to whoever logs in. The terminal may take bytes as they are, so the line ends as on a raw one.
+pub fn complain(line: &str) {
+    let shown = write!(io::stderr(), "curfew: {line}\r\n");
+    drop(shown);
+}

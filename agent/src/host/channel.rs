@@ -1,0 +1,311 @@
+//! Channels of sessions: what runs in them, who relays their terminals, and what has passed.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use wire::channel::{Answer, ChannelId, End, Kept, Passed, Report, Standing, Start};
+use wire::identifier::SessionId;
+use wire::octets::Octets;
+use wire::options::FORCE_COMMAND;
+use wire::record::{ChannelEvent, Event};
+use wire::time::Uptime;
+
+use super::{Host, session_of};
+use crate::channel::{Asked, Said};
+use crate::clock::Now;
+use crate::session::{Monitor, Session, State};
+use crate::store;
+use crate::terminal::{self, Recorder, Terminal};
+
+/// Terminals that are relayed.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    open: BTreeMap<ChannelId, Channel>,
+    /// Which channel a recorder's connection is about.
+    connections: BTreeMap<u64, ChannelId>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Channel {
+    session: SessionId,
+    outer: u32,
+    inner: u32,
+    passed: Passed,
+    /// When its recorder was heard of last.
+    heard: Uptime,
+    /// Whether its recorder is connected.
+    connected: bool,
+}
+
+/// What an asker is told, before anything is done about it.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Outside,
+    /// Nothing to relay.
+    Run(Option<Octets>),
+    /// To be relayed.
+    Relay(Option<Octets>),
+    Refuse(String),
+}
+
+/// Why a terminal is not relayed; said to the person where they may not go on without.
+type Why = String;
+
+impl Host {
+    /// Takes what came in at the channels' socket.
+    pub fn channel(&mut self, said: Said, now: Now) {
+        match said {
+            Said::Asked(asked) => self.channel_asked(asked, now),
+            Said::Reported { connection, report } => self.reported(connection, report, now),
+            Said::Gone { connection } => {
+                if let Some(channel) = self.channels.connections.remove(&connection) {
+                    self.channel_over(channel, None, (End::Lost, None), now);
+                }
+            }
+        }
+    }
+
+    /// Recorders that were never heard of again, or never at all, are gone.
+    pub fn look_at_channels(&mut self, now: Now) {
+        let is_lost =
+            |channel: &Channel| !channel.connected && now.up.since(channel.heard) > UNHEARD;
+        let lost: Vec<ChannelId> = self
+            .channels
+            .open
+            .iter()
+            .filter(|(_, channel)| is_lost(channel))
+            .map(|(id, _)| *id)
+            .collect();
+        for channel in lost {
+            self.channel_over(channel, None, (End::Lost, None), now);
+        }
+    }
+
+    fn channel_asked(&mut self, asked: Asked, now: Now) {
+        let Asked { peer, ask, with, connection } = asked;
+        let tag = self.kernel.tag_of(peer.process.as_fd());
+        let id = match tag {
+            Ok(tag) => tag.map(session_of),
+            Err(error) => {
+                tracing::error!(%error, "refused a channel: it is unknown whose it is");
+                say(&connection, &Answer::Refuse("it is unknown whose login this is".into()));
+                return;
+            }
+        };
+        let session = id.map(|id| self.sessions.find(id).ok_or(()));
+        let terminal = if ask.terminal { with.into_iter().next() } else { None };
+        match (judge(session, ask.terminal), id, terminal) {
+            (Verdict::Outside, ..) => say(&connection, &Answer::Outside),
+            (Verdict::Refuse(line), ..) => say(&connection, &Answer::Refuse(line)),
+            (Verdict::Relay(forced), Some(id), Some(outer)) => {
+                self.relay((id, forced, peer.uid), outer, &connection, now);
+            }
+            (Verdict::Run(forced) | Verdict::Relay(forced), ..) => {
+                say(&connection, &Answer::Run { forced });
+            }
+        }
+    }
+
+    /// Has the terminal relayed; where that cannot be, refuses it or says so, as the session's role has it.
+    fn relay(
+        &mut self,
+        (id, forced, uid): (SessionId, Option<Octets>, u32),
+        outer: OwnedFd,
+        connection: &std::os::unix::net::UnixStream,
+        now: Now,
+    ) {
+        let Some(session) = self.sessions.find(id) else { return };
+        let (required, keep) = recording(session);
+        let answer = Answer::Relay { forced: forced.clone(), required };
+        let begun = self.client_terminal(session, &outer).and_then(|number| {
+            self.begin_relay((id, uid, keep), (number, outer), (&answer, connection), now)
+        });
+        match begun {
+            Ok(channel) => {
+                let opened = self.channels.open.get(&channel);
+                let terminal = opened.map_or(0, |opened| opened.inner);
+                tracing::info!(session = %id, %channel, terminal, "a terminal is relayed");
+                let event = ChannelEvent::Opened {
+                    channel,
+                    terminal: format!("pts/{terminal}"),
+                    kept: keep,
+                };
+                self.record(Some(id), Event::Channel(event), now);
+            }
+            Err(why) => {
+                tracing::error!(session = %id, required, "a terminal is not relayed: {why}");
+                let event = ChannelEvent::Unrelayed { why: why.clone(), refused: required };
+                self.record(Some(id), Event::Channel(event), now);
+                let answer = if required {
+                    Answer::Refuse(format!("this login needs a recorder for its terminal: {why}"))
+                } else {
+                    Answer::Run { forced }
+                };
+                say(connection, &answer);
+            }
+        }
+    }
+
+    /// The number of the client's terminal, if sshd made it for this session and nobody has it relayed.
+    fn client_terminal(&self, session: &Session, outer: &OwnedFd) -> Result<u32, Why> {
+        let number = terminal::number_of(outer).map_err(|error| error.to_string())?;
+        let number = number.ok_or("what was handed over is no terminal of this host")?;
+        let served = terminal::is_served_by(session.monitor.pid, number);
+        if !served.map_err(|error| format!("sshd's terminals cannot be seen: {error}"))? {
+            return Err("the terminal is not one that sshd made for this login".into());
+        }
+        if self.channels.open.values().any(|channel| channel.outer == number) {
+            return Err("the terminal is relayed already".into());
+        }
+        Ok(number)
+    }
+
+    fn begin_relay(
+        &mut self,
+        (id, uid, keep): (SessionId, u32, bool),
+        (number, outer): (u32, OwnedFd),
+        (answer, connection): (&Answer, &std::os::unix::net::UnixStream),
+        now: Now,
+    ) -> Result<ChannelId, Why> {
+        let recorder_uid =
+            self.recorder_uid.ok_or("there is no user curfew-rec; run `curfew-agent install`")?;
+        let recorder =
+            Recorder::reach().map_err(|error| format!("no recorder can be reached: {error}"))?;
+        let inner =
+            Terminal::make(uid).map_err(|error| format!("there is no terminal for it: {error}"))?;
+        let channel = ChannelId::new(getrandom::u64().map_err(|error| error.to_string())?);
+        // From here on nobody of the user's can open the client's terminal.
+        let owner = Some(rustix::fs::Uid::from_raw(recorder_uid));
+        rustix::fs::fchown(&outer, owner, None)
+            .map_err(|error| format!("the client's terminal cannot be taken over: {error}"))?;
+        let start = Start {
+            version: wire::VERSION,
+            session: id,
+            channel,
+            outer: number,
+            inner: inner.number,
+            keep,
+        };
+        // The answer comes first on the connection; then it is the recorder's.
+        say(connection, answer);
+        let begun = recorder.begin(&start, connection, &outer, &inner);
+        begun.map_err(|error| format!("the recorder took no terminal: {error}"))?;
+        let open = Channel {
+            session: id,
+            outer: number,
+            inner: inner.number,
+            passed: Passed::default(),
+            heard: now.up,
+            connected: false,
+        };
+        self.channels.open.insert(channel, open);
+        Ok(channel)
+    }
+
+    fn reported(&mut self, connection: u64, report: Report, now: Now) {
+        match report {
+            Report::Here { session, channel, outer, inner, passed } => {
+                if self.sessions.find(session).is_none() {
+                    tracing::warn!(%session, %channel, "a recorder relays for a session that is not known");
+                    return;
+                }
+                self.channels.connections.insert(connection, channel);
+                let open = self.channels.open.entry(channel).or_insert_with(|| {
+                    tracing::info!(%session, %channel, "a relayed terminal is taken up again");
+                    Channel { session, outer, inner, passed, heard: now.up, connected: true }
+                });
+                open.connected = true;
+                self.passed(channel, passed, now);
+            }
+            Report::Passed(passed) => {
+                if let Some(channel) = self.channels.connections.get(&connection).copied() {
+                    self.passed(channel, passed, now);
+                }
+            }
+            Report::Over { passed, end, kept } => {
+                if let Some(channel) = self.channels.connections.remove(&connection) {
+                    self.passed(channel, passed, now);
+                    self.channel_over(channel, Some(passed), (end, kept), now);
+                }
+            }
+        }
+    }
+
+    fn passed(&mut self, channel: ChannelId, passed: Passed, now: Now) {
+        let Some(open) = self.channels.open.get_mut(&channel) else { return };
+        open.heard = now.up;
+        open.passed = passed;
+    }
+
+    fn channel_over(
+        &mut self,
+        channel: ChannelId,
+        passed: Option<Passed>,
+        (end, kept): (End, Option<Kept>),
+        now: Now,
+    ) {
+        let Some(open) = self.channels.open.remove(&channel) else { return };
+        let passed = passed.unwrap_or(open.passed);
+        if end == End::Lost {
+            tracing::error!(session = %open.session, %channel, "the recorder of a terminal is gone, and the terminal with it");
+        }
+        let event = ChannelEvent::Closed { channel, passed, end, kept };
+        self.record(Some(open.session), Event::Channel(event), now);
+    }
+
+    /// Leaves word for `curfew-pty` of what a login may do, for when the agent cannot be asked.
+    pub(super) fn leave_word(&self, session: &Session) -> Result<(), String> {
+        let standing = Standing {
+            version: wire::VERSION,
+            required: recording(session).0,
+            forced: session.forced.clone(),
+        };
+        let bytes = serde_json::to_vec(&standing).map_err(|error| error.to_string())?;
+        store::write_bytes(&self.word_path(session.monitor), &bytes, 0o644)
+            .map_err(|error| error.to_string())
+    }
+
+    pub(super) fn take_word_back(&self, monitor: Monitor) {
+        if let Err(error) = store::remove(&self.word_path(monitor)) {
+            tracing::error!(%error, "what was said of a login that is over still stands");
+        }
+    }
+
+    fn word_path(&self, monitor: Monitor) -> PathBuf {
+        self.places.logins.join(format!("{}-{}", monitor.pid, monitor.start_ticks))
+    }
+}
+
+/// What is to run, and whether it is relayed.
+fn judge(session: Option<Result<&Session, ()>>, terminal: bool) -> Verdict {
+    match session {
+        None => Verdict::Outside,
+        Some(Err(())) => Verdict::Refuse("this session is not known; log in again".into()),
+        Some(Ok(Session { state: State::Ending { .. }, .. })) => {
+            Verdict::Refuse("this session is ending".into())
+        }
+        Some(Ok(session)) if terminal => Verdict::Relay(session.forced.clone()),
+        Some(Ok(session)) => Verdict::Run(session.forced.clone()),
+    }
+}
+
+/// Whether a session must be recorded, and whether what passes its terminals is kept.
+fn recording(_session: &Session) -> (bool, bool) {
+    (false, false)
+}
+
+/// What the certificate of a login forces.
+pub(super) fn forced(options: &BTreeMap<String, Octets>) -> Option<Octets> {
+    options.get(FORCE_COMMAND).cloned()
+}
+
+fn say(connection: &std::os::unix::net::UnixStream, answer: &Answer) {
+    if let Err(error) = pty::passing::send(connection, answer, &[]) {
+        tracing::debug!(%error, "who asked about a channel did not wait for the answer");
+    }
+}
+
+/// After this, a recorder that is not connected is gone. It tries once a second.
+const UNHEARD: std::time::Duration = std::time::Duration::from_secs(5);
