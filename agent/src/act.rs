@@ -1,6 +1,6 @@
 //! Performing what [`crate::session`] orders on the host: telling people, and striking.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
@@ -19,19 +19,31 @@ pub const fn tag(session: SessionId) -> Tag {
     Tag::of(session.tag())
 }
 
-/// Writes a line on every terminal that a process of the session has, and says on how many.
+/// Writes a line on every terminal that a process of the session has, and says on how many. On those that are relayed it
+/// is written at the client's end, of which `clients` has the number: there it is shown at once, whatever the session
+/// does to its own end.
 ///
 /// A terminal that takes no output right now (its owner pressed ^S) is not waited for.
 ///
 /// # Errors
 /// When the session's processes cannot be listed.
-pub fn tell(kernel: &dyn Kernel, session: SessionId, message: &str) -> Result<u32, KernelError> {
-    let terminals: BTreeSet<PathBuf> = kernel
+pub fn tell(
+    kernel: &dyn Kernel,
+    session: SessionId,
+    message: &str,
+    clients: &BTreeMap<u32, u32>,
+) -> Result<u32, KernelError> {
+    let mut terminals: BTreeSet<PathBuf> = kernel
         .members(tag(session))?
         .iter()
         .take(MAX_ASKED)
         .filter_map(|process| terminal_of(process.pid()))
         .collect();
+    for (inner, outer) in clients {
+        if terminals.remove(&pts(*inner)) {
+            terminals.insert(pts(*outer));
+        }
+    }
     let line = format!("\r\n*** curfew: {message} ***\r\n");
     let mut told: u32 = 0;
     for terminal in &terminals {
@@ -75,11 +87,15 @@ fn terminal_of(pid: u32) -> Option<PathBuf> {
         return None;
     }
     let number = major.checked_sub(*PTS_MAJORS.start())?.checked_mul(256)?.checked_add(minor)?;
-    let path = PathBuf::from(format!("/dev/pts/{number}"));
+    let path = pts(u32::try_from(number).ok()?);
     let found = std::fs::symlink_metadata(&path).ok()?;
     let same = found.file_type().is_char_device()
         && rustix::fs::major(found.rdev()) == u32::try_from(major).ok()?;
     same.then_some(path)
+}
+
+fn pts(number: u32) -> PathBuf {
+    PathBuf::from(format!("/dev/pts/{number}"))
 }
 
 /// `/dev/pts/N` (Documentation/admin-guide/devices.txt).

@@ -355,7 +355,7 @@ impl Host {
     }
 
     fn tell(&mut self, session: SessionId, message: String, now: Now) {
-        match act::tell(self.kernel.as_ref(), session, &message) {
+        match act::tell(self.kernel.as_ref(), session, &message, &self.channels.clients(session)) {
             Ok(terminals) => self.record(Some(session), Event::Warned { message, terminals }, now),
             Err(error) => tracing::warn!(%session, %error, "nobody could be told: {message}"),
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use wire::channel::{Answer, ChannelId, End, Kept, Passed, Report, Standing, Start};
 use wire::identifier::SessionId;
+use wire::limits::{Level, Need, Recording};
 use wire::octets::Octets;
 use wire::options::FORCE_COMMAND;
 use wire::record::{ChannelEvent, Event};
@@ -24,6 +25,14 @@ pub(super) struct Channels {
     open: BTreeMap<ChannelId, Channel>,
     /// Which channel a recorder's connection is about.
     connections: BTreeMap<u64, ChannelId>,
+}
+
+impl Channels {
+    /// The terminals of a session that are relayed: the number of each, and of its client's.
+    pub(super) fn clients(&self, session: SessionId) -> BTreeMap<u32, u32> {
+        let of = self.open.values().filter(|channel| channel.session == session);
+        of.map(|channel| (channel.inner, channel.outer)).collect()
+    }
 }
 
 /// One of them.
@@ -292,8 +301,9 @@ fn judge(session: Option<Result<&Session, ()>>, terminal: bool) -> Verdict {
 }
 
 /// Whether a session must be recorded, and whether what passes its terminals is kept.
-fn recording(_session: &Session) -> (bool, bool) {
-    (false, false)
+fn recording(session: &Session) -> (bool, bool) {
+    let Recording { level, need } = session.limits.recording;
+    (need == Need::Required, level == Level::Full)
 }
 
 /// What the certificate of a login forces.
