@@ -91,6 +91,13 @@ pub fn host_certificates(drop_in: &str) -> Vec<String> {
     paths.map(str::to_owned).collect()
 }
 
+/// The accounts that a drop-in excepts.
+#[must_use]
+pub fn excepted(drop_in: &str) -> Vec<String> {
+    let names = drop_in.lines().find_map(|line| line.strip_prefix("Match User "));
+    names.into_iter().flat_map(|names| names.split(',')).map(str::to_owned).collect()
+}
+
 /// Whether this drop-in has sshd read the list of revoked keys.
 #[must_use]
 pub fn reads_list(drop_in: &str) -> bool {
@@ -361,7 +368,8 @@ mod tests {
         assert_eq!(accounts, ["git", "menu"]);
         let text = drop_in(&[], &accounts);
         assert!(text.ends_with("\nMatch User git,menu\nForceCommand none\n"), "{text}");
-        assert!(!drop_in(&[], &[]).contains("Match"));
+        assert_eq!(excepted(&text), accounts);
+        assert!(excepted(&drop_in(&[], &[])).is_empty() && !drop_in(&[], &[]).contains("Match"));
     }
 
     #[test]

@@ -21,7 +21,9 @@ pub fn disorder(root: &Path) -> BTreeSet<String> {
     }
     match drop_in {
         None => drop(found.insert(format!("{} was removed", sshd::DROP_IN_PATH))),
-        Some(text) if text != sshd::drop_in(&sshd::host_certificates(&text)) => {
+        Some(text)
+            if text != sshd::drop_in(&sshd::host_certificates(&text), &sshd::excepted(&text)) =>
+        {
             found.insert(format!("{} was changed", sshd::DROP_IN_PATH));
         }
         Some(_) => {}
@@ -61,7 +63,8 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        let settings = sshd::drop_in(&["/var/lib/curfew/x-cert.pub".to_owned()]);
+        let settings =
+            sshd::drop_in(&["/var/lib/curfew/x-cert.pub".to_owned()], &["git".to_owned()]);
         let lines = pam::with_lines("account required pam_unix.so\n", OtherLogins::Allow);
         let config = sshd::with_include("Port 22\n").unwrap();
         let all = [
