@@ -110,7 +110,11 @@ impl Policy {
         if is_signed { Ok(()) } else { Err(Unproved::Unsigned { origin: origin.to_owned() }) }
     }
 
-    fn cosigned(&self, note: &Note) -> Result<Vec<Cosigned>, Unproved> {
+    /// The pinned witnesses whose cosignatures a note carries, whoever else signed it.
+    ///
+    /// # Errors
+    /// When a signature under a pinned witness's name and id does not verify.
+    pub fn cosigned(&self, note: &Note) -> Result<Vec<Cosigned>, Unproved> {
         let mut cosigned: Vec<Cosigned> = Vec::new();
         for (key, line) in of(&self.witnesses, note, WitnessKey::is_of) {
             let at = key
