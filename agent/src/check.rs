@@ -12,12 +12,15 @@ mod certificate;
 mod sshd;
 
 use serde::Serialize;
+use wire::log::Policy;
 
 use self::certificate::Setting;
 use crate::config::Config;
 use crate::install::{Host, pam, sshd as settings};
 use crate::krl::shelf::Shelf;
 use crate::local::shelf::{accounts, locks};
+use crate::store;
+use crate::witness::Kept;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -302,16 +305,21 @@ impl Look<'_> {
     }
 
     fn quorum(&mut self, config: Option<&Config>) {
-        let Some(quorum) = config.map(|config| config.quorum).filter(|quorum| *quorum > 0) else {
-            return;
-        };
-        self.find(defeated(
-            format!(
-                "witness_quorum is {quorum}, and the authority does not collect cosignatures yet"
-            ),
-            "No certificate carries a cosignature, so none is let in where `proof` is \"require\".",
-            "set `witness_quorum = 0` in agent.toml",
-        ));
+        let Some(config) = config.filter(|config| config.quorum > 0) else { return };
+        let kept = store::read::<Kept>(&self.at(&config.state_dir.join("ledger.json")));
+        let Some(newest) = kept.ok().and_then(|kept| kept.newest) else { return };
+        let (witnesses, quorum) = (config.witnesses.clone(), config.quorum);
+        let policy = Policy { witnesses, quorum, ..Policy::default() };
+        let found = policy.cosigned(&newest).map_or(0, |cosigned| cosigned.len());
+        if found < quorum {
+            self.find(defeated(
+                format!(
+                    "witness_quorum is {quorum}, and {found} of these witnesses cosigned the newest checkpoint that this host has"
+                ),
+                "A certificate with fewer cosignatures is not let in where `proof` is \"require\".",
+                "let the authority ask these witnesses: `[[witness]]`, and `quorum` in `[ledger]`, in its ca.toml",
+            ));
+        }
     }
 
     fn agent(&mut self, config: Option<&Config>) {
@@ -508,6 +516,12 @@ mod tests {
         };
         let key = wire::log::WitnessKey::new("w1.example.com".parse().unwrap(), [3; 32]);
         let witnesses = format!("witnesses = [\"{key}\"]\n");
+        assert_eq!(found(&format!("{witnesses}witness_quorum = 1")), None, "nothing is known yet");
+        let ledger = crate::witness::grown::Ledger::new(3, u64::MAX);
+        let kept = Kept { newest: Some(ledger.note(3)), ..Kept::default() };
+        let state = root.path().join("var/lib/curfew");
+        fs::create_dir_all(&state).unwrap();
+        fs::write(state.join("ledger.json"), serde_json::to_string(&kept).unwrap()).unwrap();
         assert_eq!(found(&format!("{witnesses}witness_quorum = 1")), Some(Severity::Defeated));
         assert_eq!(found(&format!("{witnesses}witness_quorum = 0")), None);
         assert_eq!(found(""), None);

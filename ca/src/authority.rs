@@ -13,6 +13,7 @@ use crate::access::{self, Ask, Denial, Rules};
 use crate::challenge::Challenges;
 use crate::clock;
 use crate::config::Config;
+use crate::cosign::{Unwitnessed, Witnesses};
 use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::key::secret::Secrets;
@@ -38,6 +39,8 @@ pub(crate) struct Authority {
     pub(crate) fleet: Fleet,
     /// The list of revoked keys.
     pub(crate) krl: Lists,
+    /// Who cosigns the ledger's checkpoints.
+    pub(crate) witnesses: Witnesses,
     /// Login challenges.
     pub(crate) challenges: Challenges,
     /// Where keys are made and kept.
@@ -108,6 +111,9 @@ pub(crate) enum NoCertificate {
     /// The ledger failed.
     #[error(transparent)]
     Ledger(LedgerError),
+    /// Too few witnesses have cosigned the ledger.
+    #[error(transparent)]
+    Unwitnessed(#[from] Unwitnessed),
     /// The signer failed.
     #[error(transparent)]
     Signer(#[from] SignerError),
@@ -126,6 +132,7 @@ impl Authority {
             root: Root::read(&dir)?,
             fleet: Fleet::default(),
             krl: Lists::default(),
+            witnesses: Witnesses::new(&config.witnesses),
             challenges: Challenges::new(config.challenge_lifetime)?,
             keys,
             ring,
@@ -135,7 +142,7 @@ impl Authority {
         })
     }
 
-    /// Decides, records, signs. What changes between the decision and its record makes it decide again.
+    /// Decides, records, has it witnessed, signs. What changes between the decision and its record makes it decide again.
     pub(crate) async fn certify(&self, ask: Ask) -> Result<Signed, NoCertificate> {
         for _ in 0..MAX_DECISIONS {
             let now = clock::now();
@@ -160,7 +167,10 @@ impl Authority {
             };
             let blank = self.blank()?;
             match ledger.record(permit, blank, now).await {
-                Ok(recorded) => return Ok(self.signer.sign(recorded, now)?),
+                Ok(recorded) => {
+                    let witnessed = self.witnesses.witness(ledger, recorded).await?;
+                    return Ok(self.signer.sign(witnessed, now)?);
+                }
                 Err(LedgerError::Stale) => {}
                 Err(error) => return Err(NoCertificate::Ledger(error)),
             }

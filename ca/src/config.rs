@@ -13,8 +13,11 @@ use toml::Spanned;
 
 #[path = "config/keys.rs"]
 pub(crate) mod keys;
+#[path = "config/witness.rs"]
+pub(crate) mod witness;
 
 use keys::{Keys, KeysForm};
+use witness::{Cosigning, LedgerForm, WitnessForm};
 
 /// Every setting, checked.
 #[derive(Debug, Clone)]
@@ -45,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) challenge_lifetime: Duration,
     /// Where the keys lie.
     pub(crate) keys: Keys,
+    /// Who cosigns the ledger's checkpoints.
+    pub(crate) witnesses: Cosigning,
 }
 
 /// One line of the table of settings.
@@ -136,6 +141,7 @@ impl Config {
                 &(secs(5)..=minutes(5)),
             )?,
             keys: Keys::checked(source, form.keys)?,
+            witnesses: Cosigning::checked(source, (form.witness, form.ledger))?,
         };
         Ok(config)
     }
@@ -268,6 +274,8 @@ struct Form {
     login_lifetime: Option<Spanned<String>>,
     challenge_lifetime: Option<Spanned<String>>,
     keys: Option<KeysForm>,
+    ledger: Option<LedgerForm>,
+    witness: Option<Vec<Spanned<WitnessForm>>>,
 }
 
 /// Where the settings are read from, unless `--config` says otherwise.

@@ -12,6 +12,7 @@ mod challenge;
 mod clock;
 mod command;
 mod config;
+mod cosign;
 mod exit;
 mod fleet;
 mod http;

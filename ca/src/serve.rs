@@ -17,6 +17,7 @@ use crate::admin;
 use crate::authority::Authority;
 use crate::clock;
 use crate::config::Config;
+use crate::cosign;
 use crate::fleet::listener::serve_hosts;
 use crate::http::listener::{serve_local, serve_people, unless_stopped};
 use crate::http::{bounded, router};
@@ -47,6 +48,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         bounded(router(Arc::clone(&authority)).merge(admin::router(Arc::clone(&authority))));
     tasks.spawn(serve_local(local, private, stopped.clone()));
     tasks.spawn(roles_watch.run(Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(cosign::collect(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(krl::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
     tasks.spawn(pat_watchdog(stopped));

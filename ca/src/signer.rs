@@ -10,6 +10,7 @@ use wire::log::{EXTENSION, Hash};
 use wire::time::Timestamp;
 
 use crate::certificate::{self, Unfit};
+use crate::cosign::Witnessed;
 use crate::key::{Ring, Sign, SignError};
 use crate::ledger::{Recorded, Vouched};
 use crate::random::{self, NoRandomness};
@@ -73,8 +74,9 @@ impl Signer {
         Ok(Blank { nonce: random::bytes()?, authority: key.public().key_data().clone() })
     }
 
-    /// Signs what was recorded, with the proof that it was.
-    pub(crate) fn sign(&self, recorded: Recorded, now: Timestamp) -> Result<Signed, SignerError> {
+    /// Signs what was recorded and witnessed, with the proof that it was.
+    pub(crate) fn sign(&self, witnessed: Witnessed, now: Timestamp) -> Result<Signed, SignerError> {
+        let recorded = witnessed.recorded();
         let user = self.key(recorded.authority())?;
         let evidence = recorded.evidence();
         let checked = recorded
@@ -92,7 +94,7 @@ impl Signer {
         let (login, host) = (&permit.ask().login, permit.host());
         wire::certificate::verify(&certificate, authorities, login, host, now)
             .map_err(|refusal| SignerError::Differs(refusal.to_string()))?;
-        Ok(Signed { text: certificate.to_openssh(), recorded })
+        Ok(Signed { text: certificate.to_openssh(), recorded: witnessed.into_recorded() })
     }
 
     /// Certifies the SSH keys that the ledger vouches for, for the host's name and addresses.
@@ -179,7 +181,8 @@ mod tests {
 
     #[test]
     fn nothing_signs_but_what_was_recorded() {
-        // The only public ways in take `Recorded` and `Vouched`, which the ledger alone makes.
+        // The only public ways in take `Witnessed`, which is made of a `Recorded` alone, and `Vouched`; the ledger alone
+        // makes those.
         let code = include_str!("signer.rs").split("#[cfg(test)]").next().unwrap();
         let doors: Vec<&str> = code
             .lines()
@@ -187,7 +190,15 @@ mod tests {
             .filter(|line| line.starts_with("pub(crate) fn sign"))
             .collect();
         assert_eq!(doors.len(), 2, "{doors:?}");
-        assert!(code.contains("fn sign(&self, recorded: Recorded,"));
+        assert!(code.contains("fn sign(&self, witnessed: Witnessed,"));
+        let room = include_str!("cosign.rs");
+        assert!(room.contains("pub(crate) struct Witnessed(Recorded);"));
+        assert_eq!(room.matches("Ok(Witnessed(recorded))").count(), 2);
+        assert_eq!(
+            room.matches("Witnessed(").count(),
+            4,
+            "the type, its name here, and the two ways to it"
+        );
         assert!(code.contains("vouched: &Vouched,"));
     }
 }

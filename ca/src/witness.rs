@@ -6,13 +6,12 @@
 //! Who can change this: root and the witness's user on that machine. Gains: cosigns a forked log.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use wire::log::{
-    FormError, Hash, Head, KeyName, LogKey, MAX_PATH, Note, Policy, Signature, Unproved,
-    WitnessKey, verify_consistency,
+    FormError, Head, KeyName, LogKey, Note, Policy, Signature, Submission, Unproved, WitnessKey,
+    verify_consistency,
 };
 use wire::time::Timestamp;
 
@@ -51,14 +50,6 @@ pub(crate) enum WitnessError {
     /// No randomness.
     #[error(transparent)]
     Random(#[from] random::NoRandomness),
-}
-
-/// "Cosign this checkpoint, which continues the tree of `old` entries."
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Submission {
-    old: u64,
-    path: Vec<Hash>,
-    note: Note,
 }
 
 /// What a submission comes to; tlog-witness gives each its number.
@@ -158,27 +149,6 @@ impl Witness {
         let signature = signature.as_ref().try_into();
         let odd = |_length| WitnessError::Content(self.dir.join(SEED));
         Ok(self.key.line(now.secs(), signature.map_err(odd)?))
-    }
-}
-
-impl FromStr for Submission {
-    type Err = FormError;
-    fn from_str(body: &str) -> Result<Self, FormError> {
-        let odd = |why| FormError::Form { what: "submission", why };
-        let (head, note) =
-            body.split_once("\n\n").ok_or(odd("has no empty line before its checkpoint"))?;
-        let mut lines = head.split('\n');
-        let digits = lines.next().and_then(|line| line.strip_prefix("old "));
-        let old = digits.and_then(|digits| {
-            let number: u64 = digits.parse().ok()?;
-            (number.to_string() == digits).then_some(number)
-        });
-        let path = lines.map(str::parse).collect::<Result<Vec<Hash>, _>>()?;
-        if path.len() > MAX_PATH {
-            return Err(odd("has more than 63 proof lines"));
-        }
-        let old = old.ok_or(odd("does not begin with `old` and a size"))?;
-        Ok(Self { old, path, note: note.parse()? })
     }
 }
 

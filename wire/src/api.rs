@@ -309,8 +309,40 @@ pub struct Status {
     /// The list of revoked keys that hosts should have; absent while the first is being made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub krl: Option<KrlStatus>,
+    /// Who cosigns the ledger's checkpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<WitnessStatus>,
     /// Sentences about what is wrong now, each with what to do; empty when nothing is.
     pub concerns: Vec<String>,
+}
+
+/// A witness, as the authority sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// Its name.
+    pub name: String,
+    /// How many entries the newest tree has that it cosigned; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// When it did, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Why it cosigns nothing now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl WitnessStatus {
+    /// `w1.example.com cosigned 420 entries`
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let size = self.size.map_or_else(
+            || "has cosigned nothing yet".to_owned(),
+            |size| format!("cosigned {size} entries"),
+        );
+        let problem = self.problem.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+        format!("{} {size}{problem}", self.name)
+    }
 }
 
 /// The newest list of revoked keys, and which hosts have it.

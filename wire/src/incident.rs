@@ -46,6 +46,15 @@ pub enum Cause {
         /// The last.
         to: u64,
     },
+    /// A witness knows a tree that this ledger does not continue.
+    Witnessed {
+        /// The witness.
+        witness: String,
+        /// How many entries its tree has.
+        size: u64,
+        /// The ledger's newest.
+        newest: Head,
+    },
 }
 
 /// An incident in the authority's list.
@@ -108,6 +117,12 @@ impl fmt::Display for Cause {
                     login.display()
                 )
             }
+            Self::Witnessed { witness, size, newest } => write!(
+                f,
+                "witness {witness} has cosigned a tree of {size} entries that this ledger, with {} under {}, does not continue: \
+                 was it forked, or an older copy put in its place?",
+                newest.size, newest.root
+            ),
             Self::Ahead { known, newest } => write!(
                 f,
                 "the host knows a ledger of {} entries under {}, and this one has {} under {}: was an older copy put in its place?",

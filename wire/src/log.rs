@@ -15,6 +15,7 @@ mod leaf;
 mod note;
 mod proof;
 mod restore;
+mod submission;
 pub mod tile;
 mod tree;
 
@@ -25,6 +26,7 @@ pub use leaf::{CERTIFICATE, Leaf, MAX_LEAF};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, Signature};
 pub use proof::{MAX_PROOF, Proof};
 pub use restore::{Declared, Era, MAX_REASON, Restore, Statement};
+pub use submission::{MAX_SUBMISSION, Submission, conflict, cosignatures};
 pub use tree::{Hash, Head, MAX_PATH, leaf_hash, node_hash, verify_consistency, verify_inclusion};
 
 /// Why something of the log cannot be read.

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::say;
 use crate::config::keys::KEY_SETTINGS;
+use crate::config::witness::{LEDGER_SETTINGS, WITNESS_SETTINGS};
 use crate::config::{Config, SETTINGS, Setting};
 use crate::role::Roles;
 
@@ -22,10 +23,24 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.settings {
         SETTINGS.iter().try_for_each(print)?;
         say("\n# The same for [keys.host], [keys.order] and [keys.log]:\n#[keys.user]")?;
-        return KEY_SETTINGS.iter().try_for_each(print);
+        KEY_SETTINGS.iter().try_for_each(print)?;
+        say("\n#[ledger]")?;
+        LEDGER_SETTINGS.iter().try_for_each(print)?;
+        say("\n# One for each witness:\n#[[witness]]")?;
+        return WITNESS_SETTINGS.iter().try_for_each(print);
     }
     let config = Config::read(path)?;
     say(&format!("{}: good", path.display()))?;
+    for witness in &config.witnesses.each {
+        say(&format!("witness {} at {}", witness.key.name(), witness.url))?;
+    }
+    if !config.witnesses.each.is_empty() {
+        say(&format!(
+            "a certificate needs {} of {} witnesses; `curfew-ca status` shows what each has cosigned",
+            config.witnesses.quorum,
+            config.witnesses.each.len()
+        ))?;
+    }
     let roles = Roles::read(&config.roles_file)?;
     say(&format!("{}: good, {} roles", config.roles_file.display(), roles.len()))
 }

@@ -40,6 +40,9 @@ impl Arguments {
                 say(&format!("behind: {}", behind.join(", ")))?;
             }
         }
+        for witness in &status.witnesses {
+            say(&format!("witness {}", plain(&witness.in_words())))?;
+        }
         for concern in &status.concerns {
             say(&format!("! {}", plain(concern)))?;
         }

@@ -46,14 +46,18 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
         }
         Command::Serve { dir, listen, log } => {
             let witness = Arc::new(Witness::open(dir, log.clone())?);
-            say(&format!("witness {} listens on {listen}", witness.key().name()))?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
                 .context("the runtime could not be started")?;
             runtime.block_on(async {
-                let listener = tokio::net::TcpListener::bind(listen).await?;
-                axum::serve(listener, server::router(witness)).await
+                let listener = tokio::net::TcpListener::bind(listen)
+                    .await
+                    .with_context(|| format!("cannot listen on {listen}"))?;
+                let bound = listener.local_addr()?;
+                say(&format!("witness {} listens on {bound}", witness.key().name()))?;
+                axum::serve(listener, server::router(witness)).await?;
+                anyhow::Ok(())
             })?;
             Ok(())
         }

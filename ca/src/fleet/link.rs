@@ -110,8 +110,51 @@ impl Link<'_> {
         incoming: &mut Incoming<R>,
         answers: mpsc::Sender<ToHost>,
     ) -> Result<(), LinkError> {
+        let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
+        tokio::select! {
+            taken = self.take_frames(incoming, &answers, questions) => taken,
+            shown = self.show_trees(asked, &answers) => shown,
+        }
+    }
+
+    /// Answers what is asked about trees, one question after the other. Witnesses may take their time; what else the host
+    /// sends is taken meanwhile.
+    async fn show_trees(
+        &self,
+        mut asked: mpsc::Receiver<Vec<u64>>,
+        answers: &mpsc::Sender<ToHost>,
+    ) -> Result<(), LinkError> {
+        let (witnesses, ledger) = (&self.authority.witnesses, &self.authority.ledger);
+        while let Some(sizes) = asked.recv().await {
+            let answer = match witnesses.continuation(ledger, sizes).await {
+                Ok(None) => continue,
+                Ok(Some(shown)) => ToHost::Checkpoint(Box::new(shown)),
+                Err(error) => {
+                    tracing::warn!(host = %self.whose.host, %error, "what a host asked was refused");
+                    ToHost::Refused(Refusal::from(error).0)
+                }
+            };
+            answers.try_send(answer).map_err(|_full| LinkError::Stuck)?;
+        }
+        // The frames have ended, and with them all of it.
+        std::future::pending().await
+    }
+
+    async fn take_frames<R: AsyncRead + Unpin>(
+        &self,
+        incoming: &mut Incoming<R>,
+        answers: &mpsc::Sender<ToHost>,
+        questions: mpsc::Sender<Vec<u64>>,
+    ) -> Result<(), LinkError> {
         loop {
             let frame = incoming.next(Duration::from_secs(SILENCE_SECS)).await?;
+            let frame = match frame {
+                ToAuthority::Prove(sizes) if sizes.len() <= MAX_SIZES => {
+                    questions.try_send(sizes).map_err(|_full| LinkError::Stuck)?;
+                    continue;
+                }
+                other => other,
+            };
             let answer = match self.accept(frame).await {
                 Ok(None) => continue,
                 Ok(Some(answer)) => answer,
@@ -150,10 +193,6 @@ impl Link<'_> {
                 let gone = self.authority.ledger.records_gone(whose, number.number(), now);
                 let last = gone.await.map_err(refused)?;
                 Ok(RecordNumber::try_new(last).ok().map(ToHost::Acknowledged))
-            }
-            ToAuthority::Prove(sizes) if sizes.len() <= MAX_SIZES => {
-                let shown = self.authority.ledger.continuation(sizes).await.map_err(refused)?;
-                Ok(Some(ToHost::Checkpoint(Box::new(shown))))
             }
             ToAuthority::Prove(_) => {
                 Err(Problem::new(Code::Malformed, "too many trees are asked about at once"))
@@ -400,3 +439,5 @@ fn presence(said: Timestamp, last_order: u64, now: Timestamp) -> Presence {
 const MAX_LEAP: u64 = 1 << 32;
 /// Answers that may wait for a host to read them.
 const MAX_ANSWERS: usize = 64;
+/// Questions about trees that wait; a host asks one at a time.
+const MAX_QUESTIONS: usize = 4;

@@ -15,7 +15,8 @@ use crate::authority::Authority;
 /// `GET /checkpoint`
 pub(crate) async fn checkpoint(State(authority): State<Arc<Authority>>) -> Response {
     let head = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
-    (head, authority.ledger.checkpoint().to_string()).into_response()
+    let newest = authority.ledger.checkpoints().borrow().clone();
+    (head, authority.witnesses.checkpoint(&newest).to_string()).into_response()
 }
 
 /// `GET /tile/<L>/<N>[.p/<W>]`, `GET /tile/entries/<N>[.p/<W>]`

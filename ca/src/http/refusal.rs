@@ -8,6 +8,7 @@ use wire::problem::{Code, Problem};
 
 use crate::authority::NoCertificate;
 use crate::challenge::ChallengeRefusal;
+use crate::cosign::Unwitnessed;
 use crate::ledger::{LedgerError, TokenRefusal, VouchRefusal};
 
 /// A call that was refused or failed.
@@ -63,6 +64,8 @@ impl From<NoCertificate> for Refusal {
             NoCertificate::Denied(denial) => Self::new(Code::Denied, denial.to_string()),
             NoCertificate::Busy => Self::new(Code::Busy, error.to_string()),
             NoCertificate::Ledger(error) => error.into(),
+            NoCertificate::Unwitnessed(Unwitnessed::Ledger(error)) => error.into(),
+            NoCertificate::Unwitnessed(few) => Self::new(Code::Busy, few.to_string()),
             NoCertificate::Signer(error) => Self::internal(&error),
         }
     }

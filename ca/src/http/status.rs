@@ -62,6 +62,7 @@ pub(crate) async fn show(
     concerns.extend(keyring.troubles().map(|(slot, trouble)| {
         format!("the key {slot} does not sign, and nothing that it signs is given out: {trouble}")
     }));
+    concerns.extend(authority.witnesses.concerns());
     Ok(Json(Status {
         authority_version: env!("CARGO_PKG_VERSION").to_owned(),
         fingerprint: authority.root.fingerprint(),
@@ -71,6 +72,7 @@ pub(crate) async fn show(
         sessions: sessions.alive,
         locks: count(authority.ledger.locks(now).await?.len()),
         krl: krl.map(|(status, _)| status),
+        witnesses: authority.witnesses.status(),
         concerns,
     }))
 }

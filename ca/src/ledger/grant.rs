@@ -2,7 +2,7 @@
 
 use wire::certificate::Checked;
 use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Serial};
-use wire::log::{Evidence, Hash, Leaf};
+use wire::log::{Evidence, FormError, Hash, Leaf, Proof};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
@@ -61,6 +61,12 @@ impl Recorded {
     /// The proof that it was recorded.
     pub(crate) const fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// The same, proved by another checkpoint over its entry.
+    pub(crate) fn proved_by(self, proof: Proof) -> Result<Self, FormError> {
+        let evidence = Evidence::new(self.evidence.leaf().clone(), proof)?;
+        Ok(Self { evidence, ..self })
     }
 }
 

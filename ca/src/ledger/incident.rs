@@ -222,6 +222,7 @@ fn name(cause: &Cause) -> String {
         Cause::Reported(Incident::Meddled(meddled)) => format!("meddled {}", meddled.what),
         Cause::Unissued { serial, .. } => format!("unissued {serial}"),
         Cause::Reported(Incident::Restored(abandoned)) => format!("restored {}", abandoned.era),
+        Cause::Witnessed { witness, size, .. } => format!("witnessed {witness} {size}"),
         Cause::Ahead { known, .. } => format!("ahead {}", known.root),
         Cause::Gone { from, .. } => format!("gone {from}"),
     }

@@ -1,23 +1,14 @@
 //! What anybody may read of the log: checkpoints, tiles and proofs. None of it holds personal data.
 
-#[cfg(test)]
-use tlog_tiles::prove_record;
-use tlog_tiles::{prove_tree, tree_hash};
+use tlog_tiles::{prove_record, prove_tree, tree_hash};
 use wire::hostlink::{Continuation, ContinuationPath};
-#[cfg(test)]
-use wire::log::Proof;
 use wire::log::tile::{TILE_WIDTH, TileKind, TileName, bundle};
-use wire::log::{Hash, Head, LogKey, Note};
+use wire::log::{Hash, Head, LogKey, Note, Proof};
 
 use super::tree::{self, Stored};
 use super::{Ledger, LedgerError, log};
 
 impl Ledger {
-    /// The newest durable checkpoint.
-    pub(crate) fn checkpoint(&self) -> Note {
-        self.checkpoints().borrow().note().clone()
-    }
-
     /// A tile as `tlog-tiles` writes it; nothing when the tree does not reach as far.
     pub(crate) async fn tile(&self, name: TileName) -> Result<Option<Vec<u8>>, LedgerError> {
         let reach = self.checkpoints().borrow().head().size;
@@ -44,7 +35,6 @@ impl Ledger {
     }
 
     /// The proof that the tree of `new` entries continues the tree of `old` ones; none is needed where `old` is 0.
-    #[cfg(test)]
     pub(crate) async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
         let reach = self.checkpoints().borrow().head().size;
         if old > new || new > reach {
@@ -65,7 +55,16 @@ impl Ledger {
     /// The newest checkpoint, and that its tree continues those of `sizes`, as far as it has reached them.
     pub(crate) async fn continuation(&self, sizes: Vec<u64>) -> Result<Continuation, LedgerError> {
         let newest = self.checkpoints().borrow().clone();
-        let reach = newest.head().size;
+        self.continuation_in((newest.head(), newest.note().clone()), sizes).await
+    }
+
+    /// The same of an earlier checkpoint of this ledger.
+    pub(crate) async fn continuation_in(
+        &self,
+        (head, checkpoint): (Head, Note),
+        sizes: Vec<u64>,
+    ) -> Result<Continuation, LedgerError> {
+        let reach = head.size;
         self.read(move |connection| {
             let mut paths = Vec::new();
             for size in sizes.into_iter().filter(|size| (1..=reach).contains(size)) {
@@ -74,7 +73,7 @@ impl Ledger {
                 let path = path.into_iter().map(|node| Hash(node.0)).collect();
                 paths.push(ContinuationPath { size, path });
             }
-            Ok(Continuation { checkpoint: newest.note().clone(), paths })
+            Ok(Continuation { checkpoint, paths })
         })
         .await
     }
@@ -95,7 +94,16 @@ impl Ledger {
     #[cfg(test)]
     pub(crate) async fn prove(&self, seq: u64) -> Result<Proof, LedgerError> {
         let newest = self.checkpoints().borrow().clone();
-        let size = newest.head().size;
+        self.prove_in(seq, newest.head().size, newest.note().clone()).await
+    }
+
+    /// The proof that an entry is in the tree of this size, which this checkpoint is over.
+    pub(crate) async fn prove_in(
+        &self,
+        seq: u64,
+        size: u64,
+        checkpoint: Note,
+    ) -> Result<Proof, LedgerError> {
         if seq == 0 || seq > size {
             return Err(LedgerError::NotFound(format!(
                 "there is no entry {seq}; the newest is {size}"
@@ -105,7 +113,7 @@ impl Ledger {
             let index = seq.saturating_sub(1);
             let path = Stored::new(connection).with(|stored| prove_record(size, index, stored))?;
             let path = path.into_iter().map(|node| Hash(node.0)).collect();
-            Ok(Proof { extra: None, index, path, checkpoint: newest.note().clone() })
+            Ok(Proof { extra: None, index, path, checkpoint })
         })
         .await
     }

@@ -8,6 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 
+use wire::log::MAX_SUBMISSION;
+
 use super::{Answer, Witness, WitnessError};
 use crate::clock;
 
@@ -15,7 +17,7 @@ use crate::clock;
 pub(crate) fn router(witness: Arc<Witness>) -> Router {
     Router::new()
         .route("/add-checkpoint", post(add))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(MAX_SUBMISSION))
         .with_state(witness)
 }
 
@@ -50,6 +52,3 @@ fn answer(judged: Result<Answer, WitnessError>) -> Response {
         }
     }
 }
-
-/// Largest submission: the longest note and 63 hashes.
-const MAX_BODY: usize = wire::log::MAX_NOTE + 4096;

@@ -20,3 +20,4 @@ mod program;
 mod renewal;
 mod restore;
 mod routes;
+mod witness;

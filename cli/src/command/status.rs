@@ -44,6 +44,10 @@ fn show(status: &api::Status, home: &Home, screen: &Screen) -> Result<()> {
             screen.toned(Tone::Warning, &format!("  behind   {}", behind.join(", ")))?;
         }
     }
+    for witness in &status.witnesses {
+        let tone = if witness.problem.is_some() { Tone::Warning } else { Tone::Plain };
+        screen.toned(tone, &format!("witness    {}", plain(&witness.in_words())))?;
+    }
     let now = clock::now();
     let apart = now.since(status.at).max(status.at.since(now));
     if apart > CLOCK_TOLERANCE {
