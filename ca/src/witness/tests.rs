@@ -1,7 +1,7 @@
 //! The witness against logs that grow, lie, go back and race.
 
 use tlog_tiles::{HashReader, prove_tree, stored_hashes, tree_hash};
-use wire::log::Checkpoint;
+use wire::log::{Checkpoint, Hash};
 
 use super::*;
 
