@@ -160,7 +160,7 @@ impl Host {
         let places = Places {
             trust: config.state_dir.join("trust.json"),
             revocation: config.state_dir.join("revocation.json"),
-            handed: config.run_dir.join("handed.json"),
+            handed: handed::kept_at(&config.run_dir),
             local: config.state_dir.join("local-locks.json"),
             sessions: config.run_dir.join("sessions"),
             logins: config.run_dir.join("logins"),
@@ -208,7 +208,7 @@ impl Host {
             link: None,
             lists: krl::Lists::default(),
             local: local::Local::default(),
-            work: handed::Work::of(config.ends_handed),
+            work: handed::Work::resume(&config.run_dir, config.ends_handed),
             others_seen: outside::Others::of(config.other_logins),
             units: unit::Units::default(),
             receipts: Vec::new(),
@@ -219,7 +219,6 @@ impl Host {
         if let Some(concern) = host.concern() {
             tracing::error!("{concern}");
         }
-        host.resume_handed();
         host.adopt(now())?;
         Ok(host)
     }
@@ -502,6 +501,7 @@ impl Host {
             locks: self.revocation.locks.len(),
             local_locks: self.revocation.local.clone(),
             local_trouble: self.local_trouble(),
+            handed: self.handed_work(),
             spooled: self.spool.waiting(),
             certificates: self.upkeep.renewal.standing(),
             at: now.at,

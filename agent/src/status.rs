@@ -1,8 +1,10 @@
 //! What the agent says of itself on its status socket: written once on each connection, nothing is read from it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use wire::hostlink::ProofMode;
-use wire::identifier::HostName;
+use wire::identifier::{HostName, Identity, Login};
 use wire::krl::signed::KrlStanding;
 use wire::log::Head;
 use wire::record::{Dispute, Refused, Tier};
@@ -35,6 +37,9 @@ pub struct Status {
     /// Locks of this host alone.
     #[serde(default)]
     pub local_locks: Vec<LocalLock>,
+    /// Work that logins with sessions handed to daemons.
+    #[serde(default)]
+    pub handed: Vec<HandedWork>,
     /// What stands among them and is no lock.
     #[serde(default)]
     pub local_trouble: Vec<String>,
@@ -85,4 +90,17 @@ pub struct Denied {
     pub at: Timestamp,
     /// What is recorded.
     pub refused: Refused,
+}
+
+/// Work that a login handed to daemons, as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedWork {
+    /// The login.
+    pub login: Login,
+    /// Everybody who had a session of the login since it began.
+    pub owners: BTreeSet<Identity>,
+    /// Its live tasks, threads included.
+    pub tasks: u32,
+    /// Whether it is being ended.
+    pub ending: bool,
 }

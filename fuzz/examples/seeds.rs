@@ -342,6 +342,16 @@ fn files() -> Done {
     let limits = "idle = \"15m\"\ntransfer_idle = \"1h\"\nlongest_session = \"8h\"\nconcurrency = 3\nrecording = { level = \"full\", need = \"required\" }\n[role.deploy.thresholds]\nexecs_per_minute = { alert = 600, kill = 6000 }\nbytes_out = { warn = \"200M\" }\nforbidden = { \"command shutdown -h\" = \"kill\", \"path /etc/ssl/\" = \"alert\" }\n";
     put("roles", "deploy", role)?;
     put("roles", "limits", format!("{role}{limits}"))?;
+    put(
+        "local_lock",
+        "file",
+        "identity = \"ana@example.com\"\nreason = \"left\"\nuntil = 2026-05-01T08:00:00Z\n",
+    )?;
+    put(
+        "local_lock",
+        "accounts",
+        "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/bash\n\nroot:*:19000:0:99999:7:::\napp:!$6$x:19000:0:99999:7::1:\n",
+    )?;
     put("limits", "rule", "command shutdown -h")?;
     put(
         "limits",

@@ -15,12 +15,27 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
     }
     if status.sessions.is_empty() {
         table::say("No sessions.")?;
-        return Ok(Exit::Ok);
+        return say_handed(&status);
     }
     let head = ["SESSION", "IDENTITY", "LOGIN", "FROM", "SERIAL", "SINCE", "ENDS IN", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(status.sessions.iter().map(|session| row(session, &status)));
     table::say(&table::align(&rows))?;
+    say_handed(&status)
+}
+
+/// Work that belongs to a login and to none of its sessions.
+fn say_handed(status: &Status) -> anyhow::Result<Exit> {
+    for work in &status.handed {
+        let owners: Vec<String> = work.owners.iter().map(ToString::to_string).collect();
+        let ending = if work.ending { ", ending" } else { "" };
+        table::say(&format!(
+            "handed to daemons by {} ({}): {} tasks{ending}",
+            work.login,
+            owners.join(" or "),
+            work.tasks
+        ))?;
+    }
     Ok(Exit::Ok)
 }
 

@@ -29,7 +29,9 @@ impl Host {
         };
         let number = u32::try_from(pid).unwrap_or_default();
         let Some(look) = Look::at(number)? else { return Ok(None) };
+        // A tag of handed work, or of a login outside any grant, is no session's.
         let tag = self.kernel.tag_of(held.as_fd())?.map(session_of);
+        let tag = tag.filter(|id| !self.work.handed.holds(*id));
         let ancestor = if tag.is_some() { None } else { self.tagged_ancestor(number)? };
         Ok(Some(Seen {
             pid,
@@ -54,8 +56,9 @@ impl Host {
             let Some(held) = Pid::from_raw(number).and_then(|pid| Held::open(pid).ok()) else {
                 continue;
             };
-            if let Some(tag) = self.kernel.tag_of(held.as_fd())? {
-                return Ok(Some((session_of(tag), number)));
+            let tag = self.kernel.tag_of(held.as_fd())?.map(session_of);
+            if let Some(tag) = tag.filter(|id| !self.work.handed.holds(*id)) {
+                return Ok(Some((tag, number)));
             }
         }
         Ok(None)

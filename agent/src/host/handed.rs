@@ -2,6 +2,7 @@
 //! where that is right.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wire::identifier::{Login, SessionId};
@@ -11,10 +12,11 @@ use wire::time::Uptime;
 use super::Host;
 use crate::act;
 use crate::clock::Now;
-use crate::handed::Handed;
+use crate::handed::{Group, Handed};
 use crate::kernel::KernelError;
 use crate::peer::Held;
 use crate::session::Session;
+use crate::status::HandedWork;
 use crate::store;
 
 /// How the host is with handed work.
@@ -32,24 +34,26 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// None yet; it `ends` with the session that a lock ends, or does not.
-    pub(super) fn of(ends: bool) -> Self {
-        Self { ends, ..Self::default() }
+    /// As an agent before knew it; it `ends` with the session that a lock ends, or does not.
+    pub(super) fn resume(run_dir: &Path, ends: bool) -> Self {
+        let handed = match store::read(&kept_at(run_dir)) {
+            Ok(handed) => handed,
+            Err(error) if error.is_absent() => Handed::default(),
+            Err(error) => {
+                tracing::error!(%error, "which work was handed to daemons is not known; it counts as nobody's and ends");
+                Handed::default()
+            }
+        };
+        Self { handed, ends, ..Self::default() }
     }
 }
 
-impl Host {
-    /// What an agent before knew.
-    pub(super) fn resume_handed(&mut self) {
-        match store::read(&self.places.handed) {
-            Ok(handed) => self.work.handed = handed,
-            Err(error) if error.is_absent() => {}
-            Err(error) => {
-                tracing::error!(%error, "which work was handed to daemons is not known; it counts as nobody's and ends");
-            }
-        }
-    }
+/// Where it is kept, which does not outlive the boot.
+pub(super) fn kept_at(run_dir: &Path) -> PathBuf {
+    run_dir.join("handed.json")
+}
 
+impl Host {
     fn keep_handed(&self) {
         if let Err(error) = store::write(&self.places.handed, &self.work.handed) {
             tracing::error!(%error, "a restart of the agent will not know which work was handed to daemons");
@@ -159,6 +163,18 @@ impl Host {
             }
         }
         self.work.next = next;
+    }
+
+    /// What there is of it, for the status.
+    pub(super) fn handed_work(&self) -> Vec<HandedWork> {
+        let tasks = |id| self.kernel.live(act::tag(id)).unwrap_or(0);
+        let view = |(id, group): (SessionId, &Group)| HandedWork {
+            login: group.login.clone(),
+            owners: group.owners.clone(),
+            tasks: tasks(id),
+            ending: group.end.is_some(),
+        };
+        self.work.handed.groups().map(view).filter(|work| work.tasks > 0).collect()
     }
 
     fn is_alive(&self, id: SessionId) -> bool {

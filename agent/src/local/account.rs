@@ -6,7 +6,7 @@
 //! expiry that has come are always meant, and count from the first look on.
 //! docs/decisions has the reasons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wire::identifier::Login;
@@ -159,13 +159,18 @@ pub fn parse(passwd: &str, shadow: &str) -> Result<Vec<Account>, String> {
             })?),
         };
         // -1 is how chage takes an expiry away.
-        secrets.insert(*name, (*password, expires.filter(|day| *day >= 0)));
+        secrets.entry(*name).or_insert((*password, expires.filter(|day| *day >= 0)));
     }
-    let mut accounts = Vec::new();
+    let mut accounts: Vec<Account> = Vec::new();
+    let mut names = BTreeSet::new();
     for (number, fields) in lines(passwd) {
         let [name, password, uid, _, _, _, shell] = fields.as_slice() else {
             return Err(wrong("passwd", number, fields.len(), 7));
         };
+        // Of two lines with one name the first counts, as for everybody who asks.
+        if !names.insert(*name) {
+            continue;
+        }
         let (password, expires) = secrets.get(name).copied().unwrap_or((*password, None));
         let uid = uid.parse().map_err(|error| {
             format!("/etc/passwd:{number}: the user's number is {uid:?}: {error}")

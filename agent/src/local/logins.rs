@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::handed::is_work;
@@ -27,10 +28,8 @@ pub struct Login {
 pub fn logins(folder: &Path) -> BTreeMap<String, Login> {
     names(folder)
         .filter_map(|name| {
-            let mut text = String::new();
-            let file = fs::File::open(folder.join(&name)).ok()?;
-            file.take(MAX_FILE).read_to_string(&mut text).ok()?;
-            Some((name, parse(&text)?))
+            let login = parse(&whole(&folder.join(&name))?)?;
+            Some((name, login))
         })
         .collect()
 }
@@ -44,6 +43,20 @@ pub fn units(folder: &Path) -> BTreeSet<String> {
 fn names(folder: &Path) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).take(MAX_NAMES)
+}
+
+/// The text of a plain file. Beside each lies a pipe (`4.ref`), on which reading would never return.
+fn whole(path: &Path) -> Option<String> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK);
+    let open =
+        fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = open.ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(MAX_FILE).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// A login of a person: not of a service such as cron, not a user's manager, not a login screen.
@@ -92,6 +105,17 @@ mod tests {
         for broken in ["", "CLASS=user\n", "CLASS=user\nLEADER=x\n"] {
             assert_eq!(parse(broken), None);
         }
+    }
+
+    #[test]
+    fn the_pipe_beside_a_login_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("4"), "CLASS=user\nUSER=app\nLEADER=3\n").unwrap();
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("4.ref")).status();
+        assert!(made.unwrap().success());
+        // Somebody holds the other end and says nothing, as a login does.
+        let _held = fs::OpenOptions::new().read(true).write(true).open(folder.path().join("4.ref"));
+        assert_eq!(logins(folder.path()).len(), 1);
     }
 
     #[test]
