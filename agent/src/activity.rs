@@ -38,6 +38,8 @@ pub enum Kind {
 /// What sshd's accounts show of one connection at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Look {
+    /// sshd's process whose accounts they are, by number and start: those of another one begin anew.
+    pub server: Option<(i32, u64)>,
     /// Terminals that sshd holds.
     pub terminals: u32,
     /// Commands, copies and subsystems that sshd runs without one.
@@ -63,6 +65,7 @@ pub struct Activity {
     /// Channels that somebody relays.
     channels: BTreeMap<Channel, Kind>,
     /// What sshd's accounts showed at most.
+    server: Option<(i32, u64)>,
     terminals: u32,
     commands: u32,
     put: u64,
@@ -73,6 +76,9 @@ pub struct Activity {
     moved_since: Uptime,
     /// The idle end that the person was warned of; a later one is warned of again.
     pub(crate) warned: Option<Uptime>,
+    /// Until where a restart knows of it.
+    #[serde(skip)]
+    pub(crate) kept: Uptime,
 }
 
 impl Activity {
@@ -129,6 +135,9 @@ impl Activity {
 
     /// sshd's accounts were looked at.
     pub fn looked(&mut self, look: &Look, at: Uptime) {
+        if look.server.is_some() && look.server != self.server {
+            (self.server, self.put, self.taken) = (look.server, look.put, look.taken);
+        }
         let put = look.put.saturating_sub(self.put);
         let taken = look.taken.saturating_sub(self.taken);
         self.put = self.put.max(look.put);
@@ -206,11 +215,11 @@ mod tests {
     }
 
     fn terminal(put: u64, taken: u64) -> Look {
-        Look { terminals: 1, commands: 0, put, taken, sent: taken }
+        Look { server: Some((1, 1)), terminals: 1, commands: 0, put, taken, sent: taken }
     }
 
     fn command(put: u64, taken: u64) -> Look {
-        Look { terminals: 0, commands: 1, put, taken, sent: taken }
+        Look { server: Some((1, 1)), terminals: 0, commands: 1, put, taken, sent: taken }
     }
 
     fn end(activity: &Activity) -> Uptime {

@@ -31,6 +31,7 @@ mod explain;
 mod handed;
 mod krl;
 mod ledger;
+mod limit;
 mod local;
 mod login;
 mod outside;
@@ -131,6 +132,8 @@ pub struct Host {
     channels: channel::Channels,
     /// The user that recorders run as.
     recorder_uid: Option<u32>,
+    /// What clients do, looked at where limits ask for it.
+    watching: limit::Watching,
     book: Book,
     refusals: Refusals,
     attempts: attempt::Attempts,
@@ -202,6 +205,7 @@ impl Host {
             behind: false,
             channels: channel::Channels::default(),
             recorder_uid: recorder_uid(),
+            watching: limit::Watching::default(),
             book: Book::default(),
             refusals: Refusals::default(),
             attempts: attempt::Attempts::default(),
@@ -233,8 +237,9 @@ impl Host {
         let ours: BTreeSet<SessionId> = kept.iter().map(|session| session.id).collect();
         let handed = |id: &SessionId| self.work.handed.holds(*id);
         self.strays = known.difference(&ours).copied().filter(|id| !handed(id)).collect();
-        for session in kept {
+        for mut session in kept {
             let id = session.id;
+            self.see_again(&mut session, now);
             let held = Held::find(session.monitor).ok();
             if let Err(error) = self.leave_word(&session) {
                 tracing::error!(session = %id, %error, "without the agent it is unknown what this login may do");
@@ -407,6 +412,7 @@ impl Host {
         self.monitors.remove(&id);
         self.sequences.remove(&id);
         self.struck.remove(&id);
+        self.forget_client(id);
         if let Err(error) = self.kernel.forget(act::tag(id)) {
             if matches!(error, KernelError::Alive { .. }) {
                 // A second look saw somebody: ended all the same.
@@ -422,6 +428,7 @@ impl Host {
 
     /// Time passed: deadlines, warnings, sessions that are ending, counts that are due.
     pub fn tick(&mut self, now: Now) {
+        self.look_at_clients(now);
         let actions = self.sessions.step(Input::Tick, now.up);
         self.perform(actions, now);
         self.tell_attempts(now);
@@ -439,8 +446,9 @@ impl Host {
     pub fn next_tick(&self, now: Uptime) -> Option<Uptime> {
         let strays = (!self.strays.is_empty()).then(|| now.after(STRAY_PAUSE));
         let look = (!self.sessions.is_empty()).then(|| self.next_look.unwrap_or(now));
+        let client = self.next_client_look(now);
         let (counts, log) = (self.refusals.next_due(), self.attempts.next_due());
-        [self.sessions.next_tick(now), self.next_handed(), counts, log, look, strays]
+        [self.sessions.next_tick(now), self.next_handed(), counts, log, look, client, strays]
             .into_iter()
             .flatten()
             .min()

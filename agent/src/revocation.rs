@@ -4,10 +4,10 @@
 //! one means that something was missed and must be asked for again.
 
 use serde::{Deserialize, Serialize};
-use wire::identifier::OrderNumber;
+use wire::identifier::{GrantId, OrderNumber};
 use wire::lock::{Lock, Subject};
 use wire::log::Declared;
-use wire::order::{Instruction, Order};
+use wire::order::{Extension, Instruction, Order};
 use wire::record::KeptLock;
 use wire::time::Timestamp;
 use wire::trust::Keys;
@@ -27,6 +27,9 @@ pub struct Revocation {
     /// Locks of this host alone ([`crate::local`]). Where they come from keeps them; here they are only in force.
     #[serde(skip)]
     pub local: Vec<LocalLock>,
+    /// Grants that end later than certificates from before say, until they do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<Extension>,
 }
 
 /// A lock of this host alone, in force with no authority.
@@ -60,6 +63,8 @@ pub enum Taken {
     Trust(Box<Keys>),
     /// It declares a restore; it is in force when [`Revocation::restored`] is on the host's disk.
     Restored(Box<Declared>),
+    /// It is in force; sessions under the grant end later.
+    Extend(Extension),
     /// It was in force already.
     Known,
     /// Orders are missing before it; it was not taken.
@@ -74,7 +79,13 @@ impl Revocation {
     #[must_use]
     pub fn joined(orders_from: u64, locks: Vec<Lock>) -> Self {
         let locks = locks.into_iter().map(|lock| Held { lock, order: None }).collect();
-        Self { version: wire::VERSION, last_order: orders_from, locks, local: Vec::new() }
+        Self {
+            version: wire::VERSION,
+            last_order: orders_from,
+            locks,
+            local: Vec::new(),
+            extended: Vec::new(),
+        }
     }
 
     /// Takes an order that has been verified.
@@ -93,6 +104,11 @@ impl Revocation {
             return Taken::Gap { expected };
         }
         self.last_order = number;
+        if let Some(extension) = order.extend {
+            self.extended.retain(|held| held.grant != extension.grant && order.at < held.until);
+            self.extended.push(extension);
+            return Taken::Extend(extension);
+        }
         match &order.instruction {
             Instruction::Lock(lock) => {
                 self.locks.retain(|held| held.lock.target != lock.target);
@@ -106,6 +122,13 @@ impl Revocation {
             Instruction::Trust(keys) => Taken::Trust(Box::new(keys.clone())),
             Instruction::Restored(declared) => Taken::Restored(declared.clone()),
         }
+    }
+
+    /// When a grant ends whose certificate says `until`: later, when it was extended since.
+    #[must_use]
+    pub fn end_of(&self, grant: GrantId, until: Timestamp) -> Timestamp {
+        let extended = self.extended.iter().filter(|held| held.grant == grant);
+        extended.map(|held| held.until).fold(until, Timestamp::max)
     }
 
     /// Whether this order is the first of an era that this host can go over to: it has every order up to the cut.
@@ -153,6 +176,7 @@ mod tests {
             at: Timestamp::from_secs(0),
             by: "local:root".into(),
             instruction,
+            extend: None,
         }
     }
 

@@ -10,14 +10,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wire::identifier::{OrderNumber, SessionId};
+use wire::identifier::{GrantId, OrderNumber, SessionId};
 use wire::limits::Limits;
 use wire::lock::{Lock, Subject};
 use wire::record::{EndReason, Event, Receipt, SessionEnded};
 use wire::time::{Timestamp, Uptime};
 
-use crate::activity::Activity;
+use crate::activity::{Activity, Look};
 use crate::revocation::LocalLock;
+use crate::threshold::{Meter, Started};
+
+mod limit;
+
+pub use limit::Relayed;
+
+use limit::warn_idle;
 
 /// One session as the agent keeps it, also across its own restarts (`/run/curfew/sessions/`).
 ///
@@ -54,6 +61,9 @@ pub struct Session {
     /// What its certificate forces to be run, whatever the client asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forced: Option<wire::octets::Octets>,
+    /// What it did so far, as far as that is limited.
+    #[serde(default, skip_serializing_if = "Meter::is_empty")]
+    pub meter: Meter,
 }
 
 /// What the processes of a session carry that others do not, as `/proc` shows it.
@@ -123,6 +133,34 @@ pub enum Input {
     },
     /// A lock of this host alone came into force.
     LockedHere(LocalLock),
+    /// sshd's accounts of a session were looked at.
+    Looked {
+        /// The session.
+        session: SessionId,
+        /// What they show.
+        look: Look,
+    },
+    /// Whoever relays a session's channel spoke of it.
+    Relayed {
+        /// The session.
+        session: SessionId,
+        /// What it said.
+        word: Relayed,
+    },
+    /// A program was started in a session that has thresholds.
+    Started {
+        /// The session.
+        session: SessionId,
+        /// The program.
+        program: Box<Started>,
+    },
+    /// A grant ends later than it did.
+    Extended {
+        /// The grant.
+        grant: GrantId,
+        /// Its end now.
+        until: Timestamp,
+    },
     /// A pass of killing was made.
     Struck {
         /// The session.
@@ -234,10 +272,12 @@ impl Sessions {
             .map(|session| match &session.state {
                 State::Ending { since, .. } if now.since(*since) > LATE => now.after(SLOW_RETRY),
                 State::Ending { .. } => now.after(RETRY),
-                State::Live { warned } => self
-                    .warn_before
-                    .get(*warned)
-                    .map_or(session.deadline, |lead| earlier(session.deadline, *lead)),
+                State::Live { warned } => {
+                    let (end, _) = session.fixed_end();
+                    let lead = self.warn_before.get(*warned);
+                    let fixed = lead.map_or(end, |lead| earlier(end, *lead));
+                    session.idle_tick().map_or(fixed, |idle| idle.min(fixed))
+                }
             })
             .min()
     }
@@ -252,6 +292,10 @@ impl Sessions {
             }
             Input::Locked { order, lock } => self.lock(order, &lock, now),
             Input::LockedHere(local) => self.lock_here(&local, now),
+            Input::Looked { session, look } => self.looked(session, &look, now),
+            Input::Relayed { session, word } => self.relayed(session, word, now),
+            Input::Started { session, program } => self.started(session, &program, now),
+            Input::Extended { grant, until } => self.extend(grant, until, now),
             Input::Struck { session, killed, left } => {
                 self.count(session, killed, left);
                 Vec::new()
@@ -351,19 +395,17 @@ impl Sessions {
 
     fn tick(&mut self, now: Uptime) -> Vec<Action> {
         let mut actions = Vec::new();
-        let due: Vec<SessionId> = self
-            .sessions
-            .values()
-            .filter(|session| {
-                session.deadline <= now || matches!(session.state, State::Ending { .. })
-            })
-            .map(|session| session.id)
-            .collect();
-        for id in due {
-            actions.extend(self.end(id, EndReason::GrantEnded, now));
+        let due = |session: &Session| match &session.state {
+            State::Ending { reason, .. } => Some((session.id, reason.clone())),
+            State::Live { .. } => session.due(now).map(|reason| (session.id, reason)),
+        };
+        let due: Vec<(SessionId, EndReason)> = self.sessions.values().filter_map(due).collect();
+        for (id, reason) in due {
+            actions.extend(self.end(id, reason, now));
         }
         for session in self.sessions.values_mut() {
             actions.extend(warn(session, &self.warn_before, now));
+            actions.extend(warn_idle(session, now));
         }
         for (order, pending) in &mut self.pending {
             if !pending.told_late && now.since(pending.since) >= LATE {
@@ -390,16 +432,25 @@ impl Pending {
 
 /// The warning that is due, if one is; several that became due together are given as one.
 fn warn(session: &mut Session, warn_before: &[Duration], now: Uptime) -> Vec<Action> {
+    let (end, reason) = session.fixed_end();
     let State::Live { warned } = &mut session.state else {
         return Vec::new();
     };
-    let due = warn_before.iter().filter(|lead| earlier(session.deadline, **lead) <= now).count();
+    let due = warn_before.iter().filter(|lead| earlier(end, **lead) <= now).count();
     if due <= *warned {
         return Vec::new();
     }
     *warned = due;
-    let left = session.deadline.since(now);
-    let message = format!("this session ends in {}: the grant is over then", span(left));
+    let why = match reason {
+        EndReason::TooLong { secs } => {
+            format!(
+                "no session under its role lasts longer than {}",
+                span(Duration::from_secs(secs))
+            )
+        }
+        _ => "the grant is over then".to_owned(),
+    };
+    let message = format!("this session ends in {}: {why}", span(end.since(now)));
     let id = session.id;
     vec![Action::Tell { session: id, message }, Action::Keep(id)]
 }
@@ -452,21 +503,21 @@ const SLOW_RETRY: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::num::NonZeroU64;
     use wire::identifier::{Fingerprint, Serial};
     use wire::lock::Target;
 
-    fn at(secs: u64) -> Uptime {
+    pub(crate) fn at(secs: u64) -> Uptime {
         Uptime::from_nanos(0).after(Duration::from_secs(secs))
     }
 
-    fn id(tag: u64) -> SessionId {
+    pub(crate) fn id(tag: u64) -> SessionId {
         SessionId::new(NonZeroU64::new(tag).unwrap())
     }
 
-    fn session(tag: u64, identity: &str, deadline: u64) -> Box<Session> {
+    pub(crate) fn session(tag: u64, identity: &str, deadline: u64) -> Box<Session> {
         let subject = Subject {
             identity: identity.parse().unwrap(),
             grant: "g1".parse().unwrap(),
@@ -491,10 +542,11 @@ mod tests {
             limits: Limits::default(),
             activity: Activity::new(at(0)),
             forced: None,
+            meter: Meter::default(),
         })
     }
 
-    fn sessions() -> Sessions {
+    pub(crate) fn sessions() -> Sessions {
         Sessions::new(vec![Duration::from_secs(60), Duration::from_secs(300)])
     }
 

@@ -185,6 +185,30 @@ pub(crate) enum Denial {
         /// Why not.
         unfit: UnfitKey,
     },
+    /// Its role does not let the owner be there any more.
+    #[error(
+        "grant {grant} cannot be extended: role {role} does not let {identity} on {host} any more"
+    )]
+    Withdrawn {
+        /// The grant.
+        grant: GrantId,
+        /// Its role.
+        role: RoleName,
+        /// Its owner.
+        identity: Identity,
+        /// Where.
+        host: HostName,
+    },
+    /// It lasts as long as its role allows already.
+    #[error(
+        "grant {grant} cannot be extended: role {role} allows no longer one; ask for a new grant when it has ended"
+    )]
+    Longest {
+        /// The grant.
+        grant: GrantId,
+        /// Its role.
+        role: RoleName,
+    },
     /// A key of a kind that no role certifies.
     #[error("keys of type {0} are not certified; use ed25519, ecdsa, rsa or a security key")]
     KeyKind(String),
@@ -218,6 +242,68 @@ pub(crate) fn decide(
         epoch: facts.epoch,
         ask,
     })
+}
+
+/// A grant that is under way, to be extended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Its number.
+    pub(crate) grant: GrantId,
+    /// Whose it is.
+    pub(crate) identity: Identity,
+    /// Its role.
+    pub(crate) role: RoleName,
+    /// Where.
+    pub(crate) host: HostName,
+    /// Its beginning.
+    pub(crate) from: Timestamp,
+    /// Its end.
+    pub(crate) until: Timestamp,
+}
+
+/// Decides on a later end of a grant: what let it begin must still hold, and in all it lasts no longer than its role
+/// allows. Where less is left than was asked for, it is extended by that.
+pub(crate) fn extend(
+    running: &Running,
+    by: Duration,
+    facts: &Facts,
+    (roles, now): (&Roles, Timestamp),
+) -> Result<Timestamp, Denial> {
+    if facts.standing != Standing::Active {
+        return Err(Denial::Standing(running.identity.clone()));
+    }
+    let role = roles.iter().find(|(name, _)| **name == running.role).map(|(_, role)| role);
+    let reaches = |role: &&Role| {
+        let host = facts.host.as_ref();
+        role.members.contains(&running.identity)
+            && host.is_some_and(|host| role.reaches(&host.name, &host.labels))
+    };
+    let Some(role) = role.filter(reaches) else {
+        return Err(Denial::Withdrawn {
+            grant: running.grant,
+            role: running.role.clone(),
+            identity: running.identity.clone(),
+            host: running.host.clone(),
+        });
+    };
+    let covers = |target: &Target| match target {
+        Target::Identity(name) => *name == running.identity,
+        Target::Grant(id) => *id == running.grant,
+        Target::Host(name) => *name == running.host,
+        Target::Role(name) => *name == running.role,
+        _ => false,
+    };
+    if let Some(lock) = facts.locks.iter().find(|lock| lock.holds_at(now) && covers(&lock.target)) {
+        let (target, reason) = (lock.target.clone(), lock.reason.clone());
+        return Err(Denial::Locked { target, reason });
+    }
+    let longest = running.from.after(Duration::from_secs(role.max_secs));
+    let until = Timestamp::from_secs(running.until.after(by).min(longest).secs());
+    if until <= running.until {
+        let (grant, role) = (running.grant, running.role.clone());
+        return Err(Denial::Longest { grant, role });
+    }
+    Ok(until)
 }
 
 impl Permit {

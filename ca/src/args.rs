@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::authority::exit_for;
-use crate::command::{self, host, identity, incident, keys, krl, ledger, lock, role};
+use crate::command::{self, grant, host, identity, incident, keys, krl, ledger, lock, role};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::exit::Exit;
 
@@ -41,6 +41,9 @@ enum Command {
     /// The roles in force
     #[command(subcommand)]
     Role(role::Command),
+    /// Grants that have not ended: list them, extend one, end one
+    #[command(subcommand)]
+    Grant(grant::Command),
     /// Refuse someone or something, and end their sessions at once; or list what is locked
     Lock(lock::Arguments),
     /// Lift a lock
@@ -135,6 +138,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Host(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Role(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Grant(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Keys(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Krl(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Ledger(command) => command.run(&config),

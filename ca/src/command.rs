@@ -15,6 +15,7 @@ use crate::key::guard;
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod grant;
 pub(crate) mod host;
 pub(crate) mod identity;
 pub(crate) mod incident;

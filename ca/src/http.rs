@@ -18,6 +18,7 @@ pub(crate) mod body;
 pub(crate) mod caller;
 mod certificate;
 mod entry;
+mod grant;
 mod host;
 mod incident;
 pub(crate) mod listener;
@@ -42,6 +43,9 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/whoami", get(about::whoami))
         .route("/v1/hosts", get(host::list))
         .route("/v1/certificates", post(certificate::issue))
+        .route("/v1/grants", get(grant::list))
+        .route("/v1/grants/{grant}/end", post(grant::end))
+        .route("/v1/grants/{grant}/extend", post(grant::extend))
         .route("/v1/sessions", get(session::list))
         .route("/v1/sessions/{session}", get(session::show))
         .route("/v1/locks", get(lock::list).post(lock::lock))

@@ -3,6 +3,9 @@
 pub(crate) mod attempts;
 pub(crate) mod certificate;
 pub(crate) mod completions;
+pub(crate) mod done;
+pub(crate) mod extend;
+pub(crate) mod grants;
 pub(crate) mod hosts;
 pub(crate) mod ledger;
 pub(crate) mod lock;
@@ -29,6 +32,9 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Hosts(hosts) => hosts.run(screen),
         Command::Ssh(ssh) => ssh.run(screen),
         Command::Certificate(certificate) => certificate.run(screen),
+        Command::Grants(grants) => grants.run(screen),
+        Command::Extend(extend) => extend.run(screen),
+        Command::Done(done) => done.run(screen),
         Command::Sessions(sessions) => sessions.run(screen),
         Command::Attempts(attempts) => attempts.run(screen),
         Command::Lock(lock) => lock.run(screen),

@@ -68,7 +68,14 @@ fn lists() -> Done {
 
 fn order(instruction: Instruction) -> Result<Order, Box<dyn Error>> {
     let number = OrderNumber::try_new(3)?;
-    Ok(Order { version: wire::VERSION, number, at: NOW, by: "ops@example.com".into(), instruction })
+    Ok(Order {
+        version: wire::VERSION,
+        number,
+        at: NOW,
+        by: "ops@example.com".into(),
+        instruction,
+        extend: None,
+    })
 }
 
 fn orders() -> Done {

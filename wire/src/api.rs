@@ -8,6 +8,9 @@
 //! | `GET /v1/whoami` | token | → [`Whoami`] |
 //! | `GET /v1/hosts` | token | → `Vec<`[`HostView`]`>`: those the caller may enter; all of them for an operator |
 //! | `POST /v1/certificates` | token | [`CertificateAsk`] → [`CertificateReply`] |
+//! | `GET /v1/grants` | token | → `Vec<`[`GrantView`]`>`: the caller's own that have not ended; all for an operator |
+//! | `POST /v1/grants/{id}/end` | token | [`EndGrantAsk`] → [`OrderProgress`] |
+//! | `POST /v1/grants/{id}/extend` | token | [`ExtendAsk`] → [`ExtendReply`] |
 //! | `GET /v1/sessions` | token | → `Vec<`[`SessionView`]`>`: the caller's own; all for an operator |
 //! | `GET /v1/sessions/{id}` | token | → [`SessionDetail`] |
 //! | `GET /v1/locks` | operator | → `Vec<`[`LockView`]`>` |
@@ -238,6 +241,52 @@ pub struct SessionDetail {
     pub session: SessionView,
     /// Its records.
     pub records: Vec<Record>,
+}
+
+/// A grant in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantView {
+    /// Its number.
+    pub grant: GrantId,
+    /// Whose it is.
+    pub identity: Identity,
+    /// Its role.
+    pub role: RoleName,
+    /// Where.
+    pub host: HostName,
+    /// Its beginning.
+    pub from: Timestamp,
+    /// Its end.
+    pub until: Timestamp,
+}
+
+/// "End this grant now": its owner is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndGrantAsk {
+    /// Why; shown on the terminals of sessions that end.
+    pub reason: String,
+}
+
+/// "Let this grant last longer."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendAsk {
+    /// By how much, in seconds; less where the role allows no more.
+    pub by_secs: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// A grant that was extended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtendReply {
+    /// The grant.
+    pub grant: GrantId,
+    /// Its end now.
+    pub until: Timestamp,
+    /// How far hosts have come with it.
+    pub progress: OrderProgress,
 }
 
 /// A lock in a listing.

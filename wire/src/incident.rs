@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identifier::HostName;
+use crate::identifier::{HostName, SessionId};
 use crate::log::Head;
 use crate::octets::Octets;
-use crate::record::Incident;
+use crate::record::{Crossed, Incident};
 use crate::time::Timestamp;
 
 /// Something that must never happen, as the authority heard of it.
@@ -31,6 +31,13 @@ pub enum Cause {
         /// Whether it may have been issued after the backup from which this ledger was restored.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         lost: bool,
+    },
+    /// A session went beyond a threshold of its role.
+    Threshold {
+        /// The session.
+        session: SessionId,
+        /// What was crossed, and what came of it.
+        crossed: Crossed,
     },
     /// A host believes a tree that the ledger does not have: the ledger went back, or is another.
     Ahead {
@@ -123,6 +130,12 @@ impl fmt::Display for Cause {
                  was it forked, or an older copy put in its place?",
                 newest.size, newest.root
             ),
+            Self::Threshold { session, crossed } => {
+                let by =
+                    crossed.program.as_ref().map(|program| format!(" by {}", program.display()));
+                let by = by.unwrap_or_default();
+                write!(f, "session {session}: {crossed}{by}; answered with {}", crossed.response)
+            }
             Self::Ahead { known, newest } => write!(
                 f,
                 "the host knows a ledger of {} entries under {}, and this one has {} under {}: was an older copy put in its place?",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ssh_key::{HashAlg, LineEnding, PublicKey, Signature, SshSig};
 
 use crate::VERSION;
-use crate::identifier::OrderNumber;
+use crate::identifier::{GrantId, OrderNumber};
 use crate::lock::{Lock, Target};
 use crate::log::Declared;
 use crate::sshsig::{self, SealFlaw};
@@ -30,6 +30,15 @@ pub enum Instruction {
     Restored(Box<Declared>),
 }
 
+/// A grant's new end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    /// Which grant.
+    pub grant: GrantId,
+    /// Its end now; never earlier than before.
+    pub until: Timestamp,
+}
+
 /// An instruction with its place in the sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -43,6 +52,10 @@ pub struct Order {
     pub by: String,
     /// What to do.
     pub instruction: Instruction,
+    /// A grant that ends later from now on. It stands beside an unlocking of that grant, which is not locked: an agent from
+    /// before extensions takes the order, does nothing, and ends sessions when they would have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extend: Option<Extension>,
 }
 
 /// An order as it travels and as it is kept: its exact bytes and an SSHSIG signature over them.
@@ -160,6 +173,7 @@ mod tests {
             at: Timestamp::from_secs(1),
             by: "local:root".into(),
             instruction: Instruction::Lock(lock),
+            extend: None,
         }
     }
 

@@ -103,6 +103,7 @@ mod tests {
             forced: None,
             limits: Limits::default(),
             activity: Activity::new(Uptime::from_nanos(1)),
+            meter: crate::threshold::Meter::default(),
         }
     }
 

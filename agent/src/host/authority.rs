@@ -208,6 +208,9 @@ impl Host {
                 tracing::info!(order = %order.number, "an order is in force");
                 self.receipt(nothing_ended(order.number));
             }
+            Taken::Extend(extension) => {
+                self.extend_grant((extension.grant, extension.until), order.number, now);
+            }
             Taken::Trust(keys) => return self.take_trust(&keys, (order.number, before), now),
             Taken::Restored(declared) => return self.take_restore(&declared, order.number, now),
             Taken::Known => return,

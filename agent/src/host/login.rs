@@ -17,6 +17,7 @@ use crate::gate::{Admission, Attempt, No, Shown, Trouble, Verdict, crowd};
 use crate::peer::{Held, Peer};
 use crate::session::{Input, Monitor, Session, State};
 use crate::store;
+use crate::threshold::Meter;
 
 impl Host {
     /// Answers one question of the login path. Whoever may not ask it, and whatever goes wrong, is refused.
@@ -128,7 +129,8 @@ impl Host {
                 return Answer::Refuse("curfew: the session cannot be tagged".into());
             }
         };
-        let left = facts.grant_until.since(now.at);
+        let until = self.revocation.end_of(facts.subject.grant, facts.grant_until);
+        let left = until.since(now.at);
         let limits = facts.limits.meet(&self.ceiling);
         let session = Session {
             version: wire::VERSION,
@@ -137,13 +139,14 @@ impl Host {
             remote: remote.clone(),
             monitor: monitor.name,
             began: now.at,
-            grant_until: facts.grant_until,
+            grant_until: until,
             deadline: now.up.after(left),
             state: State::Live { warned: 0 },
             marks: None,
             limits: limits.clone(),
             activity: Activity::new(now.up),
             forced: super::channel::forced(&facts.options),
+            meter: Meter::default(),
         };
         let kept =
             store::write(&self.session_path(id), &session).map_err(|error| error.to_string());
@@ -162,7 +165,7 @@ impl Host {
         let began = SessionBegan {
             subject: facts.subject,
             certificate_until: facts.valid_before,
-            grant_until: facts.grant_until,
+            grant_until: until,
             remote,
             monitor_pid: monitor.name.pid,
             options: facts.options,

@@ -84,8 +84,12 @@ impl Host {
                     Detail::Exec(exec) => exec.loginuid,
                     _ => None,
                 };
+                let metered = self.metered(session, &event);
                 if let Some(event) = described(event) {
                     self.note(session, event, (loginuid, now.when(up)));
+                }
+                if let Some(program) = metered {
+                    self.meter(session, program, now);
                 }
             }
         }

@@ -36,10 +36,18 @@ pub(crate) async fn progress(
         number.parse().map_err(|error: NameError| malformed(error.to_string()))?;
     let Query(wait) = wait.map_err(|rejection| malformed(rejection.body_text()))?;
     let wait = Duration::from_millis(wait.wait_millis).min(MAX_WAIT);
-    let seen_through = tokio::time::timeout(wait, complete(&authority, number)).await;
-    match seen_through {
+    wait_for(&authority, number, wait).await
+}
+
+/// How far an order has come when it is complete, or when the wait is over.
+pub(crate) async fn wait_for(
+    authority: &Authority,
+    number: OrderNumber,
+    wait: Duration,
+) -> Result<Json<OrderProgress>, Refusal> {
+    match tokio::time::timeout(wait, complete(authority, number)).await {
         Ok(progress) => progress,
-        Err(_elapsed) => progress_of(&authority, number).await,
+        Err(_elapsed) => progress_of(authority, number).await,
     }
 }
 

@@ -49,6 +49,12 @@ pub(crate) enum Kind {
     LinkCertified,
     /// A grant began.
     GrantBegun,
+    /// A grant was ended before its time, by its owner or an operator.
+    GrantEnded,
+    /// A grant ends later than it did.
+    GrantExtended,
+    /// A longer grant was denied.
+    ExtensionDenied,
     /// A certificate was allowed.
     Certificate,
     /// A request was denied.
@@ -189,7 +195,15 @@ pub(super) struct Denied<'a> {
     pub(super) reason: String,
 }
 
-/// [`Kind::Lock`], [`Kind::Unlock`], [`Kind::Trust`] and [`Kind::Restored`].
+/// [`Kind::ExtensionDenied`].
+#[derive(Serialize)]
+pub(super) struct ExtensionDenied<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) grant: GrantId,
+    pub(super) reason: String,
+}
+
+/// [`Kind::Lock`], [`Kind::Unlock`], [`Kind::Trust`], [`Kind::Restored`], [`Kind::GrantEnded`] and [`Kind::GrantExtended`].
 #[derive(Serialize)]
 pub(super) struct Ordered<'a> {
     pub(super) by: &'a Actor,

@@ -159,6 +159,20 @@ impl Ledger {
     }
 }
 
+/// What bears on a grant that is under way, with nothing of other grants.
+pub(super) fn facts_about(
+    connection: &Connection,
+    (identity, host): (&Identity, &HostName),
+    now: Timestamp,
+) -> Result<Facts, LedgerError> {
+    Ok(Facts {
+        standing: standing(connection, identity)?,
+        host: host_at(connection, &Address::try_new(host.as_str())?)?,
+        locks: order::locks_in_force(connection, now)?,
+        ..Facts::default()
+    })
+}
+
 /// Counts a change that can turn a yes into a no.
 pub(super) fn bump_epoch(connection: &Connection) -> Result<(), LedgerError> {
     connection
@@ -320,7 +334,7 @@ fn issue(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -333,7 +347,7 @@ mod tests {
     use crate::access::{decide, tests as given};
     use crate::role::Roles;
 
-    async fn furnished(ledger: &Ledger) {
+    pub(in crate::ledger) async fn furnished(ledger: &Ledger) {
         let key = NewKey { fingerprint: Fingerprint::of(b"login"), public_key: "k".into() };
         let ana = "ana".parse().unwrap();
         ledger.add_identity(Actor::local(), ana, (key, false), NOW).await.unwrap();
@@ -347,7 +361,7 @@ mod tests {
         assert!(ledger.enrol([1; 32], super::super::Joining::plain(), NOW).await.is_ok());
     }
 
-    fn blank() -> Blank {
+    pub(in crate::ledger) fn blank() -> Blank {
         let keyring = crate::key::given::keyring();
         let user = keyring.oldest(Purpose::User).unwrap();
         let print = wire::certificate::fingerprint(user.public().key_data());
@@ -355,7 +369,7 @@ mod tests {
         crate::signer::Signer::new(ring).blank(&print).unwrap()
     }
 
-    async fn permit(ledger: &Ledger, roles: &Roles) -> Permit {
+    pub(in crate::ledger) async fn permit(ledger: &Ledger, roles: &Roles) -> Permit {
         let ask = given::ask();
         let facts = ledger.facts(ask.identity.clone(), ask.host.clone(), NOW).await.unwrap();
         decide(ask, &facts, &given::rules(roles), NOW).unwrap()

@@ -223,6 +223,10 @@ fn name(cause: &Cause) -> String {
         Cause::Unissued { serial, .. } => format!("unissued {serial}"),
         Cause::Reported(Incident::Restored(abandoned)) => format!("restored {}", abandoned.era),
         Cause::Witnessed { witness, size, .. } => format!("witnessed {witness} {size}"),
+        Cause::Threshold { session, crossed } => {
+            let rule = crossed.rule.as_deref().unwrap_or_default();
+            format!("threshold {session} {} {} {rule}", crossed.measure, crossed.response)
+        }
         Cause::Ahead { known, .. } => format!("ahead {}", known.root),
         Cause::Gone { from, .. } => format!("gone {from}"),
     }

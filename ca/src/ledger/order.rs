@@ -6,13 +6,13 @@ use wire::VERSION;
 use wire::api::LockView;
 use wire::identifier::{HostName, OrderNumber};
 use wire::lock::{Lock, Target};
-use wire::order::{Instruction, Order, SignedOrder};
+use wire::order::{Extension, Instruction, Order, SignedOrder};
 use wire::record::Receipt;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Actor, Ledger, LedgerError, column, grant, restore};
+use super::{Actor, Ledger, LedgerError, column, extend, grant, restore};
 use crate::key::{Keyring, Purpose, Sign};
 
 /// What to order, by whom, and why.
@@ -44,6 +44,24 @@ pub(crate) struct ReceiptRow {
     pub(crate) receipt: Receipt,
     /// From the ledger to its arrival, in microseconds.
     pub(crate) elapsed_micros: u64,
+}
+
+/// What an order is to say, and as what it is recorded.
+#[derive(Debug)]
+pub(super) struct Ordering {
+    /// What to do.
+    pub(super) instruction: Instruction,
+    /// A grant that ends later.
+    pub(super) extend: Option<Extension>,
+    /// The kind of its entry; what follows from the instruction, when absent.
+    pub(super) kind: Option<Kind>,
+}
+
+impl Ordering {
+    /// The instruction alone.
+    pub(super) const fn of(instruction: Instruction) -> Self {
+        Self { instruction, extend: None, kind: None }
+    }
 }
 
 impl Ledger {
@@ -218,26 +236,49 @@ pub(super) fn issue(
     issue_with(connection, &*key, said, what)
 }
 
+/// The same for an order that says more, or is recorded as something else.
+pub(super) fn write(
+    connection: &Connection,
+    keyring: &Keyring,
+    said: (&Actor, &str),
+    what: (Ordering, Timestamp),
+) -> Result<OrderNumber, LedgerError> {
+    let key = keyring.signing(connection, Purpose::Order)?;
+    write_with(connection, &*key, said, what)
+}
+
 /// The same with this key, which every host believes at this place among the orders.
 pub(super) fn issue_with(
     connection: &Connection,
     key: &dyn Sign,
-    (by, reason): (&Actor, &str),
+    said: (&Actor, &str),
     (instruction, at): (Instruction, Timestamp),
 ) -> Result<OrderNumber, LedgerError> {
+    write_with(connection, key, said, (Ordering::of(instruction), at))
+}
+
+fn write_with(
+    connection: &Connection,
+    key: &dyn Sign,
+    (by, reason): (&Actor, &str),
+    (ordering, at): (Ordering, Timestamp),
+) -> Result<OrderNumber, LedgerError> {
+    let Ordering { instruction, extend, kind } = ordering;
     let number = match &instruction {
         Instruction::Restored(declared) => declared.read()?.era.first_order(),
         _ => restore::after(connection, newest(connection)?)?,
     };
     let number = OrderNumber::try_new(number)?;
-    let order = Order { version: VERSION, number, at, by: by.as_str().to_owned(), instruction };
+    let order =
+        Order { version: VERSION, number, at, by: by.as_str().to_owned(), instruction, extend };
     let signed = order.sign(key.public(), |message| key.sign(message))?;
     connection
         .prepare_cached(
             "INSERT INTO orders (number, at, order_text, signature) VALUES (?, ?, ?, ?)",
         )?
         .execute(params![number.number(), at.millis(), signed.order, signed.signature])?;
-    let kind = apply(connection, &order)?;
+    let applied = apply(connection, &order)?;
+    let kind = kind.unwrap_or(applied);
     let data = entry::Ordered { by, order: number, reason, signed: &signed };
     entry::append(connection, kind, at, &data)?;
     grant::bump_epoch(connection)?;
@@ -246,6 +287,10 @@ pub(super) fn issue_with(
 
 /// Brings the locks up to date.
 pub(super) fn apply(connection: &Connection, order: &Order) -> Result<Kind, LedgerError> {
+    if let Some(extension) = order.extend {
+        extend::set_end(connection, extension.grant, extension.until)?;
+        return Ok(Kind::GrantExtended);
+    }
     match &order.instruction {
         Instruction::Lock(lock) => {
             connection

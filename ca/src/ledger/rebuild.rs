@@ -8,15 +8,16 @@ use serde_json::Value;
 use wire::api::Ended;
 use wire::identifier::{Fingerprint, HostName};
 use wire::incident::{Cause, Settled};
+use wire::lock::{Lock, Target};
 use wire::log::Hash;
-use wire::order::Order;
+use wire::order::{Instruction, Order};
 use wire::record::SessionEnded;
 use wire::renewal::Window;
 use wire::time::Timestamp;
 
 use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
-use super::{LedgerError, column, grant, incident, order, restore};
+use super::{LedgerError, column, extend, grant, incident, order, restore};
 
 /// What the replay came to.
 #[derive(Debug, Default)]
@@ -223,7 +224,8 @@ impl Said<'_> {
                 params![self.number_of("/grant")?, self.text_of("/identity")?, self.text_of("/role")?, self.text_of("/host")?, self.number_of("/from")?, self.number_of("/until")?],
             ),
             "certificate" => self.certificate(connection),
-            "lock" | "unlock" | "trust" | "restored" => self.order(connection),
+            "lock" | "unlock" | "trust" | "restored" | "grant_extended" => self.order(connection),
+            "grant_ended" => self.grant_ended(connection),
             "roles_changed" => self.roles(connection),
             "keys_changed" => self.keys_changed(connection),
             "incident" => self.incident(connection),
@@ -336,6 +338,16 @@ impl Said<'_> {
         order::apply(connection, &order)?;
         grant::bump_epoch(connection)?;
         Ok(Told::Wholly)
+    }
+
+    /// An order that locks the grant, which ended at that moment.
+    fn grant_ended(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let told = self.order(connection)?;
+        let order: Order = serde_json::from_str(self.text_of("/signed/order")?)?;
+        if let Instruction::Lock(Lock { target: Target::Grant(grant), .. }) = order.instruction {
+            extend::set_end(connection, grant, self.at)?;
+        }
+        Ok(told)
     }
 
     fn roles(&self, connection: &Connection) -> Result<Told, LedgerError> {

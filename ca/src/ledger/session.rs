@@ -147,6 +147,10 @@ fn take(
         Event::SessionBegan(began) => begin(connection, (host, session), (began, record.at), now),
         Event::SessionEnded(ended) => end(connection, (host, session), (ended, record.at), now),
         Event::Exec(_) => count(connection, "execs = execs + ?", (host, session), 1),
+        Event::Threshold(crossed) => {
+            let cause = Cause::Threshold { session, crossed: crossed.clone() };
+            incident::open(connection, host, &cause, (1, now))
+        }
         Event::Loss(loss) => count(connection, "lost = lost + ?", (host, session), loss.missing),
         _ => Ok(()),
     }
