@@ -169,3 +169,6 @@ impl Directory {
 const MAX_FAULTS: usize = 100;
 /// After how many tiles progress is told.
 const SAID_EVERY: u64 = 512;
+
+#[cfg(test)]
+mod tests;
