@@ -104,7 +104,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "witness_quorum",
         default: Some("0"),
         range: "a number up to that of the witnesses",
-        sentence: "How many of the witnesses must have cosigned the checkpoint that a certificate rests on. Leave it at 0: the authority does not collect cosignatures yet, so that with more nobody gets in.",
+        sentence: "How many of the witnesses must have cosigned the checkpoint that a certificate rests on. At most `quorum` in `[ledger]` of the authority's ca.toml: with more nobody gets in.",
     },
     Setting {
         key: "warn_before",
