@@ -115,6 +115,8 @@ fn bring(ca: &Host) -> Result<(), FleetError> {
         "curfew-agent",
         "curfew-link",
         "curfew-principals",
+        "curfew-pty",
+        "curfew-recorder",
         "libpam_curfew.so",
     ] {
         let program = fs::read(programs.path(name)).map_err(unread("a program"))?;

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -70,7 +71,12 @@ fn serve() -> io::Result<()> {
 
 fn start(connection: OwnedFd) -> io::Result<()> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg("relay").env_clear().stdin(Stdio::from(connection)).stdout(Stdio::null());
+    command
+        .arg0("curfew-recorder")
+        .arg("relay")
+        .env_clear()
+        .stdin(Stdio::from(connection))
+        .stdout(Stdio::null());
     command.spawn().map(drop)
 }
 
