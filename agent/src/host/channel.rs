@@ -13,9 +13,10 @@ use wire::record::{ChannelEvent, Event};
 use wire::time::Uptime;
 
 use super::{Host, session_of};
+use crate::activity;
 use crate::channel::{Asked, Said};
 use crate::clock::Now;
-use crate::session::{Monitor, Session, State};
+use crate::session::{Input, Monitor, Relayed, Session, State};
 use crate::store;
 use crate::terminal::{self, Recorder, Terminal};
 
@@ -210,6 +211,7 @@ impl Host {
             connected: false,
         };
         self.channels.open.insert(channel, open);
+        self.counted(id, channel, now);
         Ok(channel)
     }
 
@@ -242,10 +244,25 @@ impl Host {
         }
     }
 
+    /// Takes what has passed so far; what was typed is told to whoever ends what is idle, at the moment it was typed.
     fn passed(&mut self, channel: ChannelId, passed: Passed, now: Now) {
         let Some(open) = self.channels.open.get_mut(&channel) else { return };
+        let typed = passed.typed.saturating_sub(open.passed.typed);
         open.heard = now.up;
         open.passed = passed;
+        let session = open.session;
+        let at = passed.typed_at.unwrap_or(now.up).min(now.up);
+        let word = Relayed::Typed(activity::Channel(channel.number()), typed);
+        let actions = self.sessions.step(Input::Relayed { session, word }, at);
+        self.perform(actions, now);
+    }
+
+    /// Tells whoever ends what is idle that a terminal is relayed: what is typed on it is told from now on.
+    fn counted(&mut self, session: SessionId, channel: ChannelId, now: Now) {
+        let channel = activity::Channel(channel.number());
+        let word = Relayed::Opened(channel, activity::Kind::Terminal);
+        let actions = self.sessions.step(Input::Relayed { session, word }, now.up);
+        self.perform(actions, now);
     }
 
     fn channel_over(
@@ -256,6 +273,9 @@ impl Host {
         now: Now,
     ) {
         let Some(open) = self.channels.open.remove(&channel) else { return };
+        let (session, word) = (open.session, Relayed::Closed(activity::Channel(channel.number())));
+        let actions = self.sessions.step(Input::Relayed { session, word }, now.up);
+        self.perform(actions, now);
         let passed = passed.unwrap_or(open.passed);
         if end == End::Lost {
             tracing::error!(session = %open.session, %channel, "the recorder of a terminal is gone, and the terminal with it");
