@@ -44,6 +44,8 @@ pub struct Config {
     pub ends_handed: bool,
     /// How long before a session's end its terminals are told, longest first.
     pub warn_before: Vec<Duration>,
+    /// After how long a silence of the authority nobody is let in any more; never, when absent.
+    pub strict_silence: Option<Duration>,
     /// Limits that hold for every session of the host, whatever its role says.
     pub ceiling: Limits,
 }
@@ -129,6 +131,12 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("\"/etc/curfew/locks.d\""),
         range: "an absolute path",
         sentence: "This host's own locks, a file each, which hold without the authority. Root alone may write there.",
+    },
+    Setting {
+        key: "strict_silence",
+        default: Some("\"none\""),
+        range: "\"none\" or a length of 20s to 24h",
+        sentence: "After how long a silence of the authority nobody new is let in under it. Sessions that run go on and end on time.",
     },
     Setting {
         key: "idle",
@@ -267,6 +275,7 @@ impl Config {
             locks_dir: page.setting(&table, "locks_dir", folder)?,
             follow_accounts: page.setting(&table, "closed_accounts", end_or)?,
             warn_before: page.setting(&table, "warn_before", lengths)?,
+            strict_silence: page.setting(&table, "strict_silence", silence)?,
             ceiling: Limits {
                 idle_secs: page.setting(&table, "idle", limit)?,
                 transfer_idle_secs: page.setting(&table, "transfer_idle", limit)?,
@@ -503,6 +512,19 @@ fn length(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A silence after which nobody is let in, or none.
+fn silence(value: &DeValue<'_>) -> Result<Option<Duration>, String> {
+    match text(value)? {
+        "none" => Ok(None),
+        text => match length(text)? {
+            span if span >= SHORTEST_SILENCE => Ok(Some(span)),
+            span => {
+                Err(format!("{} s are over before the authority is asked again", span.as_secs()))
+            }
+        },
+    }
+}
+
 /// A limit in seconds, or none.
 fn limit(value: &DeValue<'_>) -> Result<Option<u64>, String> {
     match text(value)? {
@@ -570,6 +592,8 @@ pub const CONFIG_PATH: &str = "/etc/curfew/agent.toml";
 const MAX_WARNINGS: usize = 8;
 /// Most witnesses; C2SP's own logs have fewer.
 const MAX_WITNESSES: usize = 16;
+/// Three questions to the authority, and time for their answers.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(20);
 /// A day: no grant that people ask for is longer than a few.
 const MAX_WARNING_SECS: u64 = 24 * 3_600;
 /// A key with so many wrong letters still means a setting.

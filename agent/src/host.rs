@@ -26,6 +26,7 @@ use crate::witness::Witness;
 
 mod attempt;
 mod authority;
+mod bar;
 mod channel;
 mod explain;
 mod handed;
@@ -137,6 +138,7 @@ pub struct Host {
     book: Book,
     refusals: Refusals,
     attempts: attempt::Attempts,
+    bar: bar::Bar,
     revocation: Revocation,
     proofs: Proofs,
     witness: Witness,
@@ -170,12 +172,8 @@ impl Host {
             ledger: ledger::Places::of(config),
         };
         let trust = read_trust(&places.trust)?;
-        let mut revocation = match store::read(&places.revocation) {
-            Err(error) if error.is_absent() => {
-                Revocation::joined(trust.orders_from, trust.locks.clone())
-            }
-            other => other?,
-        };
+        let joined = || Revocation::joined(trust.orders_from, trust.locks.clone());
+        let (mut revocation, lacks_orders) = bar::kept_revocation(&places.revocation, joined)?;
         trust::catch_up(&mut revocation, &trust);
         let kernel = kernel::open(config.attribution, &config.bpf_dir)?;
         let tier = match kernel.tier() {
@@ -209,6 +207,7 @@ impl Host {
             book: Book::default(),
             refusals: Refusals::default(),
             attempts: attempt::Attempts::default(),
+            bar: bar::Bar::open(lacks_orders, config.strict_silence, &config.run_dir),
             link: None,
             lists: krl::Lists::default(),
             local: local::Local::default(),
@@ -519,7 +518,7 @@ impl Host {
             tree: self.witness.newest(),
             unshown: self.witness.waiting(),
             dispute: self.witness.dispute().cloned(),
-            concern: self.concern(),
+            concern: self.barred(now).or_else(|| self.concern()),
             denials: self.attempts.denials(),
         }
     }

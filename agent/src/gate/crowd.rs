@@ -44,6 +44,13 @@ pub fn make_room<'a>(
         subject.host,
         there.join(", ")
     );
+    Err(refused(facts, remote, reason))
+}
+
+/// The record of a login that is refused although its certificate is good.
+#[must_use]
+pub fn refused(facts: &Facts, remote: &str, reason: String) -> Box<No> {
+    let subject = &facts.subject;
     let refused = Refused {
         login: Octets::new(subject.login.as_str()),
         remote: remote.to_owned(),
@@ -55,7 +62,7 @@ pub fn make_room<'a>(
         ours: true,
         by: Refuser::Gate,
     };
-    Err(Box::new(No { refused, trouble: Trouble::None }))
+    Box::new(No { refused, trouble: Trouble::None })
 }
 
 /// How many sessions are named.
@@ -107,7 +114,7 @@ mod tests {
         }
     }
 
-    fn refused(most: Option<u32>, sessions: &[Session]) -> Option<String> {
+    fn why(most: Option<u32>, sessions: &[Session]) -> Option<String> {
         let facts = Facts {
             subject: subject("ana", "deploy"),
             valid_before: Timestamp::from_secs(5),
@@ -132,9 +139,9 @@ mod tests {
             session(3, "ana", "admin", live()),
             session(4, "bob", "deploy", live()),
         ];
-        assert_eq!(refused(None, &sessions), None);
-        assert_eq!(refused(Some(2), &sessions), None);
-        let why = refused(Some(1), &sessions).unwrap();
+        assert_eq!(why(None, &sessions), None);
+        assert_eq!(why(Some(2), &sessions), None);
+        let why = why(Some(1), &sessions).unwrap();
         assert!(why.contains("ana has 1 of 1 sessions under the role deploy on db1"), "{why}");
         assert!(why.contains("0000000000000001 as app from 10.0.0.5"), "{why}");
     }

@@ -101,12 +101,16 @@ impl Host {
     }
 
     fn take_frame(&mut self, frame: ToHost, now: Now) {
+        self.heard_authority(now);
         match frame {
             ToHost::Welcome(welcome) => {
                 self.welcomed(&welcome, now);
                 self.look_after_certificates(now);
             }
-            ToHost::Order(signed) => self.take_order(&signed, now),
+            ToHost::Order(signed) => {
+                self.take_order(&signed, now);
+                self.look_whether_whole();
+            }
             ToHost::Checkpoint(answer) => self.take_continuation(&answer, now),
             ToHost::Acknowledged(number) => self.acknowledged(number.number()),
             ToHost::Refused(problem) => {
@@ -159,6 +163,7 @@ impl Host {
             link.shows_trees = welcome.tree.is_some();
             link.challenge.clone_from(&welcome.challenge);
         }
+        self.told_newest(welcome.newest_order);
         self.followed = None;
         self.follow_ledger(now);
         self.acknowledged(welcome.last_record);

@@ -121,7 +121,8 @@ impl Host {
 
     /// Follows the ledger on, as often as is worth while.
     pub(super) fn follow_ledger(&mut self, now: Now) {
-        let is_due = self.followed.is_none_or(|at| now.up.since(at) >= FOLLOW_EVERY);
+        let is_due =
+            self.followed.is_none_or(|at| now.up.since(at) >= self.bar.ask_every(FOLLOW_EVERY));
         if is_due && self.answers_about_trees() {
             self.followed = Some(now.up);
         }

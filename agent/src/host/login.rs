@@ -70,10 +70,12 @@ impl Host {
     fn account(&mut self, peer: &Peer, login: &Login, now: Now) -> Answer {
         let remote = printable(&login.remote);
         match self.book.account(&self.rules(), peer.process.name, (&login.user, &remote), now) {
-            Ok(Verdict::Permit(admission)) => match self.make_room(&admission.facts, &remote) {
-                Ok(()) => Answer::Permit,
-                Err(no) => self.refuse(*no, peer.process.name, now),
-            },
+            Ok(Verdict::Permit(admission)) => {
+                match self.may_enter(&admission.facts, &remote, now) {
+                    Ok(()) => Answer::Permit,
+                    Err(no) => self.refuse(*no, peer.process.name, now),
+                }
+            }
             Ok(Verdict::Outside) => Answer::Outside,
             Ok(Verdict::Shut) => {
                 self.note_outside(login, (false, None), now);
@@ -91,7 +93,7 @@ impl Host {
         self.book.decide(monitor);
         match self.book.open(&self.rules(), peer.process.name, &attempt, now) {
             Ok(Verdict::Permit(admission)) => {
-                if let Err(no) = self.make_room(&admission.facts, &remote) {
+                if let Err(no) = self.may_enter(&admission.facts, &remote, now) {
                     return self.refuse(*no, monitor, now);
                 }
                 match self.admit(*admission, now) {
@@ -109,6 +111,14 @@ impl Host {
                 Answer::Refuse(SHUT.into())
             }
             Err(refused) => self.refuse(*refused, monitor, now),
+        }
+    }
+
+    /// Whether somebody may come in now whose certificate is good.
+    fn may_enter(&self, facts: &Facts, remote: &str, now: Now) -> Result<(), Box<No>> {
+        match self.barred(now) {
+            Some(why) => Err(crowd::refused(facts, remote, why)),
+            None => self.make_room(facts, remote),
         }
     }
 
