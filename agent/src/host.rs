@@ -172,9 +172,7 @@ impl Host {
             ledger: ledger::Places::of(config),
         };
         let trust = read_trust(&places.trust)?;
-        let joined = || Revocation::joined(trust.orders_from, trust.locks.clone());
-        let (mut revocation, lacks_orders) = bar::kept_revocation(&places.revocation, joined)?;
-        trust::catch_up(&mut revocation, &trust);
+        let (revocation, lacks_orders) = bar::open_revocation(&places.revocation, &trust)?;
         let kernel = kernel::open(config.attribution, &config.bpf_dir)?;
         let tier = match kernel.tier() {
             kernel::Tier::Full => Tier::Full,

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use wire::hostlink::Trust;
 use wire::time::Uptime;
 
 use super::{Host, HostError};
@@ -62,7 +63,7 @@ impl Bar {
 
     /// How often the authority must be asked something, so that its silence means something.
     pub(super) fn ask_every(&self, usual: Duration) -> Duration {
-        self.strict.map_or(usual, |strict| usual.min(strict / 4))
+        self.strict.map_or(usual, |strict| usual.min(strict.checked_div(4).unwrap_or(strict)))
     }
 }
 
@@ -108,16 +109,24 @@ impl Host {
                 );
             }
             Err(error) => {
-                tracing::error!(%error, "all orders are here, but not durable: nobody is let in")
+                tracing::error!(%error, "all orders are here, but not durable: nobody is let in");
             }
         }
     }
 }
 
+/// The locks in force as the host begins, and whether orders may be missing.
+pub(super) fn open_revocation(path: &Path, trust: &Trust) -> Result<(Revocation, bool), HostError> {
+    let joined = || Revocation::joined(trust.orders_from, trust.locks.clone());
+    let (mut revocation, lacks_orders) = kept_revocation(path, joined)?;
+    super::trust::catch_up(&mut revocation, trust);
+    Ok((revocation, lacks_orders))
+}
+
 /// The locks in force as they were kept, and whether orders may be missing. A file that is absent or damaged is not the end: the
 /// host begins with the locks of its enrolment, ends sessions on time, and lets nobody in until it has every order again. What
 /// was damaged is kept beside.
-pub(super) fn kept_revocation(
+fn kept_revocation(
     path: &Path,
     joined: impl FnOnce() -> Revocation,
 ) -> Result<(Revocation, bool), HostError> {
