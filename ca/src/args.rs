@@ -70,6 +70,11 @@ enum Command {
     /// Everything is verified before anything is written. The ledger goes on from the backup in a new era, so that no
     /// serial is given twice; hosts are told when they connect, and refuse certificates issued after the backup.
     Restore(command::restore::Arguments),
+    /// Move the ledger from its file to a PostgreSQL server, which several authorities can share
+    ///
+    /// The authority must be stopped; hosts go on as they are. Every row is compared, the whole is verified, and then the
+    /// file is marked, so that nobody serves it any more.
+    Migrate(command::migrate::Arguments),
     /// Sessions, live ones first
     Sessions(command::session::Arguments),
     /// What must never happen: forged certificates, and a ledger that contradicts itself
@@ -142,6 +147,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Keys(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Krl(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Ledger(command) => command.run(&config),
+        Command::Migrate(migrate) => command::migrate::run(&config, &migrate),
         Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Unlock(command) => {
             command::talk(&config, async |client| command.run(client).await)

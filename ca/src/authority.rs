@@ -1,7 +1,7 @@
 //! The authority while it serves: its rooms, and the one line from an ask to a signed certificate.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ssh_key::PublicKey;
 use wire::api::{HostProgress, OrderProgress};
@@ -19,7 +19,7 @@ use crate::fleet::Fleet;
 use crate::key::secret::Secrets;
 use crate::key::{KeyError, Keyring, Purpose, Ring, Sign, Slot, Store};
 use crate::krl::Lists;
-use crate::ledger::{Actor, Ledger, LedgerError, Move, ReceiptRow, Vouch};
+use crate::ledger::{Actor, Ledger, LedgerError, Move, Place, ReceiptRow, Vouch};
 use crate::role::Roles;
 use crate::rotation::{Exceptions, Fresh, Input, Stage};
 use crate::signer::{Blank, Signed, Signer, SignerError};
@@ -49,6 +49,8 @@ pub(crate) struct Authority {
     pub(crate) ring: Arc<Ring>,
     /// Held by whoever takes a step of a rotation, so that no two make the same key.
     rotating: tokio::sync::Mutex<()>,
+    /// The last change that was heeded of those that other nodes make.
+    heeded: Mutex<u64>,
     /// The roles in force, and what is wrong with the file if it was refused.
     roles: RwLock<(Arc<Roles>, Option<String>)>,
 }
@@ -126,17 +128,19 @@ impl Authority {
         let keys = Arc::new(Store::new(&dir, config.keys.clone(), Secrets::default()));
         let ring = Arc::new(Ring::new(keys.open()?));
         let roles = Roles::read(&config.roles_file)?;
+        let ledger = Ledger::open(&Place::of(&config)?, &ring)?;
         Ok(Self {
-            ledger: Ledger::open(&dir.join(LEDGER), &ring.now())?,
             signer: Signer::new(Arc::clone(&ring)),
             root: Root::read(&dir)?,
             fleet: Fleet::default(),
             krl: Lists::default(),
             witnesses: Witnesses::new(&config.witnesses),
-            challenges: Challenges::new(config.challenge_lifetime)?,
+            challenges: Challenges::new(config.challenge_lifetime, ledger.challenge_key()),
+            ledger,
             keys,
             ring,
             rotating: tokio::sync::Mutex::default(),
+            heeded: Mutex::new(0),
             roles: RwLock::new((Arc::new(roles), None)),
             config,
         })
@@ -225,7 +229,7 @@ impl Authority {
         let mut told = Vec::new();
         // A host that joined later got the locks when it joined, and never gets this order.
         for host in hosts.into_iter().filter(|host| host.orders_from < order.number()) {
-            let connected = self.fleet.is_connected(&host.name);
+            let connected = self.fleet.is_connected(&host.name) || host.is_elsewhere(now);
             let receipt = receipts.remove(&host.name).map(|row| row.receipt);
             let is_done = receipt.as_ref().is_some_and(|receipt| receipt.done);
             complete &= is_done || !(connected || is_returning(host.seen, now));
@@ -343,6 +347,41 @@ impl Authority {
         Ok(self.ledger.fresh_key((slot.purpose, slot.number), key.public().clone()).await?)
     }
 
+    /// Heeds what another node has written: hosts that were removed or certified anew, keys, receipts.
+    pub(crate) async fn heed(&self) {
+        self.fleet.change();
+        let (before, now) = {
+            let epoch = self.ledger.epoch();
+            (std::mem::replace(&mut *self.heeded(), epoch), epoch)
+        };
+        if before == now {
+            return;
+        }
+        self.krl.wake();
+        let hosts = match self.ledger.hosts().await {
+            Ok(hosts) => hosts,
+            Err(error) => {
+                tracing::error!(%error, "what another node did to hosts cannot be read");
+                *self.heeded() = before;
+                return;
+            }
+        };
+        let authority = self.host_authority();
+        self.fleet.keep(&hosts);
+        for host in &hosts {
+            let differs = host.certified.as_ref().zip(authority.as_ref()).is_some_and(
+                |(certified, authority)| certified.differs(&host.name, &host.addresses, authority),
+            );
+            if differs {
+                self.fleet.ask_renewal(&host.name);
+            }
+        }
+    }
+
+    fn heeded(&self) -> MutexGuard<'_, u64> {
+        self.heeded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What holds the key of this slot.
     pub(crate) fn backend(&self, slot: Slot) -> Option<&'static str> {
         self.keys.backend(slot)
@@ -379,7 +418,5 @@ pub(crate) fn exit_for(error: &anyhow::Error) -> Exit {
     }
 }
 
-/// The ledger's file in the state folder.
-pub(crate) const LEDGER: &str = "ledger.db";
 /// How often a decision is made again before the caller is told to come back.
 const MAX_DECISIONS: usize = 8;

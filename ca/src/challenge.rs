@@ -1,7 +1,7 @@
 //! Login challenges that cost the authority no memory until they are answered, and a brake on those who answer wrongly.
 //!
 //! Shape: 32 bytes: when it ends, 8 random bytes, and half of an HMAC over these and the identity, under a key that
-//! lives only in this process. Whoever asks for many fills nothing; an answered one is remembered until it would have
+//! lives only in this process, or in the ledger that several authorities share. Whoever asks for many fills nothing; an answered one is remembered until it would have
 //! ended, so that it serves once.
 
 use std::collections::BTreeMap;
@@ -54,10 +54,10 @@ pub(crate) enum ChallengeRefusal {
 }
 
 impl Challenges {
-    /// With a fresh key: challenges do not outlive the process.
-    pub(crate) fn new(lifetime: Duration) -> Result<Self, NoRandomness> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()?);
-        Ok(Self { key, lifetime, used: Mutex::default(), failures: Mutex::default() })
+    /// With this key, which authorities that share a ledger share; one that is alone makes one for each run.
+    pub(crate) fn new(lifetime: Duration, key: [u8; 32]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        Self { key, lifetime, used: Mutex::default(), failures: Mutex::default() }
     }
 
     /// A challenge for `identity`, whether there is such an identity or not.
@@ -78,13 +78,13 @@ impl Challenges {
         Ok(Challenge { challenge: URL_SAFE_NO_PAD.encode(bytes), expires })
     }
 
-    /// Takes a challenge back, once. Whatever its answer is worth, the challenge is spent.
+    /// Takes a challenge back, once, and says when it would have ended. Whatever its answer is worth, the challenge is spent.
     pub(crate) fn take(
         &self,
         identity: &Identity,
         challenge: &str,
         now: Timestamp,
-    ) -> Result<(), ChallengeRefusal> {
+    ) -> Result<Timestamp, ChallengeRefusal> {
         let bytes = URL_SAFE_NO_PAD.decode(challenge).ok();
         let bytes: [u8; 32] =
             bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(ChallengeRefusal::Unknown)?;
@@ -103,7 +103,11 @@ impl Challenges {
                 return Err(ChallengeRefusal::Busy);
             }
         }
-        if used.insert(bytes, expires).is_some() { Err(ChallengeRefusal::Used) } else { Ok(()) }
+        if used.insert(bytes, expires).is_some() {
+            Err(ChallengeRefusal::Used)
+        } else {
+            Ok(expires)
+        }
     }
 
     /// Refuses whoever has answered wrongly too often within the last minute.
@@ -180,7 +184,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_000);
 
     fn challenges() -> Challenges {
-        Challenges::new(Duration::from_secs(60)).unwrap()
+        Challenges::new(Duration::from_secs(60), random::bytes().unwrap())
     }
 
     #[test]
@@ -191,7 +195,7 @@ mod tests {
         let take = |who, at| all.take(who, &made.challenge, at);
         assert_eq!(take(&bob, NOW), Err(ChallengeRefusal::Unknown));
         assert_eq!(take(&ana, made.expires), Err(ChallengeRefusal::Expired));
-        assert_eq!(take(&ana, NOW), Ok(()));
+        assert_eq!(take(&ana, NOW), Ok(made.expires));
         assert_eq!(take(&ana, NOW), Err(ChallengeRefusal::Used));
     }
 

@@ -25,6 +25,7 @@ pub(crate) mod krl;
 pub(crate) mod ledger;
 pub(crate) mod lock;
 pub(crate) mod man;
+pub(crate) mod migrate;
 pub(crate) mod principals;
 pub(crate) mod restore;
 pub(crate) mod role;
@@ -37,6 +38,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     // Before a key is read, and before there are threads.
     let open = guard::close();
     let filter = EnvFilter::try_from_env("CURFEW_LOG").unwrap_or_else(|_unset| "info".into());
+    // The database's library would log what statements are given, which no log of ours may hold.
+    let filter = filter.add_directive("tokio_postgres=warn".parse()?);
     // Under systemd the journal adds the time.
     let is_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let log = tracing_subscriber::fmt()

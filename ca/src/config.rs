@@ -13,11 +13,14 @@ use toml::Spanned;
 
 #[path = "config/keys.rs"]
 pub(crate) mod keys;
+#[path = "config/ledger.rs"]
+pub(crate) mod ledger;
 #[path = "config/witness.rs"]
 pub(crate) mod witness;
 
 use keys::{Keys, KeysForm};
-use witness::{Cosigning, LedgerForm, WitnessForm};
+use ledger::LedgerForm;
+use witness::{Cosigning, WitnessForm};
 
 /// Every setting, checked.
 #[derive(Debug, Clone)]
@@ -48,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) challenge_lifetime: Duration,
     /// Where the keys lie.
     pub(crate) keys: Keys,
+    /// The server that keeps the ledger; without one it is a file in the state folder.
+    pub(crate) ledger: Option<ledger::Server>,
     /// Who cosigns the ledger's checkpoints.
     pub(crate) witnesses: Cosigning,
 }
@@ -96,7 +101,7 @@ impl Config {
     }
 
     fn parse(source: &Source) -> Result<Self, ConfigError> {
-        let form: Form = source.parse()?;
+        let mut form: Form = source.parse()?;
         let names = form.names.unwrap_or_else(|| {
             ["localhost", "127.0.0.1", "::1"].map(|name| untouched(name.to_owned())).into()
         });
@@ -141,7 +146,11 @@ impl Config {
                 &(secs(5)..=minutes(5)),
             )?,
             keys: Keys::checked(source, form.keys)?,
-            witnesses: Cosigning::checked(source, (form.witness, form.ledger))?,
+            witnesses: Cosigning::checked(
+                source,
+                (form.witness, form.ledger.as_mut().and_then(LedgerForm::quorum)),
+            )?,
+            ledger: ledger::Server::checked(source, form.ledger)?,
         };
         Ok(config)
     }

@@ -9,6 +9,8 @@ use wire::krl::signed::KrlStanding;
 use wire::renewal::Standing;
 use wire::time::Timestamp;
 
+use crate::ledger::HostRow;
+
 mod enrolment;
 mod frames;
 mod link;
@@ -78,6 +80,15 @@ impl Fleet {
         }
     }
 
+    /// Tells every host to leave that is not among these: it was removed at another node.
+    pub(crate) fn keep(&self, hosts: &[HostRow]) {
+        for (name, place) in self.hosts().iter() {
+            if !hosts.iter().any(|host| host.name == *name) {
+                place.leave.notify_one();
+            }
+        }
+    }
+
     /// Has the host ask for its SSH certificates now, if it is connected; one that is not is told when it comes.
     pub(crate) fn ask_renewal(&self, host: &HostName) {
         if let Some(place) = self.hosts().get(host) {
@@ -98,11 +109,6 @@ impl Fleet {
     /// Whether the host is connected.
     pub(crate) fn is_connected(&self, host: &HostName) -> bool {
         self.hosts().contains_key(host)
-    }
-
-    /// How many are connected.
-    pub(crate) fn connected(&self) -> usize {
-        self.hosts().len()
     }
 
     /// Word of every receipt, arrival and departure.

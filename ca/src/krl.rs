@@ -193,7 +193,14 @@ pub(crate) async fn refresh(
     authority: &Authority,
 ) -> Result<(Arc<List>, Option<Timestamp>), ListError> {
     let _one = authority.krl.making.lock().await;
-    let made = make(authority).await;
+    let mut made = make(authority).await;
+    for _ in 0..MAX_RACES {
+        // Another node has published one meanwhile; most likely the same.
+        if !matches!(made, Err(ListError::Ledger(LedgerError::Stale))) {
+            break;
+        }
+        made = make(authority).await;
+    }
     authority.krl.failed(made.as_ref().err());
     made
 }
@@ -268,7 +275,9 @@ impl Making {
         }) {
             return Ok((Made::Same(Arc::clone(before)), changes));
         }
-        if self.before.is_none() && stored.version > 0 {
+        // It was published before this run of the program, or by another node of this authority.
+        let known = self.before.as_ref().map_or(0, |before| before.version());
+        if stored.version > known {
             let written = self.write(&revoked, (stored.version, stored.generated))?;
             if sha256(&[&written.bytes]).as_slice() == stored.digest {
                 return Ok((Made::Known(self.sign(revoked, written, began)?), changes));
@@ -321,6 +330,8 @@ struct Written {
     extent: Extent,
 }
 
+/// How often another node may be faster.
+const MAX_RACES: usize = 5;
 /// Orders first, and one list for a burst of them: hosts that have the order do not need the list to obey it.
 const SETTLE: Duration = Duration::from_millis(200);
 /// However quiet it is, what is revoked is looked at again after this.

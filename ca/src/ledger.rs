@@ -1,6 +1,6 @@
 //! The ledger: every decision is an entry, and nothing is answered before its entry is durable. All SQL is here.
 //!
-//! Shape: one SQLite database (WAL, `synchronous=FULL`) with one writer, whose waiting jobs share a transaction, and
+//! Shape: one database, a SQLite file (WAL, `synchronous=FULL`) or on a PostgreSQL server, with one writer at a time, whose waiting jobs share a transaction, and
 //! readers on connections of their own. The entries are the source of truth: each is a leaf without personal data in a
 //! Merkle tree, whose signed checkpoint ends every transaction, and a salted body beside it (docs/ledger.md). Bodies are
 //! canonical JSON, that is `serde_json` over structs whose field order is the order of declaration, with no spaces;
@@ -8,7 +8,6 @@
 //! from, except what is no decision (records of sessions, receipts, when a host was seen).
 //! Who can change this: root and the authority's user. Gains: can rewrite history that nobody has witnessed yet.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::watch;
@@ -17,7 +16,7 @@ use wire::order::OrderError;
 use wire::time::Timestamp;
 
 use crate::clock;
-use crate::key::{KeyError, Keyring, Purpose, SignError, create_private};
+use crate::key::{KeyError, Purpose, Ring, SignError, create_private};
 use crate::random::NoRandomness;
 
 mod attempt;
@@ -34,7 +33,10 @@ mod incident;
 mod keys;
 mod log;
 mod login;
+pub(crate) mod moving;
+mod node;
 mod order;
+mod place;
 mod reader;
 mod rebuild;
 mod restore;
@@ -58,29 +60,34 @@ pub(crate) use host::{HostRow, Joining, NewToken, TokenRefusal};
 pub(crate) use identity::{IdentityRow, NewKey};
 pub(crate) use keys::{Move, Standing};
 pub(crate) use log::{log_key, named_after};
-pub(crate) use login::Login;
+pub(crate) use login::{Answered, Login};
 pub(crate) use order::{Directive, ReceiptRow};
+pub(crate) use place::{LEDGER, Place, PlaceError};
 pub(crate) use rebuild::Rebuilt;
 pub(crate) use restore::Restored;
+pub(crate) use sql::SqlError;
 pub(crate) use tree::Step;
 pub(crate) use vouch::{Certified, Vouch, VouchRefusal, Vouched};
 pub(crate) use writer::Pulse;
 
 use log::{Log, LogKeys};
 use reader::Readers;
-use sql::{Connection, SqlError};
 use tree::Tree;
-use writer::Writer;
+use writer::{Desk, Writer};
 
 /// The open ledger.
 pub(crate) struct Ledger {
     writer: Writer,
     readers: Readers,
     pulse: Arc<Pulse>,
-    path: PathBuf,
+    place: Place,
     log_keys: LogKeys,
     /// The keys as of the last step of a rotation; what hosts say of them may have changed since.
     keys: Arc<RwLock<Arc<Standing>>>,
+    /// The key of login challenges.
+    challenges: [u8; 32],
+    /// The roles that this node has put in force last, where others could put others.
+    roles: role::Mark,
 }
 
 /// Why the ledger did not do it. Whatever was asked has then not happened.
@@ -88,10 +95,18 @@ pub(crate) struct Ledger {
 pub(crate) enum LedgerError {
     /// There is no database.
     #[error("{0} is missing; set the authority up once with `curfew-ca init`")]
-    Missing(PathBuf),
+    Missing(Place),
     /// There is one already.
     #[error("{0} exists already; this authority has been set up, and nothing was changed")]
-    Exists(PathBuf),
+    Exists(Place),
+    /// It was moved elsewhere.
+    #[error(
+        "the ledger {0} was moved to {1}, and goes on there; name that as `url` under [ledger] in ca.toml"
+    )]
+    Moved(Place, String),
+    /// Where it is kept cannot be asked.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The file cannot be made.
     #[error(transparent)]
     File(KeyError),
@@ -117,13 +132,29 @@ pub(crate) enum LedgerError {
     },
     /// The file is SQLite's, but not ours.
     #[error("{0} is no ledger")]
-    NotALedger(PathBuf),
+    NotALedger(Place),
     /// The database failed.
     #[error("the ledger's database failed: {0}")]
     Sql(#[from] SqlError),
     /// The shared transaction did not become durable.
     #[error("the ledger could not commit: {0}")]
     Commit(Arc<str>),
+    /// The database cannot be reached, or contradicts what this node knows.
+    #[error("the ledger cannot be written, and nothing was decided: {0}")]
+    Unreachable(Arc<str>),
+    /// The connection was lost in the middle of a commit.
+    #[error(
+        "the ledger's database was lost in the middle of a commit, and whether it happened is not known yet; look, or ask again: {0}"
+    )]
+    Unknown(Arc<str>),
+    /// A challenge was answered already, here or at another node.
+    #[error("this challenge was answered already")]
+    Answered,
+    /// Another node has put other roles in force.
+    #[error(
+        "another node has put other roles in force; make the roles file of this node the same, and try again"
+    )]
+    OtherRoles,
     /// The ledger's thread is gone.
     #[error("the ledger has stopped")]
     Stopped,
@@ -201,16 +232,18 @@ pub(crate) enum LedgerError {
 impl Ledger {
     /// Makes the database, where there must be none, with its first entry.
     pub(crate) fn create(
-        path: &Path,
+        place: &Place,
         fingerprint: &Fingerprint,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        create_private(path, b"").map_err(|error| match error {
-            KeyError::Exists(path) => LedgerError::Exists(path),
-            other => LedgerError::File(other),
-        })?;
-        let connection = Connection::open(path)?;
-        schema::create(&connection)?;
+        if let Some(path) = place.file() {
+            create_private(path, b"").map_err(|error| match error {
+                KeyError::Exists(path) => LedgerError::Exists(Place::File(path)),
+                other => LedgerError::File(other),
+            })?;
+        }
+        let connection = place.open()?;
+        schema::create(&connection, place)?;
         let transaction = connection.transaction()?;
         log::christen(&transaction, fingerprint)?;
         let created = entry::Created { fingerprint: fingerprint.clone() };
@@ -219,13 +252,27 @@ impl Ledger {
         Ok(())
     }
 
-    /// Opens the database, which must be there, and brings an older one up to date. The log's keys sign its checkpoints.
-    pub(crate) fn open(path: &Path, keyring: &Keyring) -> Result<Self, LedgerError> {
-        if !path.exists() {
-            return Err(LedgerError::Missing(path.into()));
+    /// Whether the database can be made: a server is asked, and has no ledger.
+    pub(crate) fn may_be_created(place: &Place) -> Result<(), LedgerError> {
+        if place.file().is_some() {
+            return Ok(());
         }
-        let connection = Connection::open(path)?;
-        schema::migrate(&connection, path)?;
+        schema::absent(&place.open()?, place)
+    }
+
+    /// Opens the database, which must be there, and brings an older one up to date. The log's keys sign its checkpoints.
+    pub(crate) fn open(place: &Place, ring: &Arc<Ring>) -> Result<Self, LedgerError> {
+        // Whoever opens it may be on a thread that must not wait, and a server is waited for.
+        std::thread::scope(|scope| {
+            let opened = scope.spawn(|| Self::open_here(place, ring)).join();
+            opened.map_err(|_died| LedgerError::Stopped)?
+        })
+    }
+
+    fn open_here(place: &Place, ring: &Arc<Ring>) -> Result<Self, LedgerError> {
+        let keyring = &*ring.now();
+        let connection = place.open()?;
+        schema::migrate(&connection, place)?;
         let transaction = connection.transaction()?;
         keys::adopt(&transaction, keyring, clock::now())?;
         transaction.commit()?;
@@ -235,10 +282,21 @@ impl Ledger {
         let tree = Tree::open(&connection, log, clock::now())?;
         let pulse = Pulse::new(order::newest(&connection)?, Arc::clone(tree.newest()));
         let pulse = Arc::new(pulse);
-        let writer = Writer::start(connection, tree, Arc::clone(&pulse))?;
-        let path = path.to_owned();
-        let readers = Readers::new(path.clone());
-        Ok(Self { writer, readers, pulse, path, log_keys, keys: standing })
+        let challenges = node::challenge_key(&connection)?;
+        let writer = Writer::start(Desk {
+            place: place.clone(),
+            tree,
+            pulse: Arc::clone(&pulse),
+            ring: Arc::clone(ring),
+            log_keys: log_keys.clone(),
+            standing: Arc::clone(&standing),
+            epoch: grant::epoch(&connection)?,
+            away: None,
+            connection,
+        })?;
+        let readers = Readers::new(place.clone());
+        let (place, roles) = (place.clone(), role::Mark::default());
+        Ok(Self { writer, readers, pulse, place, log_keys, keys: standing, challenges, roles })
     }
 
     /// Closes the database: when this returns, nothing of it is open any more.
@@ -256,6 +314,21 @@ impl Ledger {
     /// The newest checkpoint, and word of each new one.
     pub(crate) fn checkpoints(&self) -> watch::Receiver<Arc<Step>> {
         self.pulse.checkpoints()
+    }
+
+    /// Counts changes that other nodes must heed, as far as this one knows of them.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.pulse.epoch()
+    }
+
+    /// The key of login challenges, which all nodes share.
+    pub(crate) const fn challenge_key(&self) -> [u8; 32] {
+        self.challenges
+    }
+
+    /// Word of what other nodes have written.
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.pulse.news()
     }
 
     /// When orders became durable.
@@ -288,12 +361,16 @@ impl Actor {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::path::Path;
+
+    use super::sql::Connection;
     use super::*;
 
     pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     pub(crate) fn open(path: &Path) -> Result<Ledger, LedgerError> {
-        Ledger::open(path, &crate::key::given::keyring())
+        let ring = Ring::new(crate::key::given::keyring());
+        Ledger::open(&Place::File(path.into()), &Arc::new(ring))
     }
 
     /// The log with its given key, in tables that have no entry yet.
@@ -313,7 +390,7 @@ pub(crate) mod tests {
     pub(crate) fn ledger() -> (tempfile::TempDir, Ledger) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger.db");
-        Ledger::create(&path, &Fingerprint::of(b"root"), NOW).unwrap();
+        Ledger::create(&Place::File(path.clone()), &Fingerprint::of(b"root"), NOW).unwrap();
         let ledger = open(&path).unwrap();
         (dir, ledger)
     }
@@ -322,7 +399,7 @@ pub(crate) mod tests {
     async fn a_ledger_is_never_made_by_opening_nor_made_twice() {
         let (dir, _ledger) = ledger();
         let path = dir.path().join("ledger.db");
-        let again = Ledger::create(&path, &Fingerprint::of(b"root"), NOW);
+        let again = Ledger::create(&Place::File(path), &Fingerprint::of(b"root"), NOW);
         assert!(matches!(again, Err(LedgerError::Exists(_))));
         assert!(matches!(open(&dir.path().join("other")), Err(LedgerError::Missing(_))));
     }

@@ -50,6 +50,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(roles_watch.run(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(cosign::collect(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(krl::keep(Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(heed(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
     tasks.spawn(pat_watchdog(stopped));
     tell_systemd(&[NotifyState::Ready]);
@@ -121,6 +122,14 @@ async fn renew_leaf(leaf: Arc<Leaf>, authority: Arc<Authority>, mut stop: watch:
                 RETRY
             }
         };
+    }
+}
+
+/// Heeds what other authorities write that share the ledger. Where nobody does there is never any word.
+async fn heed(authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
+    let mut news = authority.ledger.news();
+    while unless_stopped(&mut stop, news.changed()).await.is_some_and(|heard| heard.is_ok()) {
+        authority.heed().await;
     }
 }
 

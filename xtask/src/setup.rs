@@ -1,5 +1,6 @@
 //! `setup`: what the build and the tests need from Debian.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::step::{Failure, say, step};
@@ -11,9 +12,22 @@ pub(crate) fn run() -> Result<(), Failure> {
         say(&format!("── setup: all {} packages are installed", PACKAGES.len()));
         return Ok(());
     }
+    no_database_of_the_machine()?;
     step("package lists", &mut apt_get(&["update"]))?;
     let install = ["install", "--yes", "--no-install-recommends"];
     step("packages", apt_get(&install).args(missing))
+}
+
+/// Tests start databases of their own; the package is not to make and start one for the whole machine.
+fn no_database_of_the_machine() -> Result<(), Failure> {
+    let folder = Path::new("/etc/postgresql-common");
+    let settings = folder.join("createcluster.conf");
+    if settings.exists() {
+        return Ok(());
+    }
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&settings, "create_main_cluster = false\n"));
+    written.map_err(|error| Failure::new("packages", format!("{}: {error}", settings.display())))
 }
 
 fn apt_get(args: &[&str]) -> Command {
@@ -45,6 +59,7 @@ const PACKAGES: &[&str] = &[
     "openssh-client",
     "openssh-server",
     "pamtester",
+    "postgresql",
     "python3",
     "softhsm2",
     // the fleet

@@ -16,7 +16,7 @@ use super::{
     VERSION, Whereabouts,
 };
 use crate::key::{Kept, Store};
-use crate::ledger::{Audit, copy};
+use crate::ledger::{Audit, Place, copy};
 use crate::x509::{ROOT, ROOT_KEY};
 
 /// What to back up, and where to.
@@ -84,7 +84,7 @@ fn write(
     remove(part)?;
     remove(cut)?;
     create(cut)?;
-    copy(&order.state.join(crate::authority::LEDGER), cut, progress)?;
+    copy(&order.state.join(crate::ledger::LEDGER), cut, progress)?;
     let (origin, checkpoint) = cut_of(cut, order.begun)?;
     let (kept, left_out) = private(store, order)?;
     let mut sources = vec![source(LEDGER, cut)?];
@@ -122,7 +122,7 @@ fn write(
 
 /// Which ledger was copied, and its newest checkpoint, which must hold the entry of the backup itself.
 fn cut_of(cut: &Path, begun: u64) -> Result<(KeyName, Note), BackupError> {
-    let (name, note) = Audit::open(cut)?.newest()?;
+    let (name, note) = Audit::open(&Place::File(cut.into()))?.newest()?;
     let head = note.text().parse::<wire::log::Checkpoint>().map(|checkpoint| checkpoint.head);
     match head {
         Ok(head) if head.size >= begun => Ok((name, note)),

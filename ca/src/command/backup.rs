@@ -45,6 +45,10 @@ pub(crate) fn run(
     config: &Config,
     (settings, arguments): (&Path, &Arguments),
 ) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        config.ledger.is_none(),
+        "the ledger is on a server: back that up as the server is backed up, and the state folder with its keys as a folder"
+    );
     let at = clock::now();
     let to = match arguments.to.is_dir() {
         true => arguments.to.join(format!("curfew-ca-{}.tar", shown(at).replace(':', ""))),

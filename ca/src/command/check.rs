@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::say;
 use crate::config::keys::KEY_SETTINGS;
-use crate::config::witness::{LEDGER_SETTINGS, WITNESS_SETTINGS};
+use crate::config::ledger::LEDGER_SETTINGS;
+use crate::config::witness::{QUORUM_SETTINGS, WITNESS_SETTINGS};
 use crate::config::{Config, SETTINGS, Setting};
 use crate::role::Roles;
 
@@ -25,7 +26,7 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         say("\n# The same for [keys.host], [keys.order] and [keys.log]:\n#[keys.user]")?;
         KEY_SETTINGS.iter().try_for_each(print)?;
         say("\n#[ledger]")?;
-        LEDGER_SETTINGS.iter().try_for_each(print)?;
+        LEDGER_SETTINGS.iter().chain(&QUORUM_SETTINGS).try_for_each(print)?;
         say("\n# One for each witness:\n#[[witness]]")?;
         return WITNESS_SETTINGS.iter().try_for_each(print);
     }

@@ -8,13 +8,12 @@ use clap::Args;
 use ssh_key::HashAlg;
 
 use super::say;
-use crate::authority::LEDGER;
 use crate::clock;
 use crate::config::Config;
 use crate::config::keys::Backend;
 use crate::key::secret::{Secrets, passphrase_of};
 use crate::key::{Keyring, Protection, Purpose, Store, guard};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Place};
 use crate::x509::Root;
 
 /// Its arguments.
@@ -40,15 +39,18 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> 
         tracing::debug!(%open, "the process is not closed");
     }
     make_dir(dir)?;
-    if dir.join(LEDGER).exists() {
+    let place = Place::of(config)?;
+    if place.file().is_some_and(Path::exists) {
         bail!(
             "{shown} holds a ledger already; this authority has been set up, and nothing was changed"
         );
     }
+    // A server that cannot be reached, or has a ledger, is found before keys are made.
+    Ledger::may_be_created(&place)?;
     let (keyring, is_plain) = make_keys(config, arguments)?;
     let now = clock::now();
     let fingerprint = Root::create(dir, now)?;
-    Ledger::create(&dir.join(LEDGER), &fingerprint, now)?;
+    Ledger::create(&place, &fingerprint, now)?;
     say(&format!("The authority is set up in {shown}."))?;
     for purpose in Purpose::ALL {
         for (slot, public) in keyring.slots(purpose) {

@@ -1,7 +1,5 @@
 //! `curfew-ca ledger`: read, follow, export, verify and rebuild the record of every decision.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use wire::identifier::Identity;
@@ -15,7 +13,7 @@ use super::{say, say_json, shown};
 use crate::admin::client::Client;
 use crate::config::Config;
 
-mod verify;
+pub(super) mod verify;
 
 /// What to do with the ledger.
 #[derive(Debug, Subcommand)]
@@ -235,11 +233,6 @@ fn escaped(text: &str) -> String {
             byte => format!("%{byte:02X}"),
         })
         .collect()
-}
-
-/// Where the ledger's file is.
-fn database(config: &Config) -> PathBuf {
-    config.state_dir.join(crate::authority::LEDGER)
 }
 
 const FOLLOW_MILLIS: u64 = 25_000;

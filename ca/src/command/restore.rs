@@ -10,13 +10,12 @@ use serde::Serialize;
 use wire::log::{Checkpoint, Policy};
 
 use super::{say, say_json, shown};
-use crate::authority::LEDGER;
 use crate::backup::{LeftOut, Manifest, ROLES, SETTINGS, Unpacked, read_manifest, unpack};
 use crate::clock;
 use crate::config::Config;
 use crate::key::secret::Secrets;
-use crate::key::{Keyring, Purpose, Store, create_private, guard};
-use crate::ledger::{Actor, Audit, Ledger, Restored, log_key, named_after};
+use crate::key::{Keyring, Purpose, Ring, Store, create_private, guard};
+use crate::ledger::{Actor, Audit, LEDGER, Ledger, Place, Restored, log_key, named_after};
 use crate::x509::Root;
 
 /// What to put back, and where.
@@ -63,6 +62,13 @@ pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> 
         tracing::debug!(%open, "the process is not closed");
     }
     let present = settings.exists().then(|| Config::read(settings)).transpose()?;
+    if present.as_ref().is_some_and(|config| config.ledger.is_some()) {
+        bail!(
+            "a backup is put back into a file, and {} names a server: take its table [ledger] out, restore, and move the \
+             ledger to an empty database with `curfew-ca migrate`",
+            settings.display()
+        );
+    }
     let manifest = read_manifest(&arguments.file)?;
     let Some(target) =
         arguments.to.clone().or_else(|| present.as_ref().map(|it| it.state_dir.clone()))
@@ -147,16 +153,18 @@ fn complete(unpacked: &Unpacked, arguments: &Arguments) -> anyhow::Result<()> {
 
 /// The ledger, by its own signatures; and that root and keys are those of this ledger.
 fn verify(unpacked: &Unpacked, keyring: &Keyring) -> anyhow::Result<()> {
-    let path = unpacked.folder().join(LEDGER);
+    let place = Place::File(unpacked.folder().join(LEDGER));
     // Brings one of an older version up to date.
-    Ledger::open(&path, keyring).context("the ledger in the backup cannot be opened")?.close();
-    let name = Audit::open(&path)?.name()?;
+    Ledger::open(&place, &Arc::new(Ring::new(keyring.clone())))
+        .context("the ledger in the backup cannot be opened")?
+        .close();
+    let name = Audit::open(&place)?.name()?;
     let root = Root::read(unpacked.folder())?.fingerprint();
     ensure!(named_after(&root) == name.as_str(), "the X.509 root is not the one of this ledger");
     let logs = keyring.slots(Purpose::Log).map(|(_, key)| log_key(&name, key));
     let policy = Policy { logs: logs.collect::<Result<_, _>>()?, ..Policy::default() };
-    let report = Audit::open(&path)?.verify(&policy, &[])?;
-    let rebuilt = Audit::open(&path)?.compare()?;
+    let report = Audit::open(&place)?.verify(&policy, &[])?;
+    let rebuilt = Audit::open(&place)?.compare()?;
     let state = rebuilt.differences.iter().map(|difference| format!("state: {difference}"));
     let faults: Vec<String> = report.faults.iter().cloned().chain(state).collect();
     ensure!(
@@ -168,13 +176,14 @@ fn verify(unpacked: &Unpacked, keyring: &Keyring) -> anyhow::Result<()> {
 }
 
 fn declare(unpacked: &Unpacked, keyring: Arc<Keyring>, reason: &str) -> anyhow::Result<Restored> {
-    let ledger = Ledger::open(&unpacked.folder().join(LEDGER), &keyring)?;
+    let place = Place::File(unpacked.folder().join(LEDGER));
+    let ledger = Ledger::open(&place, &Arc::new(Ring::new((*keyring).clone())))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let said = (Actor::local(), reason.to_owned());
     let restored = runtime.block_on(ledger.declare_restore(said, keyring, clock::now()));
     // Closed before the folder gets its name.
     ledger.close();
-    Ok(restored.context("the restore could not be declared, and nothing was restored")?)
+    restored.context("the restore could not be declared, and nothing was restored")
 }
 
 /// Settings and roles go where none are; those that are there count, and the backup's stay beside the ledger.

@@ -32,13 +32,6 @@ pub(crate) struct WitnessAt {
     pub(crate) root: Option<PathBuf>,
 }
 
-/// `[ledger]` as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LedgerForm {
-    quorum: Option<Spanned<usize>>,
-}
-
 /// `[[witness]]` as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +44,7 @@ pub(super) struct WitnessForm {
 impl Cosigning {
     pub(super) fn checked(
         source: &Source,
-        (witnesses, ledger): (Option<Vec<Spanned<WitnessForm>>>, Option<LedgerForm>),
+        (witnesses, quorum): (Option<Vec<Spanned<WitnessForm>>>, Option<Spanned<usize>>),
     ) -> Result<Self, ConfigError> {
         let mut each: Vec<WitnessAt> = Vec::new();
         for form in witnesses.unwrap_or_default() {
@@ -63,7 +56,6 @@ impl Cosigning {
             }
             each.push(witness);
         }
-        let quorum = ledger.and_then(|ledger| ledger.quorum);
         let Some(quorum) = quorum else { return Ok(Self { quorum: 0, each }) };
         let (offset, quorum) = (quorum.span().start, quorum.into_inner());
         if quorum > each.len() || quorum > MAX_QUORUM {
@@ -103,8 +95,8 @@ fn is_good(url: &Uri) -> bool {
     has_scheme && has_host && url.query().is_none()
 }
 
-/// The settings of `[ledger]`.
-pub(crate) const LEDGER_SETTINGS: [Setting; 1] = [Setting {
+/// What `[ledger]` says of witnesses.
+pub(crate) const QUORUM_SETTINGS: [Setting; 1] = [Setting {
     key: "quorum",
     default: "0",
     range: "0 to the number of witnesses, at most 16",

@@ -11,6 +11,7 @@ use wire::identifier::Identity;
 use super::caller::Caller;
 use super::refusal::Refusal;
 use crate::authority::Authority;
+use crate::clock;
 use crate::ledger::HostRow;
 use crate::role::Roles;
 
@@ -47,6 +48,7 @@ fn logins(roles: &Roles, identity: &Identity, host: &HostRow) -> Vec<LoginView> 
 fn view(authority: &Authority, host: HostRow, logins: Vec<LoginView>) -> HostView {
     let presence = authority.fleet.presence(&host.name);
     let standing = authority.fleet.standing(&host.name);
+    let connected = presence.is_some() || host.is_elsewhere(clock::now());
     let kept = host.certified.as_ref().and_then(|certified| certified.window);
     let krl = presence.as_ref().map_or(host.krl, |presence| presence.krl.clone());
     HostView {
@@ -57,7 +59,7 @@ fn view(authority: &Authority, host: HostRow, logins: Vec<LoginView>) -> HostVie
         certificate_problem: standing.and_then(|standing| standing.problem),
         seen: presence.as_ref().map(|presence| presence.seen).or(host.seen),
         last_order: presence.as_ref().map_or(host.last_order, |presence| presence.last_order),
-        connected: presence.is_some(),
+        connected,
         name: host.name,
         addresses: host.addresses,
         labels: host.labels,

@@ -14,9 +14,10 @@ use super::body::Body;
 use super::caller::Peer;
 use super::refusal::Refusal;
 use crate::authority::Authority;
+use crate::challenge::ChallengeRefusal;
 use crate::clock;
-use crate::ledger::LedgerError;
-use crate::random::Secret;
+use crate::ledger::{Answered, LedgerError};
+use crate::random::{Secret, sha256};
 
 /// `POST /v1/login/challenge`
 pub(crate) async fn challenge(
@@ -39,13 +40,16 @@ pub(crate) async fn login(
     if matches!(&proved, Err(Refusal(problem)) if problem.code != Code::Internal) {
         authority.challenges.failed(from, now);
     }
-    let key = proved?;
+    let (key, answered) = proved?;
     let token = Secret::generate().map_err(|error| Refusal::internal(&error))?;
     let expires = now.after(authority.config.login_lifetime);
     let who = (ask.identity.clone(), key);
-    match authority.ledger.begin_login(token.hash(), who, expires, now).await {
+    let token_hash = (token.hash(), answered);
+    match authority.ledger.begin_login(token_hash, who, expires, now).await {
         Ok(()) => {}
         Err(LedgerError::NotFound(_)) => return Err(refused()),
+        // At another node of this authority.
+        Err(LedgerError::Answered) => return Err(ChallengeRefusal::Used.into()),
         Err(error) => return Err(error.into()),
     }
     tracing::info!(identity = %ask.identity, "logged in");
@@ -53,8 +57,9 @@ pub(crate) async fn login(
 }
 
 /// Which of the identity's keys made the signature. Whoever fails learns nothing about which identities there are.
-async fn prove(authority: &Authority, ask: &LoginAsk) -> Result<Fingerprint, Refusal> {
-    authority.challenges.take(&ask.identity, &ask.challenge, clock::now())?;
+async fn prove(authority: &Authority, ask: &LoginAsk) -> Result<(Fingerprint, Answered), Refusal> {
+    let until = authority.challenges.take(&ask.identity, &ask.challenge, clock::now())?;
+    let answered = Answered { hash: sha256(&[ask.challenge.as_bytes()]), until };
     let seal = sshsig::parse(&ask.signature)
         .map_err(|flaw| Refusal::new(Code::Malformed, format!("the signature: {flaw}")))?;
     let message =
@@ -64,7 +69,7 @@ async fn prove(authority: &Authority, ask: &LoginAsk) -> Result<Fingerprint, Ref
         let (key, purpose) = (key.key_data(), wire::login::NAMESPACE);
         // Also refused: a security key that nobody touched.
         if sshsig::verify(&seal, key, purpose, message.as_bytes()).is_ok() {
-            return Ok(wire::certificate::fingerprint(key));
+            return Ok((wire::certificate::fingerprint(key), answered));
         }
     }
     Err(refused())

@@ -9,7 +9,7 @@ use wire::problem::{Code, Problem};
 use crate::authority::NoCertificate;
 use crate::challenge::ChallengeRefusal;
 use crate::cosign::Unwitnessed;
-use crate::ledger::{LedgerError, TokenRefusal, VouchRefusal};
+use crate::ledger::{LedgerError, SqlError, TokenRefusal, VouchRefusal};
 
 /// A call that was refused or failed.
 #[derive(Debug)]
@@ -49,7 +49,15 @@ impl From<LedgerError> for Refusal {
             LedgerError::Conflict(_) | LedgerError::Token(TokenRefusal::Used(_)) => Code::Conflict,
             LedgerError::NotFound(_) | LedgerError::Token(TokenRefusal::Unknown) => Code::NotFound,
             LedgerError::Token(TokenRefusal::Expired(_)) => Code::Expired,
-            LedgerError::Stale | LedgerError::Vouch(VouchRefusal::Soon(_)) => Code::Busy,
+            LedgerError::Sql(SqlError::Unreachable(_))
+            | LedgerError::Unreachable(_)
+            | LedgerError::Unknown(_) => {
+                tracing::error!(%error, "a call cannot be answered");
+                Code::Busy
+            }
+            LedgerError::OtherRoles
+            | LedgerError::Stale
+            | LedgerError::Vouch(VouchRefusal::Soon(_)) => Code::Busy,
             LedgerError::Vouch(_) => Code::Denied,
             LedgerError::Gap { .. } | LedgerError::Name(_) => Code::Malformed,
             _ => return Self::internal(&error),

@@ -68,7 +68,12 @@ pub(crate) async fn show(
         fingerprint: authority.root.fingerprint(),
         at: now,
         hosts: count(hosts.len()),
-        connected: count(authority.fleet.connected()),
+        connected: count(
+            hosts
+                .iter()
+                .filter(|host| authority.fleet.is_connected(&host.name) || host.is_elsewhere(now))
+                .count(),
+        ),
         sessions: sessions.alive,
         locks: count(authority.ledger.locks(now).await?.len()),
         krl: krl.map(|(status, _)| status),
@@ -84,6 +89,9 @@ fn concern(
 ) -> Option<String> {
     let name = &host.name;
     let Some(presence) = authority.fleet.presence(name) else {
+        if host.is_elsewhere(now) {
+            return None;
+        }
         let when = host.seen.map_or_else(
             || {
                 "has never connected since it enrolled; start curfew-agent and curfew-link there"

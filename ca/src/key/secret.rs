@@ -100,7 +100,7 @@ pub(crate) enum SecretError {
 
 impl Secret {
     /// The bytes, for the one who opens something with them.
-    pub(super) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 
@@ -206,6 +206,22 @@ pub(crate) fn passphrase_of(path: &Path) -> Result<Secret, SecretError> {
         return parse(what, path, "standard input".into(), input);
     }
     owned(what, path)
+}
+
+/// The password of the ledger's database; nothing when none is kept.
+pub(crate) fn password(place: &Place) -> Result<Option<Secret>, SecretError> {
+    const WHAT: &str = "password";
+    match place {
+        Place::File(path) => owned(WHAT, path).map(Some),
+        Place::Credential(name) => match credential(name) {
+            Some(path) => given(WHAT, &path).map(Some),
+            None => Err(SecretError::NoCredentials { what: WHAT, name: name.clone() }),
+        },
+        Place::Default => match credential("curfew-ca.database") {
+            Some(path) if path.exists() => given(WHAT, &path).map(Some),
+            _ => Ok(None),
+        },
+    }
 }
 
 /// What a file or a credential says; nothing when the terminal has to be asked.

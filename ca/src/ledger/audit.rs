@@ -10,7 +10,7 @@ use wire::log::{Checkpoint, Hash, Head, KeyName, Leaf, Note, Policy, leaf_hash, 
 use super::history::entry_of;
 use super::rebuild::{self, Rebuilt};
 use super::sql::{Connection, OptionalExtension as _};
-use super::{LedgerError, schema};
+use super::{LedgerError, Place, schema};
 
 /// A ledger's file, attached for reading to an empty database of our own, into which it is replayed.
 pub(crate) struct Audit {
@@ -38,26 +38,35 @@ struct Tiles {
 
 impl Audit {
     /// Opens a ledger's file for reading.
-    pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
-        Self::attach(path, "ro")
+    pub(crate) fn open(place: &Place) -> Result<Self, LedgerError> {
+        Self::attach(place, "ro")
     }
 
     /// Opens it so that the state in it can be replaced.
-    pub(crate) fn open_to_rebuild(path: &Path) -> Result<Self, LedgerError> {
-        Self::attach(path, "rw")
+    pub(crate) fn open_to_rebuild(place: &Place) -> Result<Self, LedgerError> {
+        Self::attach(place, "rw")
     }
 
-    fn attach(path: &Path, mode: &str) -> Result<Self, LedgerError> {
-        if !path.exists() {
-            return Err(LedgerError::Missing(path.into()));
-        }
-        // An empty name is a database that vanishes with its connection.
-        let connection = Connection::open_empty()?;
-        schema::create(&connection)?;
-        // The replay writes rows of state without the entries that they refer to.
-        connection.set("foreign_keys", 0)?;
-        connection.execute("ATTACH ? AS ledger", [uri(path, mode)])?;
-        let found = schema::version(&connection, "ledger", path)?;
+    fn attach(place: &Place, mode: &str) -> Result<Self, LedgerError> {
+        let connection = if let Some(path) = place.file() {
+            if !path.exists() {
+                return Err(LedgerError::Missing(place.clone()));
+            }
+            let connection = Connection::open_empty()?;
+            schema::create_empty(&connection)?;
+            // The replay writes rows of state without the entries that they refer to.
+            connection.set("foreign_keys", 0)?;
+            connection.execute("ATTACH ? AS ledger", [uri(path, mode)])?;
+            connection
+        } else {
+            let connection = place.open()?;
+            // Before its own tables hide those of the ledger.
+            schema::version(&connection, "ledger", place)?;
+            connection.execute_batch("SET search_path = pg_temp, ledger")?;
+            schema::create_empty(&connection)?;
+            connection
+        };
+        let found = schema::version(&connection, "ledger", place)?;
         if found < schema::newest() {
             return Err(LedgerError::Older { found, known: schema::newest() });
         }
@@ -85,7 +94,7 @@ impl Audit {
     /// Checks everything. `seen` are checkpoints that somebody else kept: a ledger that was rolled back or forked does not
     /// continue them.
     pub(crate) fn verify(self, policy: &Policy, seen: &[Note]) -> Result<Report, LedgerError> {
-        let snapshot = self.connection.transaction()?;
+        let snapshot = self.connection.snapshot()?;
         let mut walk = Walk::new(&snapshot, policy, seen)?;
         walk.entries()?;
         let Walk { verifier, tiles, newest, mut report, .. } = walk;
@@ -105,18 +114,18 @@ impl Audit {
 
     /// Replays the entries and compares the state with what they say.
     pub(crate) fn compare(&self) -> Result<Rebuilt, LedgerError> {
-        let snapshot = self.connection.transaction()?;
+        let snapshot = self.connection.snapshot()?;
         rebuild::replay(&snapshot)
     }
 
     /// The same, and puts the replayed state in place of the present one.
     pub(crate) fn rebuild(&self) -> Result<Rebuilt, LedgerError> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.connection.begin()?;
         let rebuilt = rebuild::replay(&self.connection)?;
         if rebuilt.unexplained == 0 {
             rebuild::put(&self.connection)?;
         }
-        self.connection.execute_batch("COMMIT")?;
+        self.connection.commit()?;
         Ok(rebuilt)
     }
 }

@@ -6,7 +6,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::Connection;
-use super::{Actor, Ledger, LedgerError};
+use super::{Actor, Ledger, LedgerError, Place};
 
 impl Ledger {
     /// Records that a backup is begun; says by which entry.
@@ -32,14 +32,13 @@ pub(crate) fn copy(
     progress: impl FnMut(u64, u64),
 ) -> Result<(), LedgerError> {
     if !from.exists() {
-        return Err(LedgerError::Missing(from.into()));
+        return Err(LedgerError::Missing(Place::File(from.into())));
     }
     let connection = Connection::open_read_only(from)?;
     // What is read first decides of which moment the copy is, however long it takes and whoever writes meanwhile.
-    let snapshot = connection.transaction()?;
+    let snapshot = connection.snapshot()?;
     let _size: u64 =
         snapshot.query_row("SELECT coalesce(max(seq), 0) FROM entries", (), |row| row.get(0))?;
     snapshot.copy_to(to, progress)?;
-    snapshot.finish()?;
-    Ok(())
+    Ok(snapshot.commit()?)
 }

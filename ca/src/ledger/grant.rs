@@ -1,5 +1,7 @@
 //! Grants and certificates: the facts a decision rests on, and the entry without which nothing is signed.
 
+use std::sync::Arc;
+
 use wire::certificate::Checked;
 use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Serial};
 use wire::log::{Evidence, FormError, Hash, Leaf, Proof};
@@ -106,7 +108,9 @@ impl Ledger {
         blank: Blank,
         now: Timestamp,
     ) -> Result<Recorded, LedgerError> {
+        let own = Arc::clone(&self.roles);
         let work = move |connection: &Connection| {
+            super::role::refuse_others(connection, &own)?;
             if permit.epoch() != epoch(connection)? {
                 return Err(LedgerError::Stale);
             }
@@ -181,7 +185,8 @@ pub(super) fn bump_epoch(connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
-fn epoch(connection: &Connection) -> Result<u64, LedgerError> {
+/// Counts changes that can turn a yes into a no.
+pub(super) fn epoch(connection: &Connection) -> Result<u64, LedgerError> {
     let epoch = connection
         .prepare_cached("SELECT value FROM counters WHERE name = 'epoch'")?
         .query_row((), |row| row.get(0))?;

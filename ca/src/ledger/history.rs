@@ -73,29 +73,39 @@ impl Ledger {
                 if entries.is_empty() {
                     return Err(LedgerError::NotFound("no entry was named".into()));
                 }
-                // The freed pages are overwritten, not only given back.
-                connection.set("secure_delete", 1)?;
+                // The freed pages are overwritten, not only given back; what a server does is its own affair.
+                if !connection.is_shared() {
+                    connection.set("secure_delete", 1)?;
+                }
                 for seq in &entries {
                     erase(connection, *seq)?;
                 }
-                connection.set("secure_delete", 0)?;
+                if !connection.is_shared() {
+                    connection.set("secure_delete", 0)?;
+                }
                 let entries: Vec<u64> = entries.into_iter().collect();
                 let data = entry::BodiesErased { by: &by, entries: &entries, reason: &ask.reason };
                 let seq = entry::append(connection, Kind::BodiesErased, now, &data)?;
                 Ok(Erased { seq, entries })
             })
             .await?;
-        self.truncate_log().await?;
+        self.forget().await?;
         Ok(erased)
     }
 }
 
 impl Ledger {
-    async fn truncate_log(&self) -> Result<(), LedgerError> {
-        let path = self.path.clone();
-        let work = move || Connection::open(&path)?.truncate_log();
-        let done = tokio::task::spawn_blocking(work).await;
-        Ok(done.map_err(|_cancelled| LedgerError::Stopped)??)
+    /// Gives up what the database keeps of erased rows: the write-ahead log of a file, dead rows of a server.
+    async fn forget(&self) -> Result<(), LedgerError> {
+        let place = self.place.clone();
+        let work = move || -> Result<(), LedgerError> {
+            let connection = place.open()?;
+            if connection.is_shared() {
+                return Ok(connection.execute_batch("VACUUM bodies")?);
+            }
+            Ok(connection.truncate_log()?)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_cancelled| LedgerError::Stopped)?
     }
 }
 

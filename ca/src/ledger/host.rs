@@ -1,5 +1,7 @@
 //! Hosts and the tokens by which they join.
 
+use std::time::Duration;
+
 use wire::hostlink::Hello;
 use wire::identifier::{Address, Fingerprint, HostName, Label};
 use wire::krl::signed::KrlStanding;
@@ -69,7 +71,7 @@ pub(crate) struct Joining {
 impl Joining {
     /// A host with one key.
     pub(super) fn plain() -> Self {
-        let lifetime = std::time::Duration::from_secs(1000);
+        let lifetime = Duration::from_secs(1000);
         let keys = vec![Fingerprint::of(b"host key")];
         Self { vouch: Vouch { keys, lifetime }, agent_key: None }
     }
@@ -139,6 +141,15 @@ pub(crate) struct HostRow {
     pub(crate) agent_key: Option<String>,
     /// How far it was with lists of revoked keys when it was last asked; nothing when its agent knows none.
     pub(crate) krl: Option<KrlStanding>,
+    /// When the node was last alive that the host is connected to; nothing where there is no such node.
+    pub(crate) node_seen: Option<Timestamp>,
+}
+
+impl HostRow {
+    /// Whether it is connected to another node, which is alive.
+    pub(crate) fn is_elsewhere(&self, now: Timestamp) -> bool {
+        self.node_seen.is_some_and(|seen| now.since(seen) < NODE_SILENCE)
+    }
 }
 
 impl Ledger {
@@ -281,10 +292,11 @@ impl Ledger {
         hello: Hello,
         now: Timestamp,
     ) -> Result<HostRow, LedgerError> {
+        let node = self.place.node().map(str::to_owned);
         self.write(move |connection| {
             let changed = connection
                 .prepare_cached(
-                    "UPDATE hosts SET seen = ?, tier = ?, agent_version = ?, last_order = ?, krl = ?, keys = ? \
+                    "UPDATE hosts SET seen = ?, tier = ?, agent_version = ?, last_order = ?, krl = ?, keys = ?, node = ? \
                      WHERE name = ? AND enrolment = ?",
                 )?
                 .execute(params![
@@ -294,6 +306,7 @@ impl Ledger {
                     hello.last_order,
                     hello.krl.as_ref().map(serde_json::to_string).transpose()?,
                     hello.keys.as_ref().map(Fingerprint::as_str),
+                    node,
                     host.as_str(),
                     enrolment
                 ])?;
@@ -317,17 +330,20 @@ impl Ledger {
         (last_order, krl): (u64, Option<KrlStanding>),
         now: Timestamp,
     ) -> Result<(), LedgerError> {
+        let node = self.place.node().map(str::to_owned);
         self.write(move |connection| {
             connection
                 .prepare_cached(
-                    "UPDATE hosts SET seen = max(coalesce(seen, 0), ?), last_order = max(last_order, ?), \
-                     krl = coalesce(?, krl) WHERE name = ?",
+                    "UPDATE hosts SET node = CASE WHEN node = ?5 THEN NULL ELSE node END, seen = CASE WHEN seen > ?1 THEN seen ELSE ?1 END, \
+                     last_order = CASE WHEN last_order > ?2 THEN last_order ELSE ?2 END, \
+                     krl = coalesce(?3, krl) WHERE name = ?4",
                 )?
                 .execute(params![
                     now.millis(),
                     last_order,
                     krl.as_ref().map(serde_json::to_string).transpose()?,
-                    host.as_str()
+                    host.as_str(),
+                    node
                 ])?;
             Ok(())
         })
@@ -360,6 +376,7 @@ fn row(row: &Row<'_>) -> Result<HostRow, SqlError> {
         certified: column::maybe_json(row, 9)?,
         agent_key: row.get(10)?,
         krl: column::maybe_json(row, 11)?,
+        node_seen: column::maybe_moment(row, 12)?,
     })
 }
 
@@ -448,8 +465,9 @@ pub(super) fn put_addresses(
     addresses: &[Address],
 ) -> Result<(), LedgerError> {
     connection.prepare_cached("DELETE FROM addresses WHERE host = ?")?.execute([host.as_str()])?;
-    let mut address = connection
-        .prepare_cached("INSERT OR IGNORE INTO addresses (address, host) VALUES (?, ?)")?;
+    let mut address = connection.prepare_cached(
+        "INSERT INTO addresses (address, host) VALUES (?, ?) ON CONFLICT DO NOTHING",
+    )?;
     for name in addresses {
         address.execute([name.as_str(), host.as_str()])?;
     }
@@ -457,12 +475,13 @@ pub(super) fn put_addresses(
 }
 
 const SELECT: &str = "SELECT name, addresses, labels, enrolment, seen, tier, last_order, last_record, orders_from, \
-     certified, agent_key, krl FROM hosts";
+     certified, agent_key, krl, (SELECT nodes.seen FROM nodes WHERE nodes.node = hosts.node) FROM hosts";
+/// A node that was silent for longer is not there; each says every two seconds that it is.
+const NODE_SILENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::super::tests::{NOW, ledger};
     use super::*;

@@ -175,7 +175,7 @@ fn insert(
 ) -> Result<(), LedgerError> {
     connection
         .prepare_cached(
-            "INSERT INTO identities (name, operator, disabled, added) VALUES (?, ?, 0, ?)",
+            "INSERT INTO identities (name, operator, disabled, added) VALUES (?, ?, FALSE, ?)",
         )?
         .execute(params![identity.as_str(), operator, now.millis()])?;
     let person = entry::Person { by, identity, operator, reason: None };

@@ -254,7 +254,7 @@ fn end(
             &key.fingerprint,
         ),
         Purpose::Host => (
-            "SELECT max(json_extract(certified, '$.window.until')) FROM hosts \
+            "SELECT max(CAST(json_extract(certified, '$.window.until') AS BIGINT)) FROM hosts \
              WHERE json_extract(certified, '$.authority') = ?1 \
              OR (?2 AND json_extract(certified, '$.authority') IS NULL)",
             &key.fingerprint,
@@ -360,7 +360,10 @@ fn tell(
 ) -> Result<OrderNumber, LedgerError> {
     let believed = believed(connection)?;
     connection
-        .prepare_cached("INSERT OR REPLACE INTO authority_told (one, digest) VALUES (1, ?)")?
+        .prepare_cached(
+            "INSERT INTO authority_told (one, digest) VALUES (1, ?) \
+             ON CONFLICT (one) DO UPDATE SET digest = excluded.digest",
+        )?
         .execute([believed.digest().as_str()])?;
     order::issue_with(connection, key, (by, reason), (Instruction::Trust(believed), now))
 }

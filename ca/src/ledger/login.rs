@@ -5,7 +5,7 @@ use wire::lock::Target;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
-use super::sql::{OptionalExtension as _, params};
+use super::sql::{Connection, OptionalExtension as _, params};
 use super::{Ledger, LedgerError, column, order};
 
 /// A login that holds.
@@ -21,16 +21,26 @@ pub(crate) struct Login {
     pub(crate) until: Timestamp,
 }
 
+/// A challenge that was answered: its hash, and when it would have ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    /// Its hash.
+    pub(crate) hash: [u8; 32],
+    /// When it is of no use to anybody.
+    pub(crate) until: Timestamp,
+}
+
 impl Ledger {
     /// Records a login of an active identity, and forgets those that are over.
     pub(crate) async fn begin_login(
         &self,
-        hash: [u8; 32],
+        (hash, answered): ([u8; 32], Answered),
         (identity, key): (Identity, Fingerprint),
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         self.write(move |connection| {
+            spend(connection, answered, now)?;
             let active: Option<bool> = connection
                 .prepare_cached("SELECT NOT disabled FROM identities WHERE name = ?")?
                 .query_row([identity.as_str()], |row| row.get(0))
@@ -93,4 +103,14 @@ impl Ledger {
         })
         .await
     }
+}
+
+/// Takes a challenge, once among all nodes.
+fn spend(connection: &Connection, answered: Answered, now: Timestamp) -> Result<(), LedgerError> {
+    connection.execute("DELETE FROM answered WHERE until <= ?", [now.millis()])?;
+    let is_new = connection.execute(
+        "INSERT INTO answered (challenge, until) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        params![answered.hash, answered.until.millis()],
+    )?;
+    if is_new == 0 { Err(LedgerError::Answered) } else { Ok(()) }
 }

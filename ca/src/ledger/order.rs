@@ -124,7 +124,7 @@ impl Ledger {
             connection
                 .prepare_cached(
                     "INSERT INTO receipts (order_number, host, body, done, elapsed_micros) VALUES (?, ?, ?, ?, ?) \
-                     ON CONFLICT DO UPDATE SET body = excluded.body, done = excluded.done, \
+                     ON CONFLICT (order_number, host) DO UPDATE SET body = excluded.body, done = excluded.done, \
                      elapsed_micros = excluded.elapsed_micros WHERE NOT receipts.done",
                 )?
                 .execute(params![
@@ -136,7 +136,8 @@ impl Ledger {
                 ])?;
             connection
                 .prepare_cached(
-                    "UPDATE hosts SET last_order = max(last_order, ?), seen = ? WHERE name = ?",
+                    "UPDATE hosts SET last_order = CASE WHEN last_order > ?1 THEN last_order ELSE ?1 END, seen = ?2 \
+                     WHERE name = ?3",
                 )?
                 .execute(params![row.receipt.order.number(), now.millis(), row.host.as_str()])?;
             Ok(())
@@ -176,7 +177,8 @@ impl Ledger {
     pub(crate) async fn survivors(&self) -> Result<Vec<(u64, HostName, u64)>, LedgerError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT order_number, host, json_extract(body, '$.survivors') AS alive FROM receipts \
+                "SELECT order_number, host, alive FROM (SELECT order_number, host, \
+                 CAST(json_extract(body, '$.survivors') AS BIGINT) AS alive FROM receipts) AS told \
                  WHERE alive > 0 ORDER BY order_number DESC LIMIT 10",
             )?;
             let rows = statement
@@ -295,7 +297,9 @@ pub(super) fn apply(connection: &Connection, order: &Order) -> Result<Kind, Ledg
         Instruction::Lock(lock) => {
             connection
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO locks (target, reason, until, order_number, by, at) VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO locks (target, reason, until, order_number, by, at) VALUES (?, ?, ?, ?, ?, ?) \
+                     ON CONFLICT (target) DO UPDATE SET reason = excluded.reason, until = excluded.until, \
+                     order_number = excluded.order_number, by = excluded.by, at = excluded.at",
                 )?
                 .execute(params![
                     serde_json::to_string(&lock.target)?,

@@ -1,16 +1,15 @@
 //! Reading beside the writer, each read on one snapshot.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::sql::Connection;
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, Place};
 
 /// Connections that only read, opened as they are needed.
 pub(super) struct Readers(Arc<Pool>);
 
 struct Pool {
-    path: PathBuf,
+    place: Place,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -29,9 +28,9 @@ impl Ledger {
 }
 
 impl Readers {
-    /// Readers of the database at `path`.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self(Arc::new(Pool { path, idle: Mutex::default() }))
+    /// Readers of the database there.
+    pub(super) fn new(place: Place) -> Self {
+        Self(Arc::new(Pool { place, idle: Mutex::default() }))
     }
 }
 
@@ -40,10 +39,9 @@ impl Pool {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let connection = self.take()?;
-        let snapshot = connection.transaction()?;
-        let outcome = work(&snapshot);
-        snapshot.finish()?;
+        let connection = self.begun()?;
+        let outcome = work(&connection);
+        connection.execute_batch("ROLLBACK")?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(connection);
@@ -51,11 +49,31 @@ impl Pool {
         outcome
     }
 
-    fn take(&self) -> Result<Connection, LedgerError> {
-        if let Some(idle) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            return Ok(idle);
+    /// A connection that sees one moment. Those that were lost while nobody read are passed over.
+    fn begun(&self) -> Result<Connection, LedgerError> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(connection) = idle else { break };
+            if connection.begin_snapshot().is_ok() {
+                return Ok(connection);
+            }
         }
-        Ok(Connection::open_read_only(&self.path)?)
+        let connection = self.place.open_read_only()?;
+        connection.begin_snapshot()?;
+        Ok(connection)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let idle = std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if idle.iter().any(Connection::is_shared) {
+            // Their library waits while they close, which an async thread must not.
+            let closing = std::thread::Builder::new().spawn(move || drop(idle));
+            if let Err(error) = closing {
+                tracing::debug!(%error, "connections could not be closed in order");
+            }
+        }
     }
 }
 

@@ -109,12 +109,12 @@ pub(super) fn put(connection: &Connection) -> Result<(), LedgerError> {
     for Table { name, key, columns } in TABLES {
         let set: Vec<String> =
             columns.split(", ").map(|column| format!("{column} = excluded.{column}")).collect();
-        let set = set.join(", ");
+        let (set, own) = (set.join(", "), connection.own());
         // What repeats of an incident is only counted; a row that is put back begins at once.
         let more = if name == "incidents" { ", name, first, last, count" } else { "" };
         connection.execute_batch(&format!(
-            "DELETE FROM ledger.{name} WHERE ({key}) NOT IN (SELECT {key} FROM main.{name}); \
-             INSERT INTO ledger.{name} ({key}, {columns}{more}) SELECT {key}, {columns}{more} FROM main.{name} WHERE true \
+            "DELETE FROM ledger.{name} WHERE ({key}) NOT IN (SELECT {key} FROM {own}.{name}); \
+             INSERT INTO ledger.{name} ({key}, {columns}{more}) SELECT {key}, {columns}{more} FROM {own}.{name} WHERE true \
              ON CONFLICT ({key}) DO UPDATE SET {set};"
         ))?;
     }
@@ -142,7 +142,7 @@ impl Table {
             );
             keys(connection, &sql, key)
         };
-        let (is, should) = (rows("ledger", "main")?, rows("main", "ledger")?);
+        let (is, should) = (rows("ledger", connection.own())?, rows(connection.own(), "ledger")?);
         for row in &is {
             let changed = should.contains(row);
             if !changed && may_be_unexplained {
@@ -173,6 +173,7 @@ fn keys(connection: &Connection, sql: &str, key: &str) -> Result<Vec<String>, Le
                         bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
                     }
                     Cell::Text(text) => text.to_owned(),
+                    Cell::Flag(flag) => flag.to_string(),
                     Cell::Null => String::new(),
                 })
             })
@@ -187,7 +188,7 @@ impl Said<'_> {
         match self.kind {
             "identity_added" => self.run(
                 connection,
-                "INSERT INTO identities (name, operator, disabled, added) VALUES (?1, ?2, 0, ?3)",
+                "INSERT INTO identities (name, operator, disabled, added) VALUES (?1, ?2, FALSE, ?3)",
                 params![self.text_of("/identity")?, self.body.pointer("/operator").and_then(Value::as_bool), self.at.millis()],
             ),
             "key_added" => self.run(
@@ -354,7 +355,7 @@ impl Said<'_> {
         grant::bump_epoch(connection)?;
         self.run(
             connection,
-            "INSERT OR REPLACE INTO counters (name, value) VALUES ('roles', ?1)",
+            "INSERT INTO counters (name, value) VALUES ('roles', ?1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             params![super::role::mark(self.text.as_bytes())],
         )
     }

@@ -58,8 +58,8 @@ impl Ledger {
     pub(crate) async fn raise_krl(&self, version: u64) -> Result<bool, LedgerError> {
         self.write(move |connection| {
             let raised = connection
-                .prepare_cached("UPDATE krl SET version = ?1, digest = x'' WHERE version < ?1")?
-                .execute([version])?;
+                .prepare_cached("UPDATE krl SET version = ?1, digest = ?2 WHERE version < ?1")?
+                .execute(params![version, [0_u8; 0]])?;
             Ok(raised > 0)
         })
         .await
@@ -168,9 +168,9 @@ fn issued(row: &Row<'_>) -> Result<Issued, SqlError> {
     Ok(Issued { subject, valid_before: column::moment(row, 7)? })
 }
 
-/// CROSS JOIN keeps the certificates, which are few, on the outside, and never scans the grants.
+/// The sign keeps the certificates, which are few, on the outside, and never scans the grants.
 const SELECT: &str = "SELECT serial, grant_id, certificates.identity, role, login, certificates.host, key, valid_before, certificates.authority \
-     FROM certificates CROSS JOIN grants ON grants.id = grant_id";
+     FROM certificates JOIN grants ON grants.id = +grant_id";
 const OF_IDENTITY: &str = "certificates.identity = ? AND valid_before >= ?";
 const OF_HOST: &str = "certificates.host = ? AND valid_before >= ?";
 const OF_KEY: &str = "key = ? AND valid_before >= ?";

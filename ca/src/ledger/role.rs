@@ -1,12 +1,17 @@
 //! What the ledger keeps of the roles: each set that came into force, and each file that was refused.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
-use super::sql::OptionalExtension as _;
+use super::sql::{Connection, OptionalExtension as _};
 use super::{Ledger, LedgerError, grant};
 use crate::random::sha256;
 use crate::role::Roles;
+
+/// The mark of the roles that this node has put in force.
+pub(super) type Mark = Arc<Mutex<Option<i64>>>;
 
 impl Ledger {
     /// Records the roles that are in force now, unless they are those of the last entry. Permits from before are stale.
@@ -15,9 +20,11 @@ impl Ledger {
         roles: Roles,
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
+        let own = Arc::clone(&self.roles);
         self.write(move |connection| {
             let data = entry::RolesNow { roles: roles.as_map() };
             let mark = mark(&serde_json::to_vec(&data)?);
+            *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
             let before: Option<i64> = connection
                 .prepare_cached("SELECT value FROM counters WHERE name = 'roles'")?
                 .query_row((), |row| row.get(0))
@@ -27,7 +34,8 @@ impl Ledger {
             }
             connection
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO counters (name, value) VALUES ('roles', ?)",
+                    "INSERT INTO counters (name, value) VALUES ('roles', ?) \
+                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 )?
                 .execute([mark])?;
             grant::bump_epoch(connection)?;
@@ -50,6 +58,19 @@ impl Ledger {
         })
         .await
     }
+}
+
+/// Refuses to decide by other roles than those in force: another node has put them there.
+pub(super) fn refuse_others(connection: &Connection, own: &Mark) -> Result<(), LedgerError> {
+    if !connection.is_shared() {
+        return Ok(());
+    }
+    let own = *own.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept: Option<i64> = connection
+        .prepare_cached("SELECT value FROM counters WHERE name = 'roles'")?
+        .query_row((), |row| row.get(0))
+        .optional()?;
+    if own == kept { Ok(()) } else { Err(LedgerError::OtherRoles) }
 }
 
 /// What is kept of an entry's body to know the same roles again.

@@ -1,36 +1,89 @@
 //! The tables, and the steps from one version of them to the next.
 
-use std::path::Path;
-
 use super::sql::Connection;
-use super::{LedgerError, entry};
+use super::{LedgerError, Place, entry};
 
-/// Makes the tables of the newest version in an empty file.
-pub(super) fn create(connection: &Connection) -> Result<(), LedgerError> {
-    connection.set("application_id", APPLICATION)?;
-    step(connection, 0)
+/// Makes the tables of the newest version where there are none.
+pub(super) fn create(connection: &Connection, place: &Place) -> Result<(), LedgerError> {
+    if connection.is_shared() {
+        absent(connection, place)?;
+        connection.execute_batch(SERVER)?;
+    }
+    create_empty(connection)
+}
+
+/// Removes a ledger from a server, which was begun there and never used.
+pub(super) fn remove(connection: &Connection) -> Result<(), LedgerError> {
+    connection.execute_batch("ROLLBACK; DROP SCHEMA ledger CASCADE")?;
+    Ok(())
+}
+
+/// Refuses a server that has a ledger.
+pub(super) fn absent(connection: &Connection, place: &Place) -> Result<(), LedgerError> {
+    match server_version(connection)? {
+        None => Ok(()),
+        Some(_) => Err(LedgerError::Exists(place.clone())),
+    }
+}
+
+/// The same in an empty database of the connection's own.
+pub(super) fn create_empty(connection: &Connection) -> Result<(), LedgerError> {
+    if !connection.is_shared() {
+        connection.set("application_id", APPLICATION)?;
+    }
+    let transaction = connection.transaction()?;
+    step(&transaction, 0)?;
+    Ok(transaction.commit()?)
 }
 
 /// Refuses what is not ours or is newer than we are, and takes an older one forward.
-pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
-    let found = version(connection, "main", path)?;
-    step(connection, usize::try_from(found).unwrap_or(usize::MAX))
+pub(super) fn migrate(connection: &Connection, place: &Place) -> Result<(), LedgerError> {
+    let transaction = connection.transaction()?;
+    let found = version(&transaction, "main", place)?;
+    step(&transaction, usize::try_from(found).unwrap_or(usize::MAX))?;
+    Ok(transaction.commit()?)
 }
 
 /// The version of a database's tables: ours, and none that is newer than we are.
 pub(super) fn version(
     connection: &Connection,
     database: &str,
-    path: &Path,
+    place: &Place,
 ) -> Result<i64, LedgerError> {
-    if connection.header(database, "application_id")? != APPLICATION {
-        return Err(LedgerError::NotALedger(path.into()));
+    let found = if connection.is_shared() {
+        server_version(connection)?.ok_or_else(|| LedgerError::Missing(place.clone()))?
+    } else if connection.header(database, "application_id")? == APPLICATION {
+        connection.header(database, "user_version")?
+    } else {
+        return Err(LedgerError::NotALedger(place.clone()));
+    };
+    if found == MOVED {
+        let sql = format!("SELECT place FROM {database}.moved");
+        let to = connection.query_row(&sql, (), |row| row.get(0))?;
+        return Err(LedgerError::Moved(place.clone(), to));
     }
-    let found = connection.header(database, "user_version")?;
     if found > newest() {
         return Err(LedgerError::Newer { found, known: newest() });
     }
     Ok(found)
+}
+
+/// Marks a file as one that goes on elsewhere: nobody opens it any more.
+pub(super) fn mark_moved(connection: &Connection, to: &str) -> Result<(), LedgerError> {
+    connection.define("CREATE TABLE moved (place TEXT NOT NULL) STRICT")?;
+    connection.execute("INSERT INTO moved (place) VALUES (?)", [to])?;
+    Ok(connection.set("user_version", MOVED)?)
+}
+
+/// The version of the tables on a server; nothing when there are none.
+fn server_version(connection: &Connection) -> Result<Option<i64>, LedgerError> {
+    let found: Option<String> =
+        connection
+            .query_row("SELECT CAST(to_regclass('ledger.about') AS TEXT)", (), |row| row.get(0))?;
+    if found.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(connection.query_row("SELECT version FROM ledger.about", (), |row| row.get(0))?))
 }
 
 /// The version of the tables that this program writes.
@@ -39,19 +92,26 @@ pub(super) fn newest() -> i64 {
 }
 
 fn step(connection: &Connection, from: usize) -> Result<(), LedgerError> {
-    for (index, (sql, finish)) in STEPS.iter().enumerate().skip(from) {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(sql)?;
-        finish(&transaction)?;
-        let reached = i64::try_from(index.saturating_add(1)).unwrap_or(i64::MAX);
-        transaction.set("user_version", reached)?;
-        transaction.commit()?;
+    let mut from = from;
+    if connection.is_shared() && from == 0 {
+        connection.define(SERVER_TABLES)?;
+        from = SERVER_BEGINS;
     }
-    Ok(())
+    for (sql, finish) in STEPS.iter().skip(from) {
+        connection.define(sql)?;
+        finish(connection)?;
+    }
+    if connection.is_shared() {
+        connection.execute("UPDATE about SET version = ?", [newest()])?;
+        return Ok(());
+    }
+    Ok(connection.set("user_version", newest())?)
 }
 
 /// What `file(1)` and we know the database by: "CRFW".
 const APPLICATION: i64 = 0x4352_4657;
+/// The version of a file that was moved.
+const MOVED: i64 = 0x4d56_4544;
 
 /// What a step does, and what remains to do that SQL cannot.
 type Step = (&'static str, fn(&Connection) -> Result<(), LedgerError>);
@@ -60,8 +120,113 @@ const fn nothing(_connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
+/// What a server has beside the tables: words of `SQLite` that statements use.
+const SERVER: &str = "
+CREATE SCHEMA IF NOT EXISTS ledger;
+CREATE OR REPLACE FUNCTION ledger.json_extract(body TEXT, path TEXT) RETURNS TEXT LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT body::jsonb #>> string_to_array(substr(path, 3), '.') $$;
+CREATE OR REPLACE FUNCTION ledger.instr(whole BYTEA, part BYTEA) RETURNS BIGINT LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT position(part IN whole)::BIGINT $$;
+";
+/// The version that the tables on a server begin with.
+const SERVER_BEGINS: usize = 6;
+/// The tables of that version. They refer to one another as those of a file do; that they do is not left to the server, which
+/// would lock a row for every reference, but looked at by `ledger verify`.
+const SERVER_TABLES: &str = "
+CREATE TABLE about (version INTEGER NOT NULL);
+INSERT INTO about VALUES (0);
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT INTO counters VALUES ('epoch', 0);
+CREATE TABLE identities (
+    name TEXT PRIMARY KEY, operator FLAG NOT NULL, disabled FLAG NOT NULL, added INTEGER NOT NULL
+);
+CREATE TABLE keys (
+    fingerprint TEXT PRIMARY KEY, identity TEXT NOT NULL, public_key TEXT NOT NULL, added INTEGER NOT NULL
+);
+CREATE INDEX keys_by_identity ON keys (identity);
+CREATE TABLE logins (
+    hash BLOB PRIMARY KEY, identity TEXT NOT NULL, key TEXT NOT NULL, until INTEGER NOT NULL
+);
+CREATE INDEX logins_by_end ON logins (until);
+CREATE TABLE tokens (
+    hash BLOB PRIMARY KEY, host TEXT NOT NULL, addresses TEXT NOT NULL, labels TEXT NOT NULL,
+    until INTEGER NOT NULL, used INTEGER
+);
+CREATE TABLE hosts (
+    name TEXT PRIMARY KEY, labels TEXT NOT NULL, addresses TEXT NOT NULL, enrolment INTEGER NOT NULL,
+    enrolled INTEGER NOT NULL, seen INTEGER, tier TEXT, agent_version TEXT,
+    orders_from INTEGER NOT NULL, last_order INTEGER NOT NULL DEFAULT 0, last_record INTEGER NOT NULL DEFAULT 0,
+    certified TEXT, agent_key TEXT, krl TEXT, keys TEXT
+);
+CREATE TABLE addresses (address TEXT PRIMARY KEY, host TEXT NOT NULL);
+CREATE INDEX addresses_by_host ON addresses (host);
+CREATE TABLE grants (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL, role TEXT NOT NULL, host TEXT NOT NULL,
+    began INTEGER NOT NULL, until INTEGER NOT NULL
+);
+CREATE INDEX grants_by_identity ON grants (identity, host, until);
+CREATE TABLE certificates (
+    serial INTEGER PRIMARY KEY, grant_id INTEGER NOT NULL, identity TEXT NOT NULL,
+    login TEXT NOT NULL, host TEXT NOT NULL, key TEXT NOT NULL, issued INTEGER NOT NULL,
+    valid_before INTEGER NOT NULL, authority TEXT
+);
+CREATE INDEX certificates_by_identity ON certificates (identity, valid_before);
+CREATE INDEX certificates_by_host ON certificates (host, valid_before);
+CREATE INDEX certificates_by_key ON certificates (key);
+CREATE INDEX certificates_by_grant ON certificates (grant_id);
+CREATE INDEX certificates_by_end ON certificates (valid_before);
+CREATE INDEX certificates_by_authority ON certificates (authority, valid_before);
+CREATE TABLE orders (
+    number INTEGER PRIMARY KEY, at INTEGER NOT NULL, order_text TEXT NOT NULL, signature TEXT NOT NULL
+);
+CREATE TABLE locks (
+    target TEXT PRIMARY KEY, reason TEXT NOT NULL, until INTEGER,
+    order_number INTEGER NOT NULL, by TEXT NOT NULL, at INTEGER NOT NULL
+);
+CREATE TABLE receipts (
+    order_number INTEGER NOT NULL, host TEXT NOT NULL,
+    body TEXT NOT NULL, done FLAG NOT NULL, elapsed_micros INTEGER NOT NULL,
+    PRIMARY KEY (order_number, host)
+);
+CREATE TABLE sessions (
+    session TEXT NOT NULL, host TEXT NOT NULL, identity TEXT NOT NULL, login TEXT NOT NULL, role TEXT NOT NULL,
+    grant_id INTEGER NOT NULL, serial INTEGER NOT NULL, remote TEXT NOT NULL, began INTEGER NOT NULL,
+    until INTEGER NOT NULL, ended TEXT, execs INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0,
+    known FLAG NOT NULL, PRIMARY KEY (session, host)
+);
+CREATE INDEX sessions_by_start ON sessions (began);
+CREATE INDEX sessions_by_identity ON sessions (identity, began);
+CREATE INDEX sessions_alive ON sessions (host) WHERE ended IS NULL;
+CREATE TABLE records (
+    enrolment INTEGER NOT NULL, number INTEGER NOT NULL, host TEXT NOT NULL, session TEXT,
+    body TEXT NOT NULL, PRIMARY KEY (enrolment, number)
+);
+CREATE INDEX records_by_session ON records (session, host, number) WHERE session IS NOT NULL;
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, leaf BLOB NOT NULL, leaf_hash BLOB NOT NULL
+);
+CREATE TABLE bodies (seq INTEGER PRIMARY KEY, salt BLOB NOT NULL, body BLOB NOT NULL);
+CREATE TABLE subtrees (
+    level INTEGER NOT NULL, number INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, number)
+);
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL);
+CREATE TABLE log (name TEXT NOT NULL);
+CREATE TABLE krl (version INTEGER NOT NULL, generated INTEGER NOT NULL, digest BLOB NOT NULL);
+INSERT INTO krl VALUES (0, 0, x'');
+CREATE TABLE incidents (
+    number INTEGER PRIMARY KEY, host TEXT NOT NULL, name TEXT NOT NULL,
+    first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL, cause TEXT NOT NULL, settled TEXT
+);
+CREATE UNIQUE INDEX incidents_open ON incidents (host, name) WHERE settled IS NULL;
+CREATE TABLE authority_keys (
+    purpose TEXT NOT NULL, number INTEGER NOT NULL, fingerprint TEXT NOT NULL UNIQUE, public_key TEXT NOT NULL,
+    stage TEXT NOT NULL, since INTEGER NOT NULL, made INTEGER NOT NULL, PRIMARY KEY (purpose, number)
+);
+CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEXT NOT NULL);
+";
+
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 8] = [("
+const STEPS: [Step; 9] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -186,6 +351,11 @@ INSERT INTO counters VALUES ('attempts_forgotten', 0);
 ", nothing), ("
 CREATE TABLE restores (era INTEGER PRIMARY KEY, size INTEGER NOT NULL, declared TEXT NOT NULL) STRICT;
 CREATE TABLE kept_locks (target TEXT PRIMARY KEY, reason TEXT NOT NULL, host TEXT NOT NULL) STRICT, WITHOUT ROWID;
+", nothing), ("
+ALTER TABLE hosts ADD COLUMN node TEXT;
+CREATE TABLE nodes (node TEXT PRIMARY KEY, seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE shared (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE answered (challenge BLOB PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ", nothing)];
 
 #[cfg(test)]
@@ -219,7 +389,7 @@ mod tests {
                 )
                 .unwrap();
         }
-        migrate(&connection, Path::new("ledger.db")).unwrap();
+        migrate(&connection, &Place::File("ledger.db".into())).unwrap();
         let mut rows = connection
             .prepare_cached("SELECT leaf, leaf_hash, salt, body FROM entries JOIN bodies USING (seq) ORDER BY seq")
             .unwrap()

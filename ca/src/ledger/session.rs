@@ -101,7 +101,7 @@ impl Ledger {
         self.read(|connection| {
             let counts = connection
                 .prepare_cached(
-                    "SELECT count(*), coalesce(sum(NOT known), 0) FROM sessions WHERE ended IS NULL",
+                    "SELECT count(*), count(*) FILTER (WHERE NOT known) FROM sessions WHERE ended IS NULL",
                 )?
                 .query_row((), |row| Ok(SessionCounts { alive: row.get(0)?, unknown: row.get(1)? }))?;
             Ok(counts)

@@ -4,15 +4,19 @@
 //! transaction at a time with savepoints in it. What a statement is given and gives back are [`Value`]s of five kinds, so
 //! that no text ever becomes part of a statement.
 
+use std::error::Error as _;
 use std::fmt;
 use std::ops::Deref;
 
 mod lite;
+mod post;
 mod value;
 
-pub(super) use value::{Cell, FromValue, Params, ToValue};
+pub(super) use post::{Address, Tls, TlsError};
+pub(super) use value::{Cell, FromValue, Kind, Params, ToValue, Value};
 
 use lite::Lite;
+use post::Post;
 
 /// The values of a statement, of whatever types they are.
 macro_rules! params {
@@ -24,13 +28,28 @@ macro_rules! params {
 pub(super) use params;
 
 /// A connection to the ledger's database.
-pub(super) struct Connection(Lite);
+pub(super) struct Connection(Library);
+
+enum Library {
+    Lite(Lite),
+    Post(Box<Post>),
+}
 
 /// A statement that is ready to run; connections keep those that were prepared before.
-pub(super) struct Statement<'a>(lite::Statement<'a>);
+pub(super) struct Statement<'a>(Prepared<'a>);
+
+enum Prepared<'a> {
+    Lite(lite::Statement<'a>),
+    Post(post::Statement<'a>),
+}
 
 /// A row, while it is read.
-pub(super) struct Row<'a>(lite::Row<'a>);
+pub(super) struct Row<'a>(Found<'a>);
+
+enum Found<'a> {
+    Lite(lite::Row<'a>),
+    Post(&'a postgres::Row),
+}
 
 /// A transaction; dropped without an end it is undone.
 #[must_use = "a transaction that is dropped is undone"]
@@ -45,6 +64,20 @@ pub(crate) enum SqlError {
     /// `SQLite` failed.
     #[error(transparent)]
     Lite(#[from] rusqlite::Error),
+    /// PostgreSQL failed.
+    #[error("{}", post_reason(.0))]
+    Post(#[from] postgres::Error),
+    /// PostgreSQL is not there.
+    #[error("the database's server cannot be reached: {}", post_reason(.0))]
+    Unreachable(#[source] postgres::Error),
+    /// PostgreSQL would forget.
+    #[error(
+        "the database's server runs with fsync off, and nothing on it is durable; switch it on"
+    )]
+    NotDurable,
+    /// Only a file can do this.
+    #[error("{0} is for a ledger in a file")]
+    OnlyFile(&'static str),
     /// There is no such row.
     #[error("no row was found")]
     NoRow,
@@ -65,7 +98,10 @@ pub(crate) enum SqlError {
 impl Connection {
     /// The statement, prepared now or before.
     pub(super) fn prepare_cached(&self, sql: &str) -> Result<Statement<'_>, SqlError> {
-        self.0.prepare(sql).map(Statement)
+        match &self.0 {
+            Library::Lite(lite) => lite.prepare(sql).map(Prepared::Lite).map(Statement),
+            Library::Post(post) => Ok(Statement(Prepared::Post(post.prepare(sql)))),
+        }
     }
 
     /// Runs a statement, and says how many rows it changed.
@@ -85,18 +121,118 @@ impl Connection {
 
     /// Runs several statements without values.
     pub(super) fn execute_batch(&self, sql: &str) -> Result<(), SqlError> {
-        self.0.execute_batch(sql)
+        match &self.0 {
+            Library::Lite(lite) => lite.execute_batch(sql),
+            Library::Post(post) => post.execute_batch(sql),
+        }
     }
 
-    /// Begins a transaction in which everything is seen as of one moment.
+    /// Runs definitions of tables, which are written for `SQLite`; `FLAG` is the type of a yes or no.
+    pub(super) fn define(&self, sql: &str) -> Result<(), SqlError> {
+        match &self.0 {
+            Library::Lite(lite) => lite.execute_batch(&sql.replace("FLAG", "INTEGER")),
+            Library::Post(post) => post.execute_batch(&post::definition(sql)),
+        }
+    }
+
+    /// Begins a transaction that writes beside others that do.
     pub(super) fn transaction(&self) -> Result<Transaction<'_>, SqlError> {
-        self.execute_batch("BEGIN")?;
+        match &self.0 {
+            Library::Lite(lite) => lite.execute_batch("BEGIN")?,
+            Library::Post(post) => post.begin()?,
+        }
         Ok(Transaction { connection: self, is_over: false })
+    }
+
+    /// Begins a transaction that only reads, and sees everything as of one moment.
+    pub(super) fn snapshot(&self) -> Result<Transaction<'_>, SqlError> {
+        self.begin_snapshot()?;
+        Ok(Transaction { connection: self, is_over: false })
+    }
+
+    /// The same for whoever ends it.
+    pub(super) fn begin_snapshot(&self) -> Result<(), SqlError> {
+        match &self.0 {
+            Library::Lite(lite) => lite.execute_batch("BEGIN"),
+            Library::Post(post) => post.execute_batch("BEGIN ISOLATION LEVEL REPEATABLE READ"),
+        }
+    }
+
+    /// Ends the transaction that was begun with [`Self::begin`], and makes it durable; other nodes hear of it.
+    pub(super) fn commit(&self) -> Result<(), SqlError> {
+        match &self.0 {
+            Library::Lite(lite) => lite.execute_batch("COMMIT"),
+            Library::Post(post) => post.commit(),
+        }
+    }
+
+    /// A connection to a server.
+    pub(super) fn connect(address: &Address) -> Result<Self, SqlError> {
+        Ok(Self(Library::Post(Box::new(Post::connect(address)?))))
+    }
+
+    /// Whether others write to this database too.
+    pub(super) const fn is_shared(&self) -> bool {
+        matches!(self.0, Library::Post(_))
+    }
+
+    /// What tables of the connection's own are called, beside those of a ledger that is looked at.
+    pub(super) const fn own(&self) -> &'static str {
+        match self.0 {
+            Library::Lite(_) => "main",
+            Library::Post(_) => "pg_temp",
+        }
+    }
+
+    /// Whether the connection is gone, so that only another one can help.
+    pub(super) fn is_lost(&self) -> bool {
+        match &self.0 {
+            Library::Lite(_) => false,
+            Library::Post(post) => post.is_lost(),
+        }
+    }
+
+    /// Has this connection hear of what other nodes write.
+    pub(super) fn listen(&self) -> Result<(), SqlError> {
+        match &self.0 {
+            Library::Lite(_) => Ok(()),
+            Library::Post(post) => post.listen(),
+        }
+    }
+
+    /// Waits until another node has committed, or until patience is over, and says which.
+    pub(super) fn heard(&self, patience: std::time::Duration) -> Result<bool, SqlError> {
+        match &self.0 {
+            Library::Lite(_) => Ok(false),
+            Library::Post(post) => post.heard(patience),
+        }
+    }
+
+    /// Hands over every row of a query without values, however many there are, within a transaction.
+    pub(super) fn each_of(
+        &self,
+        sql: &str,
+        mut visit: impl FnMut(&Row<'_>) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        match &self.0 {
+            Library::Lite(_) => self.prepare_cached(sql)?.visit((), visit),
+            Library::Post(post) => post.each_of(sql, &mut |row| visit(&Row(Found::Post(row)))),
+        }
+    }
+
+    fn lite(&self, what: &'static str) -> Result<&Lite, SqlError> {
+        match &self.0 {
+            Library::Lite(lite) => Ok(lite),
+            Library::Post(_) => Err(SqlError::OnlyFile(what)),
+        }
     }
 
     /// Begins the one transaction that may write: nobody else writes until it is over.
     pub(super) fn begin(&self) -> Result<(), SqlError> {
-        self.0.begin()
+        match &self.0 {
+            Library::Lite(lite) => lite.begin(),
+            Library::Post(post) => post.begin(),
+        }
     }
 }
 
@@ -106,12 +242,6 @@ impl Transaction<'_> {
         self.connection.execute_batch("COMMIT")?;
         self.is_over = true;
         Ok(())
-    }
-
-    /// Ends what was only reading.
-    pub(super) fn finish(mut self) -> Result<(), SqlError> {
-        self.is_over = true;
-        self.connection.execute_batch("ROLLBACK")
     }
 }
 
@@ -138,7 +268,10 @@ impl Drop for Transaction<'_> {
 impl Statement<'_> {
     /// Runs it, and says how many rows it changed.
     pub(super) fn execute(&mut self, params: impl Params) -> Result<usize, SqlError> {
-        self.0.execute(&params.values()?)
+        match &mut self.0 {
+            Prepared::Lite(lite) => lite.execute(&params.values()?),
+            Prepared::Post(post) => post.execute(&params.values()?),
+        }
     }
 
     /// The first row.
@@ -149,9 +282,9 @@ impl Statement<'_> {
     ) -> Result<T, SqlError> {
         let mut read = Some(read);
         let mut found = None;
-        self.0.each(&params.values()?, &mut |row| {
+        self.each(&params.values()?, &mut |row| {
             if let Some(read) = read.take() {
-                found = Some(read(&Row(row))?);
+                found = Some(read(row)?);
             }
             Ok(false)
         })?;
@@ -165,16 +298,44 @@ impl Statement<'_> {
         mut read: impl FnMut(&Row<'_>) -> Result<T, SqlError>,
     ) -> Result<std::vec::IntoIter<Result<T, SqlError>>, SqlError> {
         let mut rows = Vec::new();
-        self.0.each(&params.values()?, &mut |row| {
-            rows.push(read(&Row(row)));
+        self.each(&params.values()?, &mut |row| {
+            rows.push(read(row));
             Ok(true)
         })?;
         Ok(rows.into_iter())
     }
 
+    /// Hands over every row, without keeping them where the library does not.
+    pub(super) fn visit(
+        &mut self,
+        params: impl Params,
+        mut visit: impl FnMut(&Row<'_>) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        self.each(&params.values()?, &mut |row| visit(row).map(|()| true))
+    }
+
     /// Whether there is a row.
     pub(super) fn exists(&mut self, params: impl Params) -> Result<bool, SqlError> {
         self.query_row(params, |_row| Ok(())).optional().map(|found| found.is_some())
+    }
+
+    /// Hands over row after row, until told that it is enough.
+    fn each(
+        &mut self,
+        values: &[Value<'_>],
+        take: &mut dyn FnMut(&Row<'_>) -> Result<bool, SqlError>,
+    ) -> Result<(), SqlError> {
+        match &mut self.0 {
+            Prepared::Lite(lite) => lite.each(values, &mut |row| take(&Row(Found::Lite(row)))),
+            Prepared::Post(post) => {
+                for row in &post.rows(values)? {
+                    if !take(&Row(Found::Post(row)))? {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
     }
 }
 
@@ -187,7 +348,10 @@ impl Row<'_> {
 
     /// What stands in a column, whatever it is.
     pub(super) fn cell(&self, column: usize) -> Result<Cell<'_>, SqlError> {
-        lite::cell(self.0, column)
+        match &self.0 {
+            Found::Lite(row) => lite::cell(row, column),
+            Found::Post(row) => post::cell(row, column),
+        }
     }
 }
 
@@ -204,6 +368,15 @@ impl SqlError {
 /// Values of different types as one list.
 pub(super) const fn listed<'a>(values: &'a [&'a dyn ToValue]) -> &'a [&'a dyn ToValue] {
     values
+}
+
+/// What the server said, or what went wrong on the way to it.
+fn post_reason(error: &postgres::Error) -> String {
+    match (error.as_db_error(), error.source()) {
+        (Some(said), _) => said.message().to_owned(),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    }
 }
 
 /// A value of another kind than was expected.

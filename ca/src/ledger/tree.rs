@@ -72,15 +72,17 @@ impl Tree {
         log: Log,
         now: Timestamp,
     ) -> Result<Self, LedgerError> {
-        let mut newest = stored_step(connection)?;
         loop {
+            // Each time anew: another node may have gone on meanwhile.
             let transaction = connection.transaction()?;
-            let Some(step) = grow(&transaction, newest.as_ref(), (&log, now))? else { break };
+            let newest = stored_step(&transaction)?;
+            let step = grow(&transaction, newest.as_ref(), (&log, now))?;
             transaction.commit()?;
-            newest = Some(step);
+            if step.is_none() {
+                let newest = newest.ok_or_else(|| LedgerError::Torn("there is no entry".into()))?;
+                return Ok(Self { log, newest: Arc::new(newest) });
+            }
         }
-        let newest = newest.ok_or_else(|| LedgerError::Torn("there is no entry".into()))?;
-        Ok(Self { log, newest: Arc::new(newest) })
     }
 
     /// The newest durable checkpoint.
@@ -96,6 +98,42 @@ impl Tree {
         now: Timestamp,
     ) -> Result<Option<Step>, LedgerError> {
         grow(connection, Some(&*self.newest), (&self.log, now))
+    }
+
+    /// Takes over what other nodes have added since: what is there now must continue what this one knows.
+    pub(super) fn catch_up(&mut self, connection: &Connection) -> Result<bool, LedgerError> {
+        let newest = newest_text(connection)?;
+        if newest.as_deref() == Some(self.newest.note.to_string().as_str()) {
+            return Ok(false);
+        }
+        let (known, step) = (self.newest.head, stored_step(connection)?);
+        let found = step.as_ref().map_or_else(Head::empty, |step| step.head);
+        if found.size < known.size {
+            return Err(LedgerError::Torn(format!(
+                "the database holds {} entries, and this node has seen {}: it was put back to an older state",
+                found.size, known.size
+            )));
+        }
+        let root = Stored::new(connection).with(|stored| tree_hash(known.size, stored))?;
+        if root.0 != known.root.0 {
+            return Err(LedgerError::Torn(format!(
+                "the first {} entries are not those that this node has seen",
+                known.size
+            )));
+        }
+        if let Some(step) = step {
+            self.newest = Arc::new(step);
+        }
+        Ok(true)
+    }
+
+    /// Whether this very step is in the database.
+    pub(super) fn holds(connection: &Connection, step: &Step) -> Result<bool, LedgerError> {
+        let found: Option<String> = connection
+            .prepare_cached("SELECT note FROM checkpoints WHERE size = ?")?
+            .query_row([step.head.size], |row| row.get(0))
+            .optional()?;
+        Ok(found == Some(step.note.to_string()))
     }
 
     /// The transaction is durable, and with it this step.
@@ -153,11 +191,15 @@ fn stored_step(connection: &Connection) -> Result<Option<Step>, LedgerError> {
 
 /// The newest signed checkpoint.
 pub(super) fn newest_note(connection: &Connection) -> Result<Option<Note>, LedgerError> {
-    let text: Option<String> = connection
+    Ok(newest_text(connection)?.map(|text| text.parse()).transpose()?)
+}
+
+fn newest_text(connection: &Connection) -> Result<Option<String>, LedgerError> {
+    let text = connection
         .prepare_cached("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1")?
         .query_row((), |row| row.get(0))
         .optional()?;
-    Ok(text.map(|text| text.parse()).transpose()?)
+    Ok(text)
 }
 
 impl Nodes {
@@ -283,7 +325,7 @@ mod tests {
 
     fn empty() -> (Connection, Log, Policy) {
         let connection = Connection::open_empty().unwrap();
-        schema::create(&connection).unwrap();
+        schema::create_empty(&connection).unwrap();
         log::christen(&connection, &wire::identifier::Fingerprint::of(b"root")).unwrap();
         let log = super::super::tests::given_log(&connection);
         let policy = Policy { logs: log.public(), ..Policy::default() };

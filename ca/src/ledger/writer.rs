@@ -1,6 +1,7 @@
 //! The one writer: jobs that wait together share a transaction, and none is answered before it is durable.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -8,13 +9,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::order::Sent;
 use super::sql::Connection;
-use super::tree::{Step, Tree};
+use super::tree::Step;
 use super::{Ledger, LedgerError, order};
 use crate::clock;
 
+mod desk;
+mod news;
+
+pub(super) use desk::Desk;
+
 /// Where jobs wait for the writer.
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Work>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -24,6 +30,10 @@ pub(crate) struct Pulse {
     newest: watch::Sender<u64>,
     checkpoint: watch::Sender<Arc<Step>>,
     recent: Mutex<BTreeMap<u64, Recent>>,
+    /// Counts what other nodes have written.
+    news: watch::Sender<u64>,
+    /// The epoch as of the last of that.
+    epoch: AtomicU64,
 }
 
 /// An order of this run of the program.
@@ -32,14 +42,43 @@ struct Recent {
     order: Sent,
 }
 
-/// A piece of work on the connection; it hands back its answer, sealed until the commit.
-struct Job(Box<dyn FnOnce(&Connection) -> Sealed + Send>);
+/// What the writer is asked for.
+enum Work {
+    /// A piece of work on the connection; it hands back its answer, sealed until the commit.
+    Job(Job),
+    /// Another node has written: its entries, orders and keys are taken over.
+    Look,
+}
+
+/// Does its work in a transaction that was begun, or hears why none was.
+struct Job(Box<dyn FnOnce(Begun<'_>) -> Sealed + Send>);
+
+/// The transaction, or why there is none.
+type Begun<'a> = Result<&'a Connection, Arc<str>>;
 
 /// Sends an answer once it is known whether the transaction is durable.
 struct Sealed(Box<dyn FnOnce(Committed) + Send>);
 
 /// The checkpoint of a transaction that is durable, or why it is not.
-type Committed = Result<Arc<Step>, Arc<str>>;
+type Committed = Result<Arc<Step>, Undone>;
+
+/// What became of a transaction that was not seen to be durable.
+#[derive(Clone)]
+enum Undone {
+    /// It was undone.
+    Not(Arc<str>),
+    /// Nobody knows yet.
+    Unknown(Arc<str>),
+}
+
+impl From<Undone> for LedgerError {
+    fn from(undone: Undone) -> Self {
+        match undone {
+            Undone::Not(reason) => Self::Commit(reason),
+            Undone::Unknown(reason) => Self::Unknown(reason),
+        }
+    }
+}
 
 impl Ledger {
     /// Runs `work` in a transaction; the answer comes when it is durable. An error undoes this work alone.
@@ -58,34 +97,42 @@ impl Ledger {
         F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
     {
         let (answer, waiting) = oneshot::channel();
-        let job = Job(Box::new(move |connection| {
-            let outcome = in_savepoint(connection, work);
+        let job = Job(Box::new(move |begun: Begun<'_>| {
+            let outcome = match begun {
+                Ok(connection) => in_savepoint(connection, work),
+                Err(reason) => Err(LedgerError::Unreachable(reason)),
+            };
             Sealed(Box::new(move |committed| {
                 let outcome = match committed {
                     Ok(step) => outcome.map(|done| (done, step)),
-                    Err(reason) => outcome.and(Err(LedgerError::Commit(reason))),
+                    Err(undone) => outcome.and(Err(undone.into())),
                 };
                 drop(answer.send(outcome));
             }))
         }));
-        self.writer.jobs.send(job).await.map_err(|_closed| LedgerError::Stopped)?;
+        self.writer.jobs.send(Work::Job(job)).await.map_err(|_closed| LedgerError::Stopped)?;
         waiting.await.map_err(|_closed| LedgerError::Stopped)?
     }
 }
 
 impl Writer {
-    /// Starts the thread that owns the connection; it ends when the ledger is dropped.
-    pub(super) fn start(
-        connection: Connection,
-        tree: Tree,
-        pulse: Arc<Pulse>,
-    ) -> Result<Self, LedgerError> {
+    /// Starts the thread that owns the connection; it ends when the ledger is dropped. Where others write too, another
+    /// thread hears of that.
+    pub(super) fn start(desk: Desk) -> Result<Self, LedgerError> {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
-        let thread = std::thread::Builder::new()
-            .name("ledger".into())
-            .spawn(move || run((&connection, tree), waiting, &pulse))
-            .map_err(LedgerError::Thread)?;
-        Ok(Self { jobs, thread })
+        let ear = desk.place().node().map(|_shared| desk.place().clone());
+        let running = thread("ledger", move || run(desk, waiting))?;
+        if let Some(place) = ear {
+            let jobs = jobs.downgrade();
+            let look = move || {
+                let Some(jobs) = jobs.upgrade() else { return false };
+                // A writer with much to do looks by itself before each transaction.
+                drop(jobs.try_send(Work::Look));
+                true
+            };
+            thread("ledger-news", move || news::listen(&place, look))?;
+        }
+        Ok(Self { jobs, thread: running })
     }
 
     /// Lets the thread end, and waits until it has closed the database.
@@ -98,16 +145,54 @@ impl Writer {
     }
 }
 
+fn thread(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, LedgerError> {
+    std::thread::Builder::new().name(name.into()).spawn(work).map_err(LedgerError::Thread)
+}
+
 impl Pulse {
     /// Begins at the newest order there is, and the newest checkpoint.
     pub(super) fn new(newest: u64, checkpoint: Arc<Step>) -> Self {
         let (newest, checkpoint) = (watch::Sender::new(newest), watch::Sender::new(checkpoint));
-        Self { newest, checkpoint, recent: Mutex::default() }
+        Self {
+            newest,
+            checkpoint,
+            recent: Mutex::default(),
+            news: watch::Sender::new(0),
+            epoch: AtomicU64::new(0),
+        }
     }
 
     /// The newest checkpoint, and word of each new one.
     pub(super) fn checkpoints(&self) -> watch::Receiver<Arc<Step>> {
         self.checkpoint.subscribe()
+    }
+
+    /// Word of what other nodes have written.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// The epoch as of what was last heard of other nodes.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Other nodes have written.
+    pub(super) fn is_news(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Release);
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Announces a checkpoint.
+    pub(super) fn reached(&self, step: &Arc<Step>) {
+        self.checkpoint.send_if_modified(|known| {
+            let is_new = known.head() != step.head();
+            known.clone_from(step);
+            is_new
+        });
     }
 
     /// The newest order's number, and word of each new one.
@@ -130,7 +215,7 @@ impl Pulse {
     }
 
     /// Announces what has just become durable.
-    fn beat(&self, connection: &Connection) -> Result<(), LedgerError> {
+    pub(super) fn beat(&self, connection: &Connection) -> Result<(), LedgerError> {
         let before = *self.newest.borrow();
         let newest = order::newest(connection)?;
         if newest <= before {
@@ -157,60 +242,44 @@ impl Pulse {
     }
 }
 
-fn run(
-    (connection, mut tree): (&Connection, Tree),
-    mut waiting: mpsc::Receiver<Job>,
-    pulse: &Pulse,
-) {
+fn run(mut desk: Desk, mut waiting: mpsc::Receiver<Work>) {
     while let Some(first) = waiting.blocking_recv() {
-        let mut jobs = vec![first];
-        while jobs.len() < MAX_TOGETHER {
-            let Ok(job) = waiting.try_recv() else { break };
-            jobs.push(job);
-        }
-        if let Err(error) = connection.begin() {
-            // Dropping the jobs tells each of them that the ledger has stopped.
-            tracing::error!(%error, jobs = jobs.len(), "the ledger cannot begin a transaction");
-            continue;
-        }
-        let sealed: Vec<Sealed> = jobs.into_iter().map(|job| (job.0)(connection)).collect();
-        let committed = commit(connection, &mut tree);
-        if committed.is_ok() {
-            pulse.checkpoint.send_if_modified(|known| {
-                let is_new = known.head() != tree.newest().head();
-                known.clone_from(tree.newest());
-                is_new
-            });
-            if let Err(error) = pulse.beat(connection) {
-                tracing::error!(%error, "new orders cannot be read and are not sent yet");
+        let (mut jobs, mut look) = (Vec::new(), false);
+        let mut next = Some(first);
+        while let Some(work) = next {
+            match work {
+                Work::Job(job) => jobs.push(job),
+                Work::Look => look = true,
             }
+            next = if jobs.len() < MAX_TOGETHER { waiting.try_recv().ok() } else { None };
         }
-        for sealed in sealed {
-            (sealed.0)(committed.clone());
+        if look {
+            desk.look();
+        }
+        if !jobs.is_empty() {
+            together(&mut desk, jobs);
         }
     }
 }
 
-/// Takes the new entries into the tree, signs its checkpoint, and makes all of it durable at once, or nothing.
-fn commit(connection: &Connection, tree: &mut Tree) -> Committed {
-    let ended = tree.grow(connection, clock::now()).and_then(|step| {
-        connection.execute_batch("COMMIT")?;
-        Ok(step)
-    });
-    match ended {
-        Ok(step) => {
-            if let Some(step) = step {
-                tree.adopt(step);
-            }
-            Ok(Arc::clone(tree.newest()))
-        }
+/// Does these jobs in one transaction, and answers each when it is known what became of that.
+fn together(desk: &mut Desk, jobs: Vec<Job>) {
+    let connection = match desk.begin() {
+        Ok(connection) => connection,
         Err(error) => {
-            tracing::error!(%error, "the ledger cannot commit");
-            if let Err(error) = connection.execute_batch("ROLLBACK") {
-                tracing::error!(%error, "the ledger cannot roll back");
+            tracing::error!(%error, jobs = jobs.len(), "the ledger cannot begin a transaction");
+            let reason: Arc<str> = error.to_string().into();
+            for job in jobs {
+                let refused = (job.0)(Err(Arc::clone(&reason)));
+                (refused.0)(Err(Undone::Not(Arc::clone(&reason))));
             }
-            Err(error.to_string().into())
+            return;
         }
+    };
+    let sealed: Vec<Sealed> = jobs.into_iter().map(|job| (job.0)(Ok(connection))).collect();
+    let committed = desk.commit();
+    for sealed in sealed {
+        (sealed.0)(committed.clone());
     }
 }
 

@@ -27,11 +27,19 @@ use wire::log::{KeyName, LogKey, Policy};
 use wire::problem::Problem;
 use wire::tls::PinnedRoot;
 
+use crate::postgres::Database;
+
 /// A running authority in a folder of its own; it is killed when this is dropped.
 pub(crate) struct Authority {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) fingerprint: Fingerprint,
-    serving: Mutex<Child>,
+    serving: Mutex<Serving>,
+    pub(crate) database: Option<Database>,
+}
+
+/// The program, where it listens, and what it has logged.
+struct Serving {
+    child: Child,
     people: String,
     hosts: String,
     log: Arc<Mutex<String>>,
@@ -57,11 +65,20 @@ pub(crate) struct Frames {
 }
 
 impl Authority {
-    /// Set up, started and ready.
+    /// Set up, started and ready; with the ledger in a file, unless all tests are to run with one on a server.
     pub(crate) fn start() -> Self {
+        let is_shared = std::env::var_os("CURFEW_TEST_LEDGER").is_some_and(|on| on == "postgres");
+        Self::start_on(is_shared.then(Database::new))
+    }
+
+    /// The same with the ledger in this database.
+    pub(crate) fn start_on(database: Option<Database>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let config = settings(dir.path());
+        let mut config = settings(dir.path());
+        if let Some(database) = &database {
+            config.push_str(&format!("ledger = {{ url = {:?} }}\n", database.url()));
+        }
         std::fs::write(path("ca.toml"), config).unwrap();
         std::fs::write(path("roles.toml"), ROLES).unwrap();
         let init = run(dir.path(), &["init", "--unencrypted"]);
@@ -69,32 +86,45 @@ impl Authority {
         let text = String::from_utf8(init.stdout).unwrap();
         let fingerprint = text.lines().find_map(|line| line.strip_prefix("Fingerprint: ")).unwrap();
         let fingerprint = fingerprint.parse().unwrap();
-        let (serving, log, [people, hosts]) = serve(dir.path());
-        Self { dir, fingerprint, serving: Mutex::new(serving), people, hosts, log }
+        let serving = Mutex::new(serve(dir.path()));
+        Self { dir, fingerprint, serving, database }
     }
 
     /// Killed without warning.
     pub(crate) fn kill(&self) {
-        self.serving.lock().unwrap().kill().unwrap();
-    }
-
-    /// Killed without warning and gone.
-    pub(crate) fn stop(&self) {
-        self.kill();
-        self.serving.lock().unwrap().wait().unwrap();
+        self.serving.lock().unwrap().child.kill().unwrap();
     }
 
     /// Killed without warning and started again.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) fn restart(&self) {
         self.stop();
         self.start_again();
     }
 
+    /// Killed without warning, and gone.
+    pub(crate) fn stop(&self) {
+        self.kill();
+        self.serving.lock().unwrap().child.wait().unwrap();
+    }
+
     /// Started after it was stopped.
-    pub(crate) fn start_again(&mut self) {
-        let (serving, log, [people, hosts]) = serve(self.dir.path());
-        (self.serving, self.people, self.hosts) = (Mutex::new(serving), people, hosts);
-        self.log = log;
+    pub(crate) fn start_again(&self) {
+        *self.serving.lock().unwrap() = serve(self.dir.path());
+    }
+
+    /// Another node of this authority: the same keys and roles, and the same database.
+    pub(crate) fn join(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let database = self.database.clone().unwrap();
+        for name in ["state", "roles.toml"] {
+            let mut copy = Command::new("cp");
+            copy.arg("-a").arg(self.dir.path().join(name)).arg(dir.path());
+            assert!(copy.status().unwrap().success());
+        }
+        let config = format!("{}ledger = {{ url = {:?} }}\n", settings(dir.path()), database.url());
+        std::fs::write(dir.path().join("ca.toml"), config).unwrap();
+        let serving = Mutex::new(serve(dir.path()));
+        Self { dir, fingerprint: self.fingerprint.clone(), serving, database: Some(database) }
     }
 
     /// An operator's command that must work; what it printed.
@@ -113,7 +143,7 @@ impl Authority {
 
     /// Everything logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.serving.lock().unwrap().log.lock().unwrap().clone()
     }
 
     /// Adds an identity with the key of this seed.
@@ -147,7 +177,8 @@ impl Authority {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Bytes> {
-        let stream = self.connect(&self.people, None).await;
+        let people = self.serving.lock().unwrap().people.clone();
+        let stream = self.connect(&people, None).await;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let response = sender.send_request(request).await.unwrap();
@@ -220,7 +251,7 @@ impl Authority {
         let agent_key = Some(self::key(98).public_key().to_openssh().unwrap());
         let enrol =
             Enrol { version: wire::VERSION, token: token.into(), csr, host_keys, agent_key };
-        let mut frames = Frames::new(self.connect(&self.hosts, None).await);
+        let mut frames = Frames::new(self.connect(&self.hosts(), None).await);
         frames.send(&ToAuthority::Enrol(enrol)).await;
         match frames.next().await.unwrap() {
             ToHost::Enrolled(enrolled) => Ok(Host { enrolled: *enrolled, key }),
@@ -238,7 +269,11 @@ impl Authority {
 
     /// Connects to where hosts are served.
     pub(crate) async fn link(&self, host: Option<&Host>) -> Frames {
-        Frames::new(self.connect(&self.hosts, host).await)
+        Frames::new(self.connect(&self.hosts(), host).await)
+    }
+
+    fn hosts(&self) -> String {
+        self.serving.lock().unwrap().hosts.clone()
     }
 
     async fn connect(&self, address: &str, host: Option<&Host>) -> TlsStream<TcpStream> {
@@ -267,8 +302,8 @@ impl Authority {
 impl Drop for Authority {
     fn drop(&mut self) {
         let mut serving = self.serving.lock().unwrap();
-        drop(serving.kill());
-        drop(serving.wait());
+        drop(serving.child.kill());
+        drop(serving.child.wait());
     }
 }
 
@@ -329,7 +364,7 @@ fn config(dir: &Path) -> PathBuf {
 }
 
 /// Starts the program and waits until it says that it is ready; where it listens stands in its log.
-fn serve(dir: &Path) -> (Child, Arc<Mutex<String>>, [String; 2]) {
+fn serve(dir: &Path) -> Serving {
     let mut serving = program(dir).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
     let log = Arc::new(Mutex::new(String::new()));
@@ -353,8 +388,9 @@ fn serve(dir: &Path) -> (Child, Arc<Mutex<String>>, [String; 2]) {
             log.push('\n');
         }
     });
-    let addresses = addresses.try_into().unwrap_or_else(|_| panic!("{}", log.lock().unwrap()));
-    (serving, log, addresses)
+    let addresses: Result<[String; 2], _> = addresses.try_into();
+    let [people, hosts] = addresses.unwrap_or_else(|_| panic!("{}", log.lock().unwrap()));
+    Serving { child: serving, people, hosts, log }
 }
 
 const ROLES: &str = r#"

@@ -79,7 +79,7 @@ async fn a_reason_for_access_drives_no_terminal() {
 
 #[tokio::test]
 async fn serials_are_dense_and_a_grant_is_reused_also_after_a_crash() {
-    let mut authority = Authority::start();
+    let authority = Authority::start();
     authority.add("ana", 1, &[]);
     let _host = authority.host("db1").await;
     let token = authority.login("ana", 1).await.unwrap();

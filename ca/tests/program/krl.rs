@@ -347,7 +347,7 @@ async fn a_long_list_comes_in_parts_that_are_asked_for_one_by_one() {
 
 #[tokio::test]
 async fn versions_go_on_above_what_a_host_has_and_above_no_lie() {
-    let mut site = Site::start().await;
+    let site = Site::start().await;
     let (web, mut frames) = site.host("web1", 0).await;
     let first = announced(&mut frames).await;
     let ahead = first.version + 1_000;

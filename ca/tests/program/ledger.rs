@@ -10,8 +10,9 @@ use crate::authority::{Authority, run};
 use crate::certificate::{ask, issue};
 
 /// An authority where most kinds of decisions were made.
+/// With its ledger in a file, which these tests change by hand.
 async fn lived_in() -> (Authority, CertificateReply) {
-    let authority = Authority::start();
+    let authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     authority.add("bob", 2, &[]);
     let _host = authority.host("db1").await;
@@ -55,7 +56,7 @@ fn text(output: &Output) -> String {
 
 #[tokio::test]
 async fn a_ledger_that_was_lived_in_holds_and_its_state_is_what_it_says() {
-    let (mut authority, reply) = lived_in().await;
+    let (authority, reply) = lived_in().await;
     for _ in 0..2 {
         assert!(authority.run(&["ledger", "verify"]).contains("4 certificates, 0 bodies erased"));
         let rebuilt = authority.run(&["ledger", "rebuild"]);
@@ -150,7 +151,7 @@ async fn every_change_by_another_hand_is_found() {
 
 #[tokio::test]
 async fn a_ledger_that_was_rolled_back_or_forked_contradicts_the_checkpoint_that_was_seen() {
-    let mut authority = Authority::start();
+    let authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     authority.kill();
     let earlier = std::fs::read(database(&authority)).unwrap();
@@ -199,7 +200,7 @@ async fn what_was_erased_is_gone_and_everything_still_holds() {
 
 #[tokio::test]
 async fn the_state_is_put_right_from_the_entries() {
-    let (mut authority, _) = lived_in().await;
+    let (authority, _) = lived_in().await;
     authority.kill();
     change(
         &authority,

@@ -113,7 +113,7 @@ pub(crate) async fn acknowledged(frames: &mut Frames) -> u64 {
 
 #[tokio::test]
 async fn records_are_kept_once_in_order_and_across_a_crash() {
-    let mut authority = Authority::start();
+    let authority = Authority::start();
     authority.add("ana", 1, &[]);
     let host = authority.host("db1").await;
     let (mut frames, welcome) = greeted(&authority, &host, 0).await;

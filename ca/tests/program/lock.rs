@@ -58,7 +58,7 @@ async fn each_kind_of_lock_denies_certificates_until_it_is_lifted() {
 
 #[tokio::test]
 async fn a_lock_survives_a_crash_and_says_who_ordered_it() {
-    let mut authority = Authority::start();
+    let authority = Authority::start();
     authority.add("ops", 3, &["--operator"]);
     let ops = authority.login("ops", 3).await.unwrap();
     let lock = Lock {

@@ -40,7 +40,7 @@ async fn leaves(authority: &Authority, size: u64) -> (Vec<Leaf>, Head) {
 
 #[tokio::test]
 async fn a_certificate_carries_the_proof_and_a_monitor_finds_its_entry() {
-    let mut authority = Authority::start();
+    let authority = Authority::start();
     authority.add("ana", 1, &[]);
     let _host = authority.host("db1").await;
     let policy = authority.log_policy().await;

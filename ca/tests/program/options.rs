@@ -36,7 +36,7 @@ fn ledger(authority: &Authority) -> String {
 }
 
 async fn site() -> (Authority, String) {
-    let authority = Authority::start();
+    let authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     drop(authority.host("db1").await);
     let token = authority.login("ana", 1).await.unwrap();

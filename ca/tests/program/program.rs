@@ -46,7 +46,7 @@ fn a_second_authority_and_an_absent_one_say_so() {
 
 #[tokio::test]
 async fn no_secret_is_ever_in_the_log() {
-    let authority = Authority::start();
+    let authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     let made = authority.token("db1", &["--label", "env=prod"]);
     let _host = authority.enrol(&made.token).await.unwrap();

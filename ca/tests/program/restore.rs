@@ -27,7 +27,7 @@ struct Restored {
 }
 
 /// An authority that was put back from a backup; what it was is in `abandoned` beside it.
-fn put_back(authority: &mut Authority, backup: &str) -> Restored {
+fn put_back(authority: &Authority, backup: &str) -> Restored {
     let state = authority.dir.path().join("state");
     let abandoned = authority.dir.path().join("abandoned");
     authority.stop();
@@ -92,7 +92,7 @@ fn declared(order: &Order, host: &Host) -> Restore {
 
 #[tokio::test]
 async fn a_backup_is_put_back_in_a_new_era_and_declared() {
-    let mut authority = Authority::start();
+    let authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     authority.add("ops", 2, &["--operator"]);
     let host = authority.host("db1").await;
@@ -104,7 +104,7 @@ async fn a_backup_is_put_back_in_a_new_era_and_declared() {
     let lost = issued(&authority).await;
     lock(&authority, Target::Grant("g78".parse().unwrap()), "after the backup").await;
 
-    let restored = put_back(&mut authority, &backup);
+    let restored = put_back(&authority, &backup);
     assert_eq!((restored.first_order, restored.locks), ((restored.era << 20) + 1, 1));
     assert!(authority.run(&["ledger", "verify"]).contains("the state is what the entries say"));
     authority.run(&["ledger", "rebuild"]);
@@ -134,7 +134,7 @@ async fn a_backup_is_put_back_in_a_new_era_and_declared() {
 
 #[tokio::test]
 async fn what_hosts_had_seen_beyond_the_backup_is_an_incident_and_their_locks_are_named() {
-    let mut authority = Authority::start();
+    let authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     authority.add("ops", 2, &["--operator"]);
     let host = authority.host("db1").await;
@@ -149,7 +149,7 @@ async fn what_hosts_had_seen_beyond_the_backup_is_an_incident_and_their_locks_ar
     let lost = authority.fetch("/checkpoint").await.unwrap();
     let lost: Note = std::str::from_utf8(&lost).unwrap().parse().unwrap();
 
-    let restored = put_back(&mut authority, &backup);
+    let restored = put_back(&authority, &backup);
     let era = Era::try_from(restored.era).unwrap();
     let mut frames = greet(&authority, &host, 1, Era::FIRST).await;
     let order = next_order(&mut frames, &host).await;
@@ -204,7 +204,7 @@ async fn what_hosts_had_seen_beyond_the_backup_is_an_incident_and_their_locks_ar
 
 #[tokio::test]
 async fn a_copy_of_the_files_is_no_restore_and_a_host_that_is_ahead_is_refused() {
-    let mut authority = Authority::start();
+    let authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     authority.add("ops", 2, &["--operator"]);
     let host = authority.host("db1").await;
@@ -234,11 +234,11 @@ async fn a_copy_of_the_files_is_no_restore_and_a_host_that_is_ahead_is_refused()
 
 #[tokio::test]
 async fn two_restores_of_one_backup_never_give_a_number_twice() {
-    let mut authority = Authority::start();
+    let authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     let host = authority.host("db1").await;
     let backup = back_up(&authority, "backup.tar");
-    let first = put_back(&mut authority, &backup);
+    let first = put_back(&authority, &backup);
     let one = issued(&authority).await;
     std::fs::rename(
         authority.dir.path().join("abandoned"),
@@ -252,7 +252,7 @@ async fn two_restores_of_one_backup_never_give_a_number_twice() {
         now - 1_767_225_600 > first.era
     })
     .await;
-    let second = put_back(&mut authority, &backup);
+    let second = put_back(&authority, &backup);
     assert!(second.era > first.era);
     let two = issued(&authority).await;
     assert!(two > one, "{two} after {one}");
@@ -265,7 +265,7 @@ async fn two_restores_of_one_backup_never_give_a_number_twice() {
 
 #[test]
 fn a_restore_overwrites_nothing_and_says_what_is_missing() {
-    let authority = Authority::start();
+    let authority = Authority::start_on(None);
     let backup = back_up(&authority, "backup.tar");
     let (_, living) = authority.refuse(&["restore", &backup]);
     assert!(living.contains("stop it first"), "{living}");

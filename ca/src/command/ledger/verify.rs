@@ -10,11 +10,10 @@ use wire::ledger::{Fault, Line, Verified};
 use wire::log::{LogKey, Note, Policy};
 
 use super::super::say;
-use super::database;
 use crate::config::Config;
 use crate::key::secret::Secrets;
 use crate::key::{Purpose, Store};
-use crate::ledger::{Audit, Rebuilt, log_key};
+use crate::ledger::{Audit, Place, Rebuilt, log_key};
 
 /// What to check, and against what.
 #[derive(Debug, Args)]
@@ -49,14 +48,17 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> 
     if let Some(path) = &arguments.file {
         return export(path, &policy);
     }
-    let path = arguments.database.clone().unwrap_or_else(|| database(config));
-    whole(&path, &policy, &arguments.against)
+    let place = match &arguments.database {
+        Some(path) => Place::File(path.clone()),
+        None => Place::of(config)?,
+    };
+    whole(&place, &policy, &arguments.against)
 }
 
-fn whole(path: &Path, policy: &Policy, against: &[PathBuf]) -> anyhow::Result<()> {
+fn whole(place: &Place, policy: &Policy, against: &[PathBuf]) -> anyhow::Result<()> {
     let seen = against.iter().map(|path| note(path)).collect::<Result<Vec<_>, _>>()?;
-    let report = Audit::open(path)?.verify(policy, &seen)?;
-    let rebuilt = Audit::open(path)?.compare();
+    let report = Audit::open(place)?.verify(policy, &seen)?;
+    let rebuilt = Audit::open(place)?.compare();
     let mut faults = report.faults;
     match rebuilt {
         Ok(rebuilt) => {
@@ -79,7 +81,7 @@ fn whole(path: &Path, policy: &Policy, against: &[PathBuf]) -> anyhow::Result<()
                 report.checkpoints
             ))
         }
-        _ => bail!("{} does not hold: {} faults", path.display(), faults.len()),
+        _ => bail!("{place} does not hold: {} faults", faults.len()),
     }
 }
 
@@ -127,11 +129,11 @@ fn certificate(path: &Path, policy: &Policy) -> anyhow::Result<()> {
 
 /// `curfew-ca ledger rebuild`
 pub(crate) fn rebuild(config: &Config, write: bool) -> anyhow::Result<()> {
-    let path = database(config);
+    let place = Place::of(config)?;
     let rebuilt = if write {
-        Audit::open_to_rebuild(&path)?.rebuild()?
+        Audit::open_to_rebuild(&place)?.rebuild()?
     } else {
-        Audit::open(&path)?.compare()?
+        Audit::open(&place)?.compare()?
     };
     let Rebuilt { differences, unexplained, entries, erased } = &rebuilt;
     for difference in differences {
@@ -173,8 +175,9 @@ fn own_keys(config: &Config) -> anyhow::Result<Vec<LogKey>> {
     }
 }
 
-fn stored_keys(config: &Config) -> anyhow::Result<Vec<LogKey>> {
-    let name = Audit::open(&database(config))?.name()?;
+/// The log's keys as they lie in their places.
+pub(in crate::command) fn stored_keys(config: &Config) -> anyhow::Result<Vec<LogKey>> {
+    let name = Audit::open(&Place::of(config)?)?.name()?;
     let store = Store::new(&config.state_dir, config.keys.clone(), Secrets::default());
     let keyring = store.open()?;
     let keys = keyring.slots(Purpose::Log).map(|(_, key)| log_key(&name, key));

@@ -8,7 +8,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{OpenFlags, ToSql};
 
 use super::value::{Cell, Value};
-use super::{Connection, SqlError};
+use super::{Connection, Library, SqlError};
 
 /// A connection to a file.
 pub(super) struct Lite(rusqlite::Connection);
@@ -22,11 +22,12 @@ pub(super) type Row<'a> = &'a rusqlite::Row<'a>;
 impl Connection {
     /// Opens a file to write, and makes it when it is not there. What holds for a connection and not for the file is set.
     pub(in crate::ledger) fn open(path: &Path) -> Result<Self, SqlError> {
-        let connection = Self::plain(rusqlite::Connection::open(path)?)?;
-        connection.0.0.pragma_update(None, "journal_mode", "WAL")?;
-        connection.0.0.pragma_update(None, "synchronous", "FULL")?;
-        connection.0.0.pragma_update(None, "foreign_keys", true)?;
-        Ok(connection)
+        let connection = rusqlite::Connection::open(path)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        Self::plain(connection)
     }
 
     /// Opens a file that is there, to read.
@@ -42,17 +43,19 @@ impl Connection {
 
     /// A number that the file's head holds.
     pub(in crate::ledger) fn header(&self, database: &str, name: &str) -> Result<i64, SqlError> {
-        Ok(self.0.0.pragma_query_value(Some(database), name, |row| row.get(0))?)
+        let lite = self.lite("the head of a file")?;
+        Ok(lite.0.pragma_query_value(Some(database), name, |row| row.get(0))?)
     }
 
     /// Writes a number into the file's head, or sets how the connection works.
     pub(in crate::ledger) fn set(&self, name: &str, value: i64) -> Result<(), SqlError> {
-        Ok(self.0.0.pragma_update(None, name, value)?)
+        Ok(self.lite("a pragma")?.0.pragma_update(None, name, value)?)
     }
 
     /// Copies the write-ahead log into the database and cuts it, so that no former page stays in it.
     pub(in crate::ledger) fn truncate_log(&self) -> Result<(), SqlError> {
-        Ok(self.0.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))?)
+        let lite = self.lite("the write-ahead log")?;
+        Ok(lite.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))?)
     }
 
     /// Copies the whole database, as this connection's transaction sees it, into the empty file `to`.
@@ -63,7 +66,8 @@ impl Connection {
     ) -> Result<(), SqlError> {
         let mut into = rusqlite::Connection::open(to)?;
         {
-            let copying = rusqlite::backup::Backup::new(&self.0.0, &mut into)?;
+            let copying =
+                rusqlite::backup::Backup::new(&self.lite("a copy of the pages")?.0, &mut into)?;
             loop {
                 let step = copying.step(PAGES)?;
                 let so_far = copying.progress();
@@ -90,7 +94,7 @@ impl Connection {
     fn plain(connection: rusqlite::Connection) -> Result<Self, SqlError> {
         connection.busy_timeout(PATIENCE)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Ok(Self(Lite(connection)))
+        Ok(Self(Library::Lite(Lite(connection))))
     }
 }
 

@@ -30,6 +30,19 @@ pub(in crate::ledger) enum Kind {
     Bytes,
 }
 
+impl Value<'_> {
+    /// Of which kind it is.
+    pub(super) const fn kind(&self) -> Kind {
+        match self {
+            Self::Null(kind) => *kind,
+            Self::Number(_) => Kind::Number,
+            Self::Flag(_) => Kind::Flag,
+            Self::Text(_) => Kind::Text,
+            Self::Bytes(_) => Kind::Bytes,
+        }
+    }
+}
+
 /// What stands in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ledger) enum Cell<'a> {
@@ -37,6 +50,8 @@ pub(in crate::ledger) enum Cell<'a> {
     Null,
     /// A number; in `SQLite` yes and no as well.
     Number(i64),
+    /// Yes or no.
+    Flag(bool),
     /// Text.
     Text(&'a str),
     /// Bytes.
@@ -81,9 +96,9 @@ impl Params for () {
     }
 }
 
-impl Params for &[&dyn ToValue] {
+impl<T: ToValue> Params for &[T] {
     fn values(&self) -> Result<Vec<Value<'_>>, SqlError> {
-        self.iter().map(|value| value.value()).collect()
+        self.iter().map(ToValue::value).collect()
     }
 }
 
@@ -208,6 +223,7 @@ impl OfKind for bool {
 impl FromValue for bool {
     fn from_value(cell: Cell<'_>) -> Option<Self> {
         match cell {
+            Cell::Flag(flag) => Some(flag),
             Cell::Number(number) => Some(number != 0),
             _ => None,
         }
