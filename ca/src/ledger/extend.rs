@@ -186,7 +186,9 @@ mod tests {
 
     /// Where the tables differ from what the entries say.
     fn differences(dir: &tempfile::TempDir) -> Vec<String> {
-        let audit = super::super::Audit::open(&dir.path().join("ledger.db")).unwrap();
+        let audit =
+            super::super::Audit::open(&super::super::Place::File(dir.path().join("ledger.db")))
+                .unwrap();
         audit.compare().unwrap().differences
     }
 
