@@ -12,7 +12,7 @@ fn hosts_go_on_with_a_declared_restore_and_let_nobody_in_on_what_it_gave_up()
     let mut site = Site::open()?;
     let [db1, db2] = site.hosts(["db1", "db2"])?;
     let ana = site.person("ana@example.com")?;
-    let ben = site.person("ben@example.com")?;
+    let bob = site.person("bob@example.com")?;
     let early = fresh(&ana, "early", &db1)?;
     ana.offering(&early, "deploy", &db1)?.run(["true"])?.done()?;
     let backup = site.authority.dir().join("backup.tar");
@@ -23,9 +23,9 @@ fn hosts_go_on_with_a_declared_restore_and_let_nobody_in_on_what_it_gave_up()
     let lost = fresh(&ana, "lost", &db1)?;
     ana.offering(&lost, "deploy", &db1)?.run(["true"])?.done()?;
     site.authority
-        .run(["lock", "identity", "ben@example.com", "--reason", "stolen laptop"])?
+        .run(["lock", "identity", "bob@example.com", "--reason", "stolen laptop"])?
         .done()?;
-    assert!(!ben.ssh("deploy", &db2).run(["true"])?.succeeded());
+    assert!(!bob.ssh("deploy", &db2).run(["true"])?.succeeded());
     eventually("the host knows the newer tree", || {
         status(&db1).is_ok_and(|status| status["unshown"] == 0 && status["tree"].is_object())
     })?;
@@ -70,13 +70,13 @@ fn hosts_go_on_with_a_declared_restore_and_let_nobody_in_on_what_it_gave_up()
     incidents(&site, "declared restore: the ledger was put back to")?;
     let named = site.authority.run(["status"])?;
     assert!(
-        named.text().contains("keeps a lock on identity ben@example.com (stolen laptop)"),
+        named.text().contains("keeps a lock on identity bob@example.com (stolen laptop)"),
         "{named:?}"
     );
-    ben.log_in(&site)?;
-    assert!(!ben.ssh("deploy", &db2).run(["true"])?.succeeded());
-    site.authority.run(["unlock", "identity", "ben@example.com", "--reason", "found"])?.done()?;
-    ben.ssh("deploy", &db2).run(["true"])?.done()?;
+    bob.log_in(&site)?;
+    assert!(!bob.ssh("deploy", &db2).run(["true"])?.succeeded());
+    site.authority.run(["unlock", "identity", "bob@example.com", "--reason", "found"])?.done()?;
+    bob.ssh("deploy", &db2).run(["true"])?.done()?;
     assert!(!site.authority.run(["status"])?.text().contains("keeps a lock"));
 
     // Records go on, the ledger holds, and a restart of a host forgets nothing.

@@ -53,6 +53,9 @@ impl Host {
             return;
         }
         self.revocation = revocation;
+        // What was done about orders that the ledger lost is nothing to it.
+        let cut = restore.statement().last_order;
+        self.receipts.retain(|receipt| receipt.order.number() <= cut);
         self.receipt(authority::nothing_ended(order));
         // Begin anew: what was asked about the trees of before must not be answered about those of now.
         self.link = None;

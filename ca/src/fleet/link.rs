@@ -75,7 +75,7 @@ where
     writer.send(&ToHost::Welcome(welcome)).await?;
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
     let said = Mutex::new(believed);
-    let link = Link { authority, whose: &whose, seat: &seat, desk, renews, said };
+    let link = Link { authority, whose: &whose, seat: &seat, desk, renews, said, era };
     authority.tell_keys().await;
     link.ask_where_changed(&row);
     link.is_ahead(krl.as_ref()).await;
@@ -101,6 +101,8 @@ struct Link<'a> {
     renews: bool,
     /// Which keys it said last that it believes.
     said: Mutex<Option<Fingerprint>>,
+    /// The ledger's era.
+    era: Era,
 }
 
 impl Link<'_> {
@@ -268,7 +270,14 @@ impl Link<'_> {
         let last_order = receipt.order.number();
         let elapsed_micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let row = ReceiptRow { host: self.whose.host.clone(), receipt, elapsed_micros };
-        ledger.take_receipt(row, now).await?;
+        match ledger.take_receipt(row, now).await {
+            Err(LedgerError::NotFound(_)) if last_order <= self.era.floor() => {
+                // The host carries out a lock that was ordered after the backup from which this ledger was restored.
+                tracing::info!(host = %self.whose.host, order = last_order, "a receipt for an order that this ledger lost");
+                return Ok(());
+            }
+            taken => taken?,
+        }
         let known = self.authority.fleet.presence(&self.whose.host);
         let (skew_secs, krl) = known.map_or((0, None), |known| (known.skew_secs, known.krl));
         self.seat.heard(Presence { seen: now, last_order, skew_secs, krl });

@@ -7,6 +7,7 @@
 
 mod authority;
 mod certificate;
+mod crash;
 mod enrolment;
 mod key;
 mod krl;
