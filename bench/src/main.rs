@@ -7,6 +7,8 @@ mod bench;
 mod case;
 mod certificate;
 mod clock;
+mod cpu;
+mod issue;
 mod kill;
 mod krl;
 mod login;
