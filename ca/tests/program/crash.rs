@@ -66,7 +66,7 @@ impl Site {
 
     /// Load, a kill in the middle of it, and the authority again. Nobody who was cut off has an answer.
     async fn round(mut self, number: u64) -> Self {
-        let pause = Duration::from_millis(self.draw(60));
+        let pause = Duration::from_millis(self.draw(600));
         // Made before the load: each is one command.
         let token: Option<TokenMade> = number
             .is_multiple_of(16)
