@@ -49,6 +49,10 @@ pub(crate) fn run(
         config.ledger.is_none(),
         "the ledger is on a server: back that up as the server is backed up, and the state folder with its keys as a folder"
     );
+    anyhow::ensure!(
+        config.ledger.is_none(),
+        "ca.toml says that a PostgreSQL server keeps the ledger; back that up by the server's own means, and the state folder beside it"
+    );
     let at = clock::now();
     let to = match arguments.to.is_dir() {
         true => arguments.to.join(format!("curfew-ca-{}.tar", shown(at).replace(':', ""))),

@@ -78,6 +78,10 @@ pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> 
             "{shown} is missing; name the state folder with --to, and it will be written from the backup"
         );
     };
+    ensure!(
+        present.as_ref().is_none_or(|config| config.ledger.is_none()),
+        "ca.toml says that a PostgreSQL server keeps the ledger; a backup is put back as a file: take `[ledger] url` out, restore, then `curfew-ca migrate`"
+    );
     refuse_living(&target, present.as_ref())?;
     let mut name = target.as_os_str().to_owned();
     name.push(".restoring");

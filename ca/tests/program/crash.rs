@@ -107,7 +107,7 @@ impl Site {
         }
         let authority = Arc::into_inner(shared).unwrap();
         let host = Arc::into_inner(host).unwrap();
-        let mut again = Self { authority, host, ..self };
+        let again = Self { authority, host, ..self };
         again.authority.restart();
         again
     }
