@@ -4,6 +4,7 @@
 //! too, and is recorded like a "yes".
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ssh_key::PublicKey;
@@ -45,7 +46,7 @@ pub(crate) struct Facts {
     /// The host, when there is one of that name or address.
     pub(crate) host: Option<Host>,
     /// Every lock in force.
-    pub(crate) locks: Vec<Lock>,
+    pub(crate) locks: Arc<Vec<Lock>>,
     /// The identity's grants on that host that have not ended.
     pub(crate) grants: Vec<Grant>,
 }
@@ -98,6 +99,7 @@ pub(crate) struct Rules<'a> {
 #[must_use = "a permit opens nothing until it is recorded"]
 pub(crate) struct Permit {
     ask: Ask,
+    key: Fingerprint,
     host: HostName,
     role: RoleName,
     bounds: Bounds,
@@ -228,7 +230,8 @@ pub(crate) fn decide(
     let bounds = bounds(&ask, role_name, role)?;
     let reuse_until = now.after(bounds.lifetime);
     let plan = plan(&ask, facts, (role_name, role, bounds.lifetime), now)?;
-    refuse_locked(&ask, host, role_name, (facts, now))?;
+    let key = wire::certificate::fingerprint(ask.key.key_data());
+    refuse_locked((&ask, &key), host, role_name, (facts, now))?;
     // Certificates count whole seconds; what is said elsewhere is what the certificate says.
     let valid_before = Timestamp::from_secs(now.after(rules.lifetime).min(plan.until()).secs());
     Ok(Permit {
@@ -241,6 +244,7 @@ pub(crate) fn decide(
         valid_before,
         epoch: facts.epoch,
         ask,
+        key,
     })
 }
 
@@ -310,6 +314,11 @@ impl Permit {
     /// What was asked for.
     pub(crate) const fn ask(&self) -> &Ask {
         &self.ask
+    }
+
+    /// The fingerprint of the key that is to be certified.
+    pub(crate) const fn key(&self) -> &Fingerprint {
+        &self.key
     }
 
     /// Where.
@@ -429,15 +438,14 @@ fn plan(
 /// A lock on a grant of the same role and host denies, whichever grant the certificate would be under: else locking a
 /// grant would only make its owner begin another.
 fn refuse_locked(
-    ask: &Ask,
+    (ask, key): (&Ask, &Fingerprint),
     host: &Host,
     role: &RoleName,
     (facts, now): (&Facts, Timestamp),
 ) -> Result<(), Denial> {
-    let key: Fingerprint = wire::certificate::fingerprint(ask.key.key_data());
     let covers = |target: &Target| match target {
         Target::Identity(name) => *name == ask.identity,
-        Target::Key(name) => *name == key,
+        Target::Key(name) => name == key,
         Target::Host(name) => *name == host.name,
         Target::Role(name) => name == role,
         Target::Login(name) => *name == ask.login,
@@ -501,7 +509,7 @@ pub(crate) mod tests {
 
     fn locked(target: Target) -> Facts {
         let lock = Lock { target, reason: "stolen laptop".into(), until: None };
-        Facts { locks: vec![lock], grants: vec![grant("g4", 300)], ..facts() }
+        Facts { locks: Arc::new(vec![lock]), grants: vec![grant("g4", 300)], ..facts() }
     }
 
     fn grant(id: &str, left: u64) -> Grant {
@@ -565,7 +573,7 @@ pub(crate) mod tests {
     #[test]
     fn a_lock_that_is_over_denies_nothing() {
         let mut facts = locked(Target::Identity("ana".parse().unwrap()));
-        facts.locks[0].until = Some(NOW);
+        Arc::make_mut(&mut facts.locks)[0].until = Some(NOW);
         assert!(decide(ask(), &facts, &rules(&roles()), NOW).is_ok());
     }
 

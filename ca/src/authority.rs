@@ -9,13 +9,14 @@ use wire::hostlink::SILENCE_SECS;
 use wire::identifier::{Fingerprint, HostName, OrderNumber};
 use wire::time::Timestamp;
 
-use crate::access::{self, Ask, Denial, Rules};
+use crate::access::{self, Ask, Denial, Facts, Rules};
 use crate::challenge::Challenges;
 use crate::clock;
 use crate::config::Config;
 use crate::cosign::{Unwitnessed, Witnesses};
 use crate::exit::Exit;
 use crate::fleet::Fleet;
+use crate::http::caller::Asking;
 use crate::key::secret::Secrets;
 use crate::key::{KeyError, Keyring, Purpose, Ring, Sign, Slot, Store};
 use crate::krl::Lists;
@@ -107,6 +108,9 @@ pub(crate) enum NoCertificate {
     /// Policy says no.
     #[error(transparent)]
     Denied(Denial),
+    /// The login is over.
+    #[error("the login has ended")]
+    LoggedOut,
     /// Things changed faster than they could be decided.
     #[error("access is being changed right now; try again")]
     Busy,
@@ -147,14 +151,21 @@ impl Authority {
     }
 
     /// Decides, records, has it witnessed, signs. What changes between the decision and its record makes it decide again.
-    pub(crate) async fn certify(&self, ask: Ask) -> Result<Signed, NoCertificate> {
+    ///
+    /// The first decision may rest on what was read lately. A yes then stands only if nothing has changed since, which the
+    /// ledger says; a no is decided once more, on what is read anew.
+    pub(crate) async fn certify(&self, ask: Ask, by: &Asking) -> Result<Signed, NoCertificate> {
+        let ledger = &self.ledger;
+        let mut login = by.login.epoch;
         for _ in 0..MAX_DECISIONS {
             let now = clock::now();
-            let ledger = &self.ledger;
-            let facts = ledger
-                .facts(ask.identity.clone(), ask.host.clone(), now)
-                .await
-                .map_err(NoCertificate::Ledger)?;
+            let (facts, is_anew) = self.facts(&ask, now).await?;
+            if login != facts.epoch {
+                let holds = ledger.login(by.token, now).await.map_err(NoCertificate::Ledger)?;
+                login = holds.ok_or(NoCertificate::LoggedOut)?.epoch;
+                ledger.forget_facts(&ask.identity, &ask.host);
+                continue;
+            }
             // After the facts: roles that are newer than the facts are harmless, older ones would not be.
             let roles = self.roles();
             let rules = Rules {
@@ -164,13 +175,22 @@ impl Authority {
             };
             let permit = match access::decide(ask.clone(), &facts, &rules, now) {
                 Ok(permit) => permit,
+                Err(_denial) if !is_anew => {
+                    ledger.forget_facts(&ask.identity, &ask.host);
+                    continue;
+                }
                 Err(denial) => {
                     ledger.deny(ask, &denial, now).await.map_err(NoCertificate::Ledger)?;
                     return Err(NoCertificate::Denied(denial));
                 }
             };
             let blank = self.blank()?;
-            match ledger.record(permit, blank, now).await {
+            let begins = matches!(permit.plan(), access::Plan::Begin(_));
+            let recorded = ledger.record(permit, blank, now).await;
+            if begins || recorded.is_err() {
+                ledger.forget_facts(&ask.identity, &ask.host);
+            }
+            match recorded {
                 Ok(recorded) => {
                     let witnessed = self.witnesses.witness(ledger, recorded).await?;
                     return Ok(self.signer.sign(witnessed, now)?);
@@ -180,6 +200,16 @@ impl Authority {
             }
         }
         Err(NoCertificate::Busy)
+    }
+
+    /// What bears on an ask, and whether it was read for it.
+    async fn facts(&self, ask: &Ask, now: Timestamp) -> Result<(Arc<Facts>, bool), NoCertificate> {
+        if let Some(facts) = self.ledger.facts_lately(&ask.identity, &ask.host) {
+            return Ok((facts, false));
+        }
+        let (identity, host) = (ask.identity.clone(), ask.host.clone());
+        let facts = self.ledger.facts(identity, host, now).await;
+        Ok((facts.map_err(NoCertificate::Ledger)?, true))
     }
 
     /// What a certificate begins with: the key whose turn it is, which the ledger checks once more.

@@ -31,6 +31,7 @@ mod host;
 mod identity;
 mod incident;
 mod keys;
+mod lately;
 mod log;
 mod login;
 pub(crate) mod moving;
@@ -70,6 +71,7 @@ pub(crate) use tree::Step;
 pub(crate) use vouch::{Certified, Vouch, VouchRefusal, Vouched};
 pub(crate) use writer::Pulse;
 
+use lately::Lately;
 use log::{Log, LogKeys};
 use reader::Readers;
 use tree::Tree;
@@ -88,6 +90,7 @@ pub(crate) struct Ledger {
     challenges: [u8; 32],
     /// The roles that this node has put in force last, where others could put others.
     roles: role::Mark,
+    lately: Lately,
 }
 
 /// Why the ledger did not do it. Whatever was asked has then not happened.
@@ -296,7 +299,18 @@ impl Ledger {
         })?;
         let readers = Readers::new(place.clone());
         let (place, roles) = (place.clone(), role::Mark::default());
-        Ok(Self { writer, readers, pulse, place, log_keys, keys: standing, challenges, roles })
+        let lately = Lately::default();
+        Ok(Self {
+            writer,
+            readers,
+            pulse,
+            place,
+            log_keys,
+            keys: standing,
+            challenges,
+            roles,
+            lately,
+        })
     }
 
     /// Closes the database: when this returns, nothing of it is open any more.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
-use wire::certificate::{Certificate, Checked, ToBeSigned};
+use wire::certificate::{Checked, Sealed, ToBeSigned};
 use wire::identifier::Fingerprint;
 use wire::log::{EXTENSION, Hash};
 use wire::time::Timestamp;
@@ -35,6 +35,7 @@ pub(crate) struct Signed {
 pub(crate) struct Blank {
     nonce: [u8; 32],
     authority: KeyData,
+    fingerprint: Fingerprint,
 }
 
 /// Why nothing was signed.
@@ -71,7 +72,7 @@ impl Signer {
     /// A nonce that nobody chose, and the key that is to sign: this one, which the ledger says signs now.
     pub(crate) fn blank(&self, authority: &Fingerprint) -> Result<Blank, SignerError> {
         let key = self.key(authority)?;
-        Ok(Blank { nonce: random::bytes()?, authority: key.public().key_data().clone() })
+        Blank::new(&*key, authority)
     }
 
     /// Signs what was recorded and witnessed, with the proof that it was.
@@ -92,7 +93,7 @@ impl Signer {
         let permit = recorded.permit();
         let authorities = std::slice::from_ref(user.public());
         let (login, host) = (&permit.ask().login, permit.host());
-        wire::certificate::verify(&certificate, authorities, login, host, now)
+        wire::certificate::verify_sealed(&certificate, authorities, login, host, now)
             .map_err(|refusal| SignerError::Differs(refusal.to_string()))?;
         Ok(Signed { text: certificate.to_openssh(), recorded: witnessed.into_recorded() })
     }
@@ -113,8 +114,7 @@ impl Signer {
             .map(|key| {
                 let numbered = (vouched.entry(), vouched.window());
                 let said = certificate::host(key, host, addresses, numbered)?;
-                let key_data = authority.public().key_data().clone();
-                let blank = Blank { nonce: random::bytes()?, authority: key_data };
+                let blank = Blank::new(&*authority, vouched.authority())?;
                 Ok(seal(said, &blank, &*authority)?.to_openssh())
             })
             .collect()
@@ -134,9 +134,14 @@ impl Signed {
 }
 
 impl Blank {
+    fn new(key: &dyn Sign, fingerprint: &Fingerprint) -> Result<Self, SignerError> {
+        let (nonce, authority) = (random::bytes()?, key.public().key_data().clone());
+        Ok(Self { nonce, authority, fingerprint: fingerprint.clone() })
+    }
+
     /// The fingerprint of the key that is to sign.
-    pub(crate) fn authority(&self) -> Fingerprint {
-        wire::certificate::fingerprint(&self.authority)
+    pub(crate) const fn authority(&self) -> &Fingerprint {
+        &self.fingerprint
     }
 
     /// The bytes to be signed when the certificate says this.
@@ -146,7 +151,7 @@ impl Blank {
 }
 
 /// Signs what was checked; what is read back is compared before it is released.
-fn seal(checked: Checked, blank: &Blank, key: &dyn Sign) -> Result<Certificate, SignerError> {
+fn seal(checked: Checked, blank: &Blank, key: &dyn Sign) -> Result<Sealed, SignerError> {
     if blank.authority != *key.public().key_data() {
         return Err(SignerError::Differs("it was recorded for another authority's key".into()));
     }

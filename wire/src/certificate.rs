@@ -24,10 +24,13 @@ mod options;
 mod reader;
 mod verdict;
 
-pub use draft::{Checked, Draft, MAX_KEY_ID, MAX_LIFE, MAX_PRINCIPAL, NONCE, ToBeSigned, Unfit};
+pub use draft::{
+    Checked, Draft, MAX_KEY_ID, MAX_LIFE, MAX_PRINCIPAL, NONCE, Sealed, ToBeSigned, Unfit,
+};
 pub use options::{OptionFlaw, Options};
 pub use verdict::{
     Facts, GRANT_UNTIL, KNOWN_CRITICAL_OPTIONS, KNOWN_EXTENSIONS, ROLE, Refusal, verify,
+    verify_sealed,
 };
 
 /// A certificate as it was received: its exact bytes, and what they say.

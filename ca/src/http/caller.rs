@@ -23,6 +23,15 @@ pub(crate) enum Caller {
     Person(Login),
 }
 
+/// A person who asks for a certificate: their login, and what it is looked up by.
+#[derive(Debug, Clone)]
+pub(crate) struct Asking {
+    /// The hash of their token.
+    pub(crate) token: [u8; 32],
+    /// The login, possibly as of an epoch that is over.
+    pub(crate) login: Login,
+}
+
 /// A caller who may lock, unlock and see everything.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator(pub(crate) Caller);
@@ -56,10 +65,7 @@ impl Caller {
     pub(crate) fn person(self) -> Result<Login, Refusal> {
         match self {
             Self::Person(login) => Ok(login),
-            Self::Local => Err(Refusal::new(
-                Code::Denied,
-                "this call is for a person who has logged in, not for the operator's socket",
-            )),
+            Self::Local => Err(not_a_person()),
         }
     }
 }
@@ -74,21 +80,50 @@ impl FromRequestParts<Arc<Authority>> for Caller {
         if parts.extensions.get::<Local>().is_some() {
             return Ok(Self::Local);
         }
-        let shown = parts
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .ok_or_else(|| Refusal::new(Code::Unauthenticated, "log in first: `curfew login`"))?;
-        let hash = Secret::shown(shown).hash();
-        match authority.ledger.login(hash, clock::now()).await? {
+        match authority.ledger.login(token(parts)?, clock::now()).await? {
             Some(login) => Ok(Self::Person(login)),
-            None => Err(Refusal::new(
-                Code::Unauthenticated,
-                "this login has ended; log in again: `curfew login`",
-            )),
+            None => Err(ended()),
         }
     }
+}
+
+impl FromRequestParts<Arc<Authority>> for Asking {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        authority: &Arc<Authority>,
+    ) -> Result<Self, Refusal> {
+        if parts.extensions.get::<Local>().is_some() {
+            return Err(not_a_person());
+        }
+        let token = token(parts)?;
+        let login = authority.ledger.login_lately(token, clock::now()).await?;
+        login.map(|login| Self { token, login }).ok_or_else(ended)
+    }
+}
+
+/// The hash of the token that the request shows.
+fn token(parts: &Parts) -> Result<[u8; 32], Refusal> {
+    let shown = parts
+        .headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .ok_or_else(|| Refusal::new(Code::Unauthenticated, "log in first: `curfew login`"))?;
+    Ok(Secret::shown(shown).hash())
+}
+
+/// Told to whoever shows a token that does not hold any more.
+pub(crate) fn ended() -> Refusal {
+    Refusal::new(Code::Unauthenticated, "this login has ended; log in again: `curfew login`")
+}
+
+fn not_a_person() -> Refusal {
+    Refusal::new(
+        Code::Denied,
+        "this call is for a person who has logged in, not for the operator's socket",
+    )
 }
 
 impl FromRequestParts<Arc<Authority>> for Operator {

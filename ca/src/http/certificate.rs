@@ -9,7 +9,7 @@ use wire::api::{CertificateAsk, CertificateReply};
 use wire::problem::Code;
 
 use super::body::Body;
-use super::caller::Caller;
+use super::caller::Asking;
 use super::refusal::Refusal;
 use crate::access::Ask;
 use crate::authority::{Authority, NoCertificate};
@@ -17,10 +17,9 @@ use crate::authority::{Authority, NoCertificate};
 /// `POST /v1/certificates`
 pub(crate) async fn issue(
     State(authority): State<Arc<Authority>>,
-    caller: Caller,
+    asking: Asking,
     Body(ask): Body<CertificateAsk>,
 ) -> Result<Json<CertificateReply>, Refusal> {
-    let login = caller.person()?;
     let malformed = |message: String| Refusal::new(Code::Malformed, message);
     let key = wire::key::from_openssh(&ask.public_key)
         .map_err(|flaw| malformed(format!("the public key: {flaw}")))?;
@@ -28,7 +27,7 @@ pub(crate) async fn issue(
         super::check_reason(reason)?;
     }
     let ask = Ask {
-        identity: login.identity,
+        identity: asking.login.identity.clone(),
         key,
         host: ask.host,
         login: ask.login,
@@ -38,7 +37,7 @@ pub(crate) async fn issue(
         reason: ask.reason,
     };
     let named = (ask.identity.clone(), ask.host.clone());
-    let signed = authority.certify(ask).await.inspect_err(|error| {
+    let signed = authority.certify(ask, &asking).await.inspect_err(|error| {
         if let NoCertificate::Denied(denial) = error {
             let (identity, host) = &named;
             tracing::info!(%identity, %host, %denial, "a certificate was denied");

@@ -70,6 +70,7 @@ impl From<NoCertificate> for Refusal {
     fn from(error: NoCertificate) -> Self {
         match error {
             NoCertificate::Denied(denial) => Self::new(Code::Denied, denial.to_string()),
+            NoCertificate::LoggedOut => super::caller::ended(),
             NoCertificate::Busy => Self::new(Code::Busy, error.to_string()),
             NoCertificate::Ledger(error) => error.into(),
             NoCertificate::Unwitnessed(Unwitnessed::Ledger(error)) => error.into(),

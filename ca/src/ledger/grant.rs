@@ -79,22 +79,33 @@ impl Ledger {
         identity: Identity,
         host: Address,
         now: Timestamp,
-    ) -> Result<Facts, LedgerError> {
-        self.read(move |connection| {
-            let found = host_at(connection, &host)?;
+    ) -> Result<Arc<Facts>, LedgerError> {
+        let (who, place) = (identity.clone(), host.clone());
+        let facts = self.read(move |connection| {
+            let found = host_at(connection, &place)?;
             let grants = match &found {
-                Some(host) => grants(connection, &identity, &host.name, now)?,
+                Some(host) => grants(connection, &who, &host.name, now)?,
                 None => Vec::new(),
             };
             Ok(Facts {
                 epoch: epoch(connection)?,
-                standing: standing(connection, &identity)?,
+                standing: standing(connection, &who)?,
                 host: found,
-                locks: order::locks_in_force(connection, now)?,
+                locks: Arc::new(order::locks_in_force(connection, now)?),
                 grants,
             })
-        })
-        .await
+        });
+        Ok(self.lately.keep_facts(identity, host, facts.await?))
+    }
+
+    /// The same as they were at an epoch that may be over, if that was lately: good for a permit alone.
+    pub(crate) fn facts_lately(&self, identity: &Identity, host: &Address) -> Option<Arc<Facts>> {
+        self.lately.facts(identity, host)
+    }
+
+    /// Has the next one who asks for these facts read them anew.
+    pub(crate) fn forget_facts(&self, identity: &Identity, host: &Address) {
+        self.lately.forget(identity, host);
     }
 
     /// Makes the permit durable and gives it its serial and its grant. [`LedgerError::Stale`] when anything that could
@@ -119,7 +130,7 @@ impl Ledger {
                 Plan::Begin(until) => begin(connection, &permit, (until, now))?,
             };
             let authority = keys::signing(connection, Purpose::User)?;
-            if blank.authority() != authority {
+            if *blank.authority() != authority {
                 return Err(LedgerError::Stale);
             }
             let serial = next_serial(connection)?;
@@ -172,7 +183,7 @@ pub(super) fn facts_about(
     Ok(Facts {
         standing: standing(connection, identity)?,
         host: host_at(connection, &Address::try_new(host.as_str())?)?,
-        locks: order::locks_in_force(connection, now)?,
+        locks: Arc::new(order::locks_in_force(connection, now)?),
         ..Facts::default()
     })
 }
@@ -302,8 +313,7 @@ fn issue(
     (serial, grant, tbs): (Serial, GrantId, Hash),
     (authority, now): (&Fingerprint, Timestamp),
 ) -> Result<Leaf, LedgerError> {
-    let ask = permit.ask();
-    let key: Fingerprint = wire::certificate::fingerprint(ask.key.key_data());
+    let (ask, key) = (permit.ask(), permit.key());
     connection
         .prepare_cached(
             "INSERT INTO certificates (serial, grant_id, identity, login, host, key, issued, valid_before, authority) \
@@ -329,7 +339,7 @@ fn issue(
         role: permit.role(),
         abilities: permit.bounds().abilities.iter().copied().collect(),
         critical_options: permit.bounds().critical_options(),
-        key: &key,
+        key,
         valid_after_secs: permit.valid_after().secs(),
         valid_before_secs: permit.valid_before().secs(),
         grant_until_secs: permit.plan().until().secs(),
@@ -340,7 +350,6 @@ fn issue(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use wire::lock::{Lock, Target};

@@ -6,7 +6,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, column, order};
+use super::{Ledger, LedgerError, column, grant, order};
 
 /// A login that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) struct Login {
     pub(crate) locked: bool,
     /// When it ends.
     pub(crate) until: Timestamp,
+    /// As of which change this was read; what ends a login before its end is a change.
+    pub(crate) epoch: u64,
 }
 
 /// A challenge that was answered: its hash, and when it would have ended.
@@ -70,13 +72,27 @@ impl Ledger {
         .await
     }
 
+    /// The same as [`Self::login`], or as it was at an epoch that may be over: good for a permit alone, which is refused
+    /// then, and for nothing else.
+    pub(crate) async fn login_lately(
+        &self,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<Login>, LedgerError> {
+        match self.lately.login(&hash, now) {
+            Some(login) => Ok(Some(login)),
+            None => self.login(hash, now).await,
+        }
+    }
+
     /// Whose token it is, when it holds at `now` and its owner is active.
     pub(crate) async fn login(
         &self,
         hash: [u8; 32],
         now: Timestamp,
     ) -> Result<Option<Login>, LedgerError> {
-        self.read(move |connection| {
+        let login = self.read(move |connection| {
+            let epoch = grant::epoch(connection)?;
             let mut login = connection
                 .prepare_cached(
                     "SELECT identity, operator, until FROM logins JOIN identities ON name = identity \
@@ -88,6 +104,7 @@ impl Ledger {
                         operator: row.get(1)?,
                         locked: false,
                         until: column::moment(row, 2)?,
+                        epoch,
                     })
                 })
                 .optional()?;
@@ -100,8 +117,12 @@ impl Ledger {
                     .exists(params![serde_json::to_string(&target)?, now.millis()])?;
             }
             Ok(login)
-        })
-        .await
+        });
+        let login = login.await?;
+        if let Some(login) = &login {
+            self.lately.keep_login(hash, login);
+        }
+        Ok(login)
     }
 }
 

@@ -4,6 +4,7 @@
 //! signature and gives the [`Certificate`] only when it says what the draft said, and the signature verifies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use ssh_key::Signature;
 use ssh_key::public::KeyData;
@@ -59,6 +60,12 @@ pub struct ToBeSigned {
     authority: KeyData,
     bytes: Vec<u8>,
 }
+
+/// A certificate that was made here: read back from its bytes, compared with its draft, and its signature checked. Only
+/// [`ToBeSigned::finish`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a certificate is for whoever asked"]
+pub struct Sealed(Certificate);
 
 /// Why a certificate is not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -234,14 +241,14 @@ impl ToBeSigned {
     ///
     /// # Errors
     /// When the certificate would not be exactly the one that was drafted.
-    pub fn finish(self, signature: &Signature) -> Result<Certificate, Unfit> {
+    pub fn finish(self, signature: &Signature) -> Result<Sealed, Unfit> {
         let mut bytes = self.bytes.clone();
         let signature = signature::to_bytes(signature).map_err(Unfit::Signature)?;
         blob::put(&mut bytes, &signature);
         let certificate = Certificate::from_bytes(&bytes)?;
         self.compare(&certificate)?;
         certificate.verify_signature().map_err(Unfit::Signature)?;
-        Ok(certificate)
+        Ok(Sealed(certificate))
     }
 
     fn compare(&self, said: &Certificate) -> Result<(), Unfit> {
@@ -265,6 +272,22 @@ impl ToBeSigned {
             None => Ok(()),
             Some((field, _)) => Err(Unfit::Differs(field)),
         }
+    }
+}
+
+impl Sealed {
+    /// The certificate, as anybody would read it.
+    #[must_use]
+    pub fn into_certificate(self) -> Certificate {
+        self.0
+    }
+}
+
+impl Deref for Sealed {
+    type Target = Certificate;
+
+    fn deref(&self) -> &Certificate {
+        &self.0
     }
 }
 

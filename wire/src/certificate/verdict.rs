@@ -10,7 +10,7 @@ use crate::lock::Subject;
 use crate::octets::Octets;
 use crate::time::Timestamp;
 
-use super::{Certificate, Kind, OptionFlaw, fingerprint};
+use super::{Certificate, Kind, OptionFlaw, Sealed, fingerprint};
 
 /// What a checked certificate proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,30 @@ pub fn verify(
     now: Timestamp,
 ) -> Result<Facts, Refusal> {
     verify_signer(certificate, authorities)?;
+    certificate.verify_signature().map_err(|_flaw| Refusal::Signature)?;
+    verify_rest(certificate, (login, host), now)
+}
+
+/// The same for a certificate whose signature was checked when it was made.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn verify_sealed(
+    certificate: &Sealed,
+    authorities: &[PublicKey],
+    login: &Login,
+    host: &HostName,
+    now: Timestamp,
+) -> Result<Facts, Refusal> {
+    verify_signer(certificate, authorities)?;
+    verify_rest(certificate, (login, host), now)
+}
+
+fn verify_rest(
+    certificate: &Certificate,
+    (login, host): (&Login, &HostName),
+    now: Timestamp,
+) -> Result<Facts, Refusal> {
     verify_window(certificate, now)?;
     verify_principal(certificate, login, host)?;
     let options = verify_options(certificate)?;
@@ -102,7 +126,7 @@ fn verify_signer(certificate: &Certificate, authorities: &[PublicKey]) -> Result
     if !authorities.iter().any(|authority| authority.key_data() == signer) {
         return Err(Refusal::Authority(fingerprint(signer)));
     }
-    certificate.verify_signature().map_err(|_flaw| Refusal::Signature)
+    Ok(())
 }
 
 fn verify_window(certificate: &Certificate, now: Timestamp) -> Result<(), Refusal> {

@@ -157,7 +157,7 @@ fn ours(desk: &Desk, checked: Checked, authority: &Authority, nonce: &[u8]) -> C
     let nonce = nonce.try_into().unwrap();
     let to_be_signed = checked.to_be_signed(nonce, &authority.key).unwrap();
     let signature = desk.sign(authority, to_be_signed.as_bytes());
-    to_be_signed.finish(&signature).unwrap()
+    to_be_signed.finish(&signature).unwrap().into_certificate()
 }
 
 fn assert_listed_as_read(desk: &Desk, certificate: &Certificate) {

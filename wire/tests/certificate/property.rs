@@ -15,7 +15,7 @@ fn key(seed: u8) -> PrivateKey {
 
 fn finish(to_be_signed: ToBeSigned, authority: &impl SigningKey) -> Certificate {
     let signature = authority.try_sign(to_be_signed.as_bytes()).unwrap();
-    to_be_signed.finish(&signature).unwrap()
+    to_be_signed.finish(&signature).unwrap().into_certificate()
 }
 
 fn map(name: &'static str) -> impl Strategy<Value = BTreeMap<String, String>> {
