@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::{certificate, issue, kill, krl, login, memory, report, report::Row};
+use crate::{certificate, growth, issue, kill, krl, login, memory, report, report::Row};
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub(crate) struct Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bench {
     Certificate,
+    Growth,
     Issue,
     Kill,
     Krl,
@@ -40,6 +41,7 @@ impl Command {
         let mut args = args.into_iter();
         let bench = match args.next()?.as_str() {
             "certificate" => Bench::Certificate,
+            "growth" => Bench::Growth,
             "issue" => Bench::Issue,
             "kill" => Bench::Kill,
             "krl" => Bench::Krl,
@@ -64,6 +66,7 @@ impl Command {
     pub(crate) fn run(self) -> Result<()> {
         let verdict = match self.bench {
             Bench::Certificate => certificate::measure(self.count.unwrap_or(certificate::COUNT))?,
+            Bench::Growth => growth::measure(self.count.unwrap_or(growth::COUNT))?,
             Bench::Issue => issue::measure(self.count.unwrap_or(issue::COUNT))?,
             Bench::Kill => kill::measure(self.count.unwrap_or(kill::COUNT))?,
             Bench::Krl => krl::measure(self.count.unwrap_or(krl::COUNT))?,
@@ -83,13 +86,14 @@ pub(crate) const USAGE: &str = "\
 Usage: curfew-bench NAME [--json] [--count N]
 
   certificate  making and checking N certificates by each kind of key, beside ssh-keygen and the signature alone
+  growth  what a certificate costs as the ledger grows to N certificates, ten times longer each time
   issue   N certificates from an authority over TLS, durable and proved, at 1, 16, 64 and 256 connections
   kill    from the order to the last dead process, on one host; N sessions a case, a seventh of that in the storm
   krl     making and reading revocation lists of N serials, beside ssh-keygen
   login   what we add to a login with stock sshd; N pairs
   memory  the host half with 0, a tenth of N, and N live sessions
 
-All but certificate, issue and krl boot real hosts, which needs root. --json writes one object a line.
+All but certificate, growth, issue and krl boot real hosts, which needs root. --json writes one object a line.
 ";
 
 #[cfg(test)]
@@ -107,6 +111,7 @@ mod tests {
         assert!(
             parse("certificate").is_some()
                 && parse("issue --count 100").is_some()
+                && parse("growth").is_some()
                 && parse("login").is_some()
                 && parse("krl").is_some()
                 && parse("memory --json").is_some()

@@ -33,27 +33,55 @@ pub(crate) fn measure(count: usize) -> Result<Verdict> {
 
 async fn compare(place: &Path, count: usize) -> Result<Verdict> {
     let mut verdict = Verdict { rows: vec![limit::row(place)?], broken: Vec::new() };
-    let mut site = Site::open(place, "", HOSTS).await?;
-    let mut tokens = Vec::new();
-    for number in 1..=PEOPLE {
-        tokens.push(site.person(number).await?);
-    }
-    let load = Load::new(tokens, count, HOSTS)?;
-    // Every grant begins here, so that each case finds the same.
-    load.run(&site, PEOPLE, PEOPLE.saturating_mul(HOSTS)).await?;
-    let mut issued = 0;
+    let mut desk = Desk::open(place, count).await?;
+    let mut newest = 0;
     for connections in [1, 16, 64, 256] {
         let count = if connections == 1 { count.div_ceil(10) } else { count };
-        let done = load.run(&site, connections, count).await?;
-        issued += done.serials.len();
-        check(&done, &site.believed).with_context(|| format!("{connections} connections"))?;
+        let done = desk.ask(connections, count).await?;
+        let last = check(&done, &desk.site.believed);
+        newest = last.with_context(|| format!("{connections} connections"))?;
         verdict.rows.push(row(connections, &done));
     }
     // Killed, not stopped: what was answered has to be there all the same.
-    site.restart()?;
-    let said = site.run(&["ledger", "verify"])?;
-    ensure!(issued > 0, "nothing was issued: {said}");
+    desk.site.restart()?;
+    let said = desk.site.run(&["ledger", "show", &newest.to_string()]);
+    said.with_context(|| format!("entry {newest} was answered, and is lost"))?;
+    desk.site.run(&["ledger", "verify"])?;
     Ok(verdict)
+}
+
+/// An authority with people and hosts, and what is asked of it.
+pub(crate) struct Desk {
+    /// The authority.
+    pub(crate) site: Site,
+    load: Load,
+    /// The newest serial that was answered.
+    newest: u64,
+}
+
+impl Desk {
+    /// Opens one in a folder under `place`; it asks for so many different keys.
+    pub(crate) async fn open(place: &Path, keys: usize) -> Result<Self> {
+        let site = Site::open(place, "", HOSTS).await?;
+        let mut tokens = Vec::new();
+        for number in 1..=PEOPLE {
+            tokens.push(site.person(number).await?);
+        }
+        let load = Load::new(tokens, keys, HOSTS)?;
+        let mut desk = Self { site, load, newest: 0 };
+        // Most grants begin here, so that each case finds the same.
+        desk.ask(PEOPLE, PEOPLE.saturating_mul(HOSTS).saturating_mul(2)).await?;
+        Ok(desk)
+    }
+
+    /// Asks for `count` certificates over so many connections.
+    pub(crate) async fn ask(&mut self, connections: usize, count: usize) -> Result<Done> {
+        let done = self.load.run(&self.site, connections, count).await?;
+        let newest = done.serials.last().copied().unwrap_or_default();
+        ensure!(count == 0 || newest > self.newest, "a serial was given that was given before");
+        self.newest = newest.max(self.newest);
+        Ok(done)
+    }
 }
 
 fn row(connections: usize, done: &Done) -> Row {
@@ -70,13 +98,15 @@ fn row(connections: usize, done: &Done) -> Row {
         .counted("checked", done.sample.len())
 }
 
-/// Holds every serial, and each answer that was kept, against what a host demands.
-fn check(done: &Done, believed: &Believed) -> Result<()> {
+/// Holds every serial, and each answer that was kept, against what a host demands; the newest entry among those.
+fn check(done: &Done, believed: &Believed) -> Result<u64> {
     ensure!(done.serials.len() == done.latency.count(), "a serial was given twice");
-    done.sample.iter().try_for_each(|answer| check_one(answer, believed))
+    let entries = done.sample.iter().map(|answer| check_one(answer, believed));
+    let entries: Vec<u64> = entries.collect::<Result<_>>()?;
+    entries.into_iter().max().context("no answer was kept")
 }
 
-fn check_one(answer: &[u8], believed: &Believed) -> Result<()> {
+fn check_one(answer: &[u8], believed: &Believed) -> Result<u64> {
     let reply: CertificateReply = serde_json::from_slice(answer)?;
     let certificate = Certificate::from_openssh(&reply.certificate)?;
     let login = LOGIN.parse()?;
@@ -86,10 +116,12 @@ fn check_one(answer: &[u8], believed: &Believed) -> Result<()> {
     let evidence = certificate.extensions().text(EXTENSION)?.context("it carries no proof")?;
     let evidence: Evidence = std::str::from_utf8(evidence)?.parse()?;
     let bare = certificate.to_be_signed_without(EXTENSION).context("it carries two proofs")?;
+    let entry = evidence.leaf().seq;
     evidence.verify(Hash::of(&bare), &believed.log)?;
-    Ok(())
+    Ok(entry)
 }
 
 /// Hosts that are asked for in turn.
 const HOSTS: usize = 8;
-const MICROS: f64 = 1_000_000.0;
+/// Microseconds in a second.
+pub(crate) const MICROS: f64 = 1_000_000.0;

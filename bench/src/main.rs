@@ -8,6 +8,7 @@ mod case;
 mod certificate;
 mod clock;
 mod cpu;
+mod growth;
 mod issue;
 mod kill;
 mod krl;

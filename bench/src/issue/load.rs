@@ -60,10 +60,10 @@ impl Load {
     /// Requests of these people, for `keys` keys on `hosts` hosts in turn.
     pub(crate) fn new(tokens: Vec<String>, keys: usize, hosts: usize) -> Result<Self> {
         let mut bodies = Vec::with_capacity(keys);
-        for number in 0..keys {
+        for (number, host) in (0..keys).zip((1..=hosts).cycle()) {
             let ask = CertificateAsk {
                 public_key: public_key(number)?,
-                host: host_name(number % hosts.max(1) + 1).parse()?,
+                host: host_name(host).parse()?,
                 login: LOGIN.parse()?,
                 role: None,
                 duration_secs: None,
@@ -135,7 +135,9 @@ async fn ask(
         if number >= count {
             return Ok(seen);
         }
-        let body = bodies.get(number % bodies.len().max(1)).context("there is nothing to ask")?;
+        let body = bodies
+            .get(number.checked_rem(bodies.len()).unwrap_or_default())
+            .context("there is nothing to ask")?;
         let request = request("/v1/certificates", Some(&token), body);
         let stopwatch = Stopwatch::start();
         let answer = connection.exchange(&request).await?;

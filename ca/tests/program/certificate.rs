@@ -66,6 +66,35 @@ async fn a_member_gets_a_certificate_that_ssh_keygen_reads_as_meant() {
 }
 
 #[tokio::test]
+async fn what_was_read_lately_gives_nobody_more_or_less_than_what_holds_now() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let _db1 = authority.host("db1").await;
+    let token = authority.login("ana", 1).await.unwrap();
+    for _ in 0..3 {
+        assert!(issue(&authority, &token, &ask("db1")).await.is_ok());
+        let denied = issue(&authority, &token, &ask("db2")).await.unwrap_err();
+        assert_eq!(denied.code, Code::Denied);
+    }
+    let _db2 = authority.host("db2").await;
+    assert!(issue(&authority, &token, &ask("db2")).await.is_ok());
+    authority.run(&["host", "remove", "db1"]);
+    let denied = issue(&authority, &token, &ask("db1")).await.unwrap_err();
+    assert_eq!(denied.code, Code::Denied);
+    assert!(issue(&authority, &token, &ask("db2")).await.is_ok());
+    authority.run(&["identity", "disable", "ana"]);
+    for _ in 0..2 {
+        let refused = issue(&authority, &token, &ask("db2")).await.unwrap_err();
+        assert_eq!(refused.code, Code::Unauthenticated);
+    }
+    authority.run(&["identity", "enable", "ana"]);
+    let refused = issue(&authority, &token, &ask("db2")).await.unwrap_err();
+    assert_eq!(refused.code, Code::Unauthenticated);
+    let token = authority.login("ana", 1).await.unwrap();
+    assert!(issue(&authority, &token, &ask("db2")).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_reason_for_access_drives_no_terminal() {
     let authority = Authority::start();
     authority.add("ana", 1, &[]);
