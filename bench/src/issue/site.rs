@@ -56,10 +56,12 @@ impl Site {
              roles_file = {:?}\n{settings}",
             path("state"),
             path("admin.sock"),
-            path("roles.toml")
+            path("etc/roles.toml")
         );
         std::fs::write(path("ca.toml"), text)?;
-        std::fs::write(path("roles.toml"), roles())?;
+        // In a folder of its own, as in /etc: the authority looks at the roles whenever something there changes.
+        std::fs::create_dir(path("etc"))?;
+        std::fs::write(path("etc/roles.toml"), roles())?;
         let said = run(dir.path(), &["init", "--unencrypted"])?;
         let fingerprint = said.lines().find_map(|line| line.strip_prefix("Fingerprint: "));
         let fingerprint: Fingerprint = fingerprint.context("init said no fingerprint")?.parse()?;
