@@ -89,6 +89,9 @@ pub fn run() -> Result<End, Refusal> {
     }
     match place {
         Place::Here => {
+            SigSet::empty()
+                .thread_set_mask()
+                .map_err(|error| Refusal::Failed { what: "hear signals", source: error.into() })?;
             let source = command.exec();
             Err(Refusal::Failed { what: "start the login shell", source })
         }
@@ -235,6 +238,8 @@ fn attend(mut command: Command, relayed: Relayed) -> Result<End, Refusal> {
     tty::on_its_terminal(&mut command);
     let signals = SignalFd::with_flags(&mask(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|error| failed("wait for signals")(error.into()))?;
+    // Giving the client's terminal up sent us a hang-up: that is not for what runs next.
+    while signals.read_signal().map_err(|error| failed("read signals")(error.into()))?.is_some() {}
     let mut child = command.spawn().map_err(failed("start the login shell"))?;
     // It holds the session's terminal too.
     drop(command);

@@ -34,9 +34,11 @@ pub fn on_its_terminal(command: &mut Command) {
     let lead = || {
         rustix::process::setsid()?;
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        // What we block, so as to wait for it, would be blocked in everything that is run.
+        SigSet::empty().thread_set_mask()?;
         Ok(())
     };
-    // SAFETY: between fork and exec it makes two system calls and nothing else: it takes no lock and allocates nothing.
+    // SAFETY: between fork and exec it makes three system calls and nothing else: it takes no lock and allocates nothing.
     unsafe { command.pre_exec(lead) };
 }
 
