@@ -141,7 +141,9 @@ async fn a_host_from_before_keeps_the_keys_that_it_enrolled_with() {
     // As the version before left it: the columns are not there, the entry is.
     connection
         .execute_batch(
-            "DROP TABLE restores; DROP TABLE kept_locks; DROP TABLE authority_keys; DROP TABLE authority_told; DROP INDEX certificates_by_authority; \
+            "DROP TABLE attempts; DELETE FROM counters WHERE name = 'attempts_forgotten'; DROP TABLE nodes; \
+             DROP TABLE shared; DROP TABLE answered; ALTER TABLE hosts DROP COLUMN node; \
+             DROP TABLE restores; DROP TABLE kept_locks; DROP TABLE authority_keys; DROP TABLE authority_told; DROP INDEX certificates_by_authority; \
              ALTER TABLE certificates DROP COLUMN authority; ALTER TABLE hosts DROP COLUMN keys; \
              ALTER TABLE hosts DROP COLUMN certified; ALTER TABLE hosts DROP COLUMN agent_key; \
              ALTER TABLE hosts DROP COLUMN krl; DROP TABLE krl; DROP TABLE incidents; DROP INDEX certificates_by_end; \
