@@ -97,7 +97,8 @@ impl Host {
         let Asked { peer, ask, with, connection } = asked;
         let tag = self.kernel.tag_of(peer.process.as_fd());
         let id = match tag {
-            Ok(tag) => tag.map(session_of),
+            // A tag of handed work, or of a login outside any grant, is no session's.
+            Ok(tag) => tag.map(session_of).filter(|id| !self.work.handed.holds(*id)),
             Err(error) => {
                 tracing::error!(%error, "refused a channel: it is unknown whose it is");
                 say(&connection, &Answer::Refuse("it is unknown whose login this is".into()));
