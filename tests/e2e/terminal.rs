@@ -48,6 +48,7 @@ fn a_person_notices_nothing() -> Result<(), FleetError> {
     shell.wait_for("Stopped")?;
     shell.wait_for("sleep 600\r\n")?;
     shell.enter("fg")?;
+    shell.wait_for("sleep 600\r\n")?;
     // The shell says what it continues before it gives it the terminal.
     eventually("it is interrupted", || {
         shell.type_text("\x03").is_ok()
@@ -63,12 +64,12 @@ fn a_person_notices_nothing() -> Result<(), FleetError> {
     let sum = db1.run_with_input(["sha256sum"], keys.as_bytes())?.ok()?.text().to_owned();
     shell.wait_for(sum.split(' ').next().unwrap_or_default())?;
     // A full screen, and a terminal in the terminal.
-    shell.enter("PS1='$ '; top -d 60")?;
+    shell.enter("PS1='pr''ompt> '; top -d 60")?;
     shell.wait_for("\x1b[")?;
     shell.wait_for("PID")?;
     shell.type_text("q")?;
     // It throws away what was typed before it ends.
-    shell.wait_for("\n$ ")?;
+    shell.wait_for("prompt> ")?;
     shell.enter("tmux -L t new 'echo in-$(echo tmux); read x; exit'")?;
     shell.wait_for("in-tmux")?;
     shell.enter("")?;
