@@ -149,11 +149,6 @@ const ESCAPES: &[Escape] = &[
         "sudo sh -c 'mkdir -p /sys/fs/cgroup/away; echo $$ > /sys/fs/cgroup/away/cgroup.procs; exec @' &",
     ),
     Escape(20, "`sg`", "sg deploy -c '@' &"),
-    Escape(
-        23,
-        "`systemd-run --user`: work handed to the user's manager",
-        "until systemd-run -q --user @; do sleep 0.5; done",
-    ),
     Escape(24, "`sudo systemd-run`: work handed to the host's manager", "sudo systemd-run -q @"),
     Escape(26, "`at now`", "echo '@' | at now 2>/dev/null"),
     Escape(68, "`base64 -d \\| sh`", "printf '@' | base64 | base64 -d | sh &"),
@@ -185,6 +180,7 @@ const TAIL: &str = "
 |---|---|---|
 | 13, 14 | a process from before the agent's start; the window of its restart | `tests/e2e/restart.rs` |
 | 17–19 in the degraded tier | what root rewrites | `tests/e2e/degraded.rs` |
+| 23 | `systemd-run --user` | `tests/e2e/delegation.rs: work_handed_to_at_cron_and_the_users_own_manager_is_seen_and_ends_with_a_lock` |
 | 35, 45 | the login's environment and `SSH_USER_AUTH` forged | `tests/e2e/hostile.rs: what_a_user_writes_into_the_environment_changes_nothing` |
 | 36 | hostile key ids | `wire::identifier::tests::hostile_names_are_refused`, `agent::sshd_log` and its fuzz target |
 | 37 | a public certificate shown without its key | `tests/e2e/attempt.rs: a_certificate_that_is_shown_without_its_key_is_told_of` |
