@@ -213,12 +213,7 @@ impl Said<'_> {
                 )?;
                 self.put_addresses(connection)
             }
-            "host_removed" => {
-                grant::bump_epoch(connection)?;
-                let host = self.text_of("/host")?;
-                self.run(connection, "DELETE FROM addresses WHERE host = ?1", params![host])?;
-                self.run(connection, "DELETE FROM hosts WHERE name = ?1", params![host])
-            }
+            "host_removed" => self.host_removed(connection),
             "grant_begun" => self.run(
                 connection,
                 "INSERT INTO grants (id, identity, role, host, began, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -247,6 +242,13 @@ impl Said<'_> {
             // No state follows from the rest.
             _ => Ok(Told::Wholly),
         }
+    }
+
+    fn host_removed(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        grant::bump_epoch(connection)?;
+        let host = self.text_of("/host")?;
+        self.run(connection, "DELETE FROM addresses WHERE host = ?1", params![host])?;
+        self.run(connection, "DELETE FROM hosts WHERE name = ?1", params![host])
     }
 
     fn token_made(&self, connection: &Connection) -> Result<Told, LedgerError> {
