@@ -157,7 +157,7 @@ fn find(monitor: Monitor) -> io::Result<Option<Watch>> {
     for child in children {
         let Some(name) = name_of(child) else { continue };
         let is_sshd = program_of(child).is_ok_and(|other| other == program);
-        let held = is_sshd.then(|| files(child).unwrap_or_default()).unwrap_or_default();
+        let held = if is_sshd { files(child).unwrap_or_default() } else { Vec::new() };
         let holds = held.iter().find_map(|file| match file {
             File::Socket { number, inode } if *inode == connection.1 => Some(*number),
             _ => None,

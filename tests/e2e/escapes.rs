@@ -55,7 +55,7 @@ fn attempt(
     (ana, ops): (&Person, &Person),
     host: &Host,
 ) -> Result<Seen, FleetError> {
-    let mark = format!("sleep {}", 7_700_000 + escape.0);
+    let mark = format!("sleep {}", MARKS.saturating_add(escape.0));
     let script = format!("{}\nexec sleep 600", escape.2.replace('@', &mark));
     let job = ana.ssh("deploy", host).start([script])?;
     let made = eventually_some("the attempt is made", || running(host, &mark));
@@ -103,7 +103,7 @@ fn attempt(
 
 /// Whether the authority has a record of a program that was started with this mark, and of work that was handed on.
 fn records(ops: &Person, session: &str, number: u32) -> Result<(bool, bool), FleetError> {
-    let mark = (7_700_000 + number).to_string();
+    let mark = MARKS.saturating_add(number).to_string();
     let detail = eventually_some("the session's end is known", || {
         let detail = ops.listing(["sessions", "show", session]).ok()?;
         detail.pointer("/session/ended")?.is_object().then_some(detail)
@@ -161,6 +161,8 @@ const ESCAPES: &[Escape] = &[
     Escape(77, "`tmux`", "tmux new -d '@'"),
 ];
 
+/// Programs that are left running sleep for this many seconds and their number.
+const MARKS: u32 = 7_700_000;
 const NOT_MADE: &str = "could not be made";
 
 const HEAD: &str = "# Escapes

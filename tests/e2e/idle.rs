@@ -32,11 +32,13 @@ fn ended(who: &Person) -> Result<Vec<(Value, u64)>, FleetError> {
     let number = |session: &Value, place: &str| {
         session.pointer(place).and_then(Value::as_u64).unwrap_or_default()
     };
-    let over = list.into_iter().filter(|session| session["ended"].is_object());
+    let over =
+        list.into_iter().filter(|session| session.pointer("/ended").is_some_and(Value::is_object));
     Ok(over
         .map(|session| {
-            let lasted = number(&session, "/ended/at") - number(&session, "/began");
-            (session["ended"]["reason"].clone(), lasted)
+            let began = number(&session, "/began");
+            let lasted = number(&session, "/ended/at").saturating_sub(began);
+            (session.pointer("/ended/reason").cloned().unwrap_or_default(), lasted)
         })
         .collect())
 }

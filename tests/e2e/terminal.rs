@@ -8,7 +8,7 @@ fn closed(ana: &Person, session: &Value, count: usize) -> Result<Vec<Value>, Fle
     let of = |records: &[Value]| -> Vec<Value> {
         records
             .iter()
-            .map(|record| record["event"]["channel"]["closed"].clone())
+            .filter_map(|record| record.pointer("/event/channel/closed").cloned())
             .filter(Value::is_object)
             .collect()
     };

@@ -162,14 +162,8 @@ async fn what_hosts_had_seen_beyond_the_backup_is_an_incident_and_their_locks_ar
     assert_eq!(crate::link::acknowledged(&mut frames).await, 4);
     let stolen = Lock { target: ana(), reason: "stolen laptop".into(), until: None };
     let kept = KeptLock { lock: stolen, order: "1".parse().unwrap() };
-    let abandoned = Abandoned {
-        era,
-        cut: cut.clone(),
-        known: Some(lost),
-        unshown: 0,
-        locks: vec![kept],
-        more: 0,
-    };
+    let (locks, known) = (vec![kept], Some(lost));
+    let abandoned = Abandoned { era, cut, known, unshown: 0, locks, more: 0 };
     let incident = Event::Incident(Box::new(Incident::Restored(abandoned)));
     frames
         .send(&ToAuthority::Records(vec![record(5, crate::link::ended()), record(6, incident)]))

@@ -34,13 +34,18 @@ pub(super) fn run(command: &mut Command) -> Result<Ended> {
     ended
 }
 
+#[expect(clippy::as_conversions, reason = "the value of the variant is the signal's number")]
+const fn number(signal: Signal) -> i32 {
+    signal as i32
+}
+
 fn see_through(pid: Pid, awaited: &SigSet) -> Result<Ended> {
     loop {
         match waitpid(pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::Exited(_, code)) => {
                 return Ok(Ended::Code(u8::try_from(code).unwrap_or(u8::MAX)));
             }
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Signal(signal as i32)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Signal(number(signal))),
             Ok(WaitStatus::Stopped(..)) => {
                 // The shell sees us stopped as it would see ssh, and continues us both.
                 raise(Signal::SIGSTOP).context("cannot stop")?;
@@ -49,12 +54,12 @@ fn see_through(pid: Pid, awaited: &SigSet) -> Result<Ended> {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait for ssh"),
         }
-        match awaited.wait().context("cannot wait for signals")? {
-            signal @ (Signal::SIGTERM | Signal::SIGHUP) => match kill(pid, signal) {
+        let signal = awaited.wait().context("cannot wait for signals")?;
+        if matches!(signal, Signal::SIGTERM | Signal::SIGHUP) {
+            match kill(pid, signal) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => return Err(error).context("cannot end ssh"),
-            },
-            _ => {}
+            }
         }
     }
 }
