@@ -22,7 +22,7 @@ fn work_handed_to_at_cron_and_the_users_own_manager_is_seen_and_ends_with_a_lock
     })?;
     let own = records.iter().filter_map(|record| record["event"].get("exec"));
     assert_eq!(own.filter(|exec| exec["path"] == "/usr/bin/sleep").count(), 0);
-    let told = records.iter().find_map(|record| record["event"].get("delegated"));
+    let told = records.iter().find_map(|record| record.pointer("/event/delegated/exec/arguments"));
     let told = told.ok_or_else(|| site.broken("handed work is told"))?;
     assert_eq!(
         (&told["login"], &told["candidates"][0]),
@@ -74,8 +74,9 @@ fn is_running(host: &Host, work: &str) -> bool {
 
 /// The arguments of handed work, as records have them.
 fn handed(records: &[Value]) -> impl Iterator<Item = String> {
-    let told = records.iter().filter_map(|record| record["event"].get("delegated"));
-    told.map(|told| told["exec"]["arguments"].to_string())
+    let told =
+        records.iter().filter_map(|record| record.pointer("/event/delegated/exec/arguments"));
+    told.map(Value::to_string)
 }
 
 /// The last argument, as records have it; systemd gives the first one as a path.

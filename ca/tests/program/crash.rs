@@ -1,5 +1,11 @@
 //! The authority, killed again and again at random moments under load. What it answered is there afterwards; what it signed
 //! has its entry; no number is given twice; the tree that a host has seen goes on.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "what a test gets wrong here ends it"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
