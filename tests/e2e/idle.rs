@@ -73,7 +73,7 @@ fn nothing_that_the_host_does_keeps_a_session_and_every_key_does() -> Result<(),
     let typed = || drop(typing.type_text("#"));
     meanwhile(typed, || {
         let mut silent = ana.shell("deploy", &db1)?;
-        let mut others = vec![
+        let mut others = [
             busy(&ana, &db1, "while :; do echo output; sleep 0.1; done")?,
             busy(&ana, &db1, "while :; do touch -a $(tty); sleep 0.5; done")?,
             ana.ssh("deploy", &db1).with(["-o", "ServerAliveInterval=1"]).shell()?,
@@ -104,7 +104,7 @@ fn a_slow_copy_lives_and_a_silent_one_ends_after_its_own_time() -> Result<(), Fl
     let mut upload = ana.ssh("deploy", &db1).start(["-T", "cat >upload"])?;
     let fed = || drop(upload.feed(&[b'x'; 400]));
     meanwhile(fed, || {
-        let mut silent = vec![
+        let mut silent = [
             ana.ssh("deploy", &db1).start(["-T", "sleep 4307"])?,
             ana.ssh("deploy", &db1).with(["-s"]).start(["sftp"])?,
             ana.ssh("deploy", &db1).with(["-N", "-L", "9907:127.0.0.1:22"]).start::<&str>([])?,
