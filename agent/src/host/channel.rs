@@ -130,9 +130,11 @@ impl Host {
         let Some(session) = self.sessions.find(id) else { return };
         let (required, keep) = recording(session);
         let answer = Answer::Relay { forced: forced.clone(), required };
-        let begun = self.client_terminal(session, &outer).and_then(|number| {
-            self.begin_relay((id, uid, keep), (number, outer), (&answer, connection), now)
-        });
+        let begun = match self.client_terminal(session, &outer) {
+            Ok(_) if required && keep => Err(KEEPS_NOTHING.into()),
+            Ok(number) => self.begin_relay((id, uid), (number, outer), (&answer, connection), now),
+            Err(why) => Err(why),
+        };
         match begun {
             Ok(channel) => {
                 let opened = self.channels.open.get(&channel);
@@ -141,7 +143,7 @@ impl Host {
                 let event = ChannelEvent::Opened {
                     channel,
                     terminal: format!("pts/{terminal}"),
-                    kept: keep,
+                    kept: false,
                 };
                 self.record(Some(id), Event::Channel(event), now);
             }
@@ -175,7 +177,7 @@ impl Host {
 
     fn begin_relay(
         &mut self,
-        (id, uid, keep): (SessionId, u32, bool),
+        (id, uid): (SessionId, u32),
         (number, outer): (u32, OwnedFd),
         (answer, connection): (&Answer, &std::os::unix::net::UnixStream),
         now: Now,
@@ -197,7 +199,7 @@ impl Host {
             channel,
             outer: number,
             inner: inner.number,
-            keep,
+            keep: false,
         };
         // The answer comes first on the connection; then it is the recorder's.
         say(connection, answer);
@@ -338,5 +340,7 @@ fn say(connection: &std::os::unix::net::UnixStream, answer: &Answer) {
     }
 }
 
+/// A role of a newer authority may ask for more than is there.
+const KEEPS_NOTHING: &str = "this version keeps nothing of what passes a terminal";
 /// After this, a recorder that is not connected is gone. It tries once a second.
 const UNHEARD: std::time::Duration = std::time::Duration::from_secs(5);

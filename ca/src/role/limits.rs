@@ -28,7 +28,7 @@ pub(super) struct LimitsForm {
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RecordingForm {
-    level: Level,
+    level: Option<Spanned<Level>>,
     need: Need,
 }
 
@@ -54,6 +54,22 @@ enum Amount {
     Text(String),
 }
 
+impl RecordingForm {
+    fn checked(self, source: &Source, role: &RoleName) -> Result<Recording, ConfigError> {
+        let level = match self.level {
+            None => Level::default(),
+            Some(level) if *level.get_ref() == Level::Full => {
+                let message = format!(
+                    "role {role}: recording: this version keeps nothing of what passes a terminal; use level = \"commands\""
+                );
+                return Err(source.wrong(level.span().start, message));
+            }
+            Some(level) => level.into_inner(),
+        };
+        Ok(Recording { level, need: self.need })
+    }
+}
+
 impl LimitsForm {
     /// Checks what is written.
     pub(super) fn checked(self, source: &Source, role: &RoleName) -> Result<Limits, ConfigError> {
@@ -77,7 +93,7 @@ impl LimitsForm {
             transfer_idle_secs: transfer_idle_secs.or(idle_secs),
             longest_secs: secs(source, "longest_session", longest, &LONGEST_SECS)?,
             concurrency: self.concurrency.map(Spanned::into_inner),
-            recording: Recording { level: recording.level, need: recording.need },
+            recording: recording.checked(source, role)?,
             thresholds: thresholds.transpose()?.unwrap_or_default(),
         };
         // All else was held against its range where it stands.
@@ -195,13 +211,13 @@ mod tests {
     fn a_role_says_what_holds_for_its_sessions() {
         let limits = limits(
             "idle = \"15m\"\ntransfer_idle = \"1h\"\nlongest_session = \"8h\"\nconcurrency = 3\n\
-             recording = { level = \"full\", need = \"required\" }\n[role.deploy.thresholds]\n\
+             recording = { level = \"commands\", need = \"required\" }\n[role.deploy.thresholds]\n\
              execs_per_minute = { alert = 600, kill = 6000 }\nbytes_out = { warn = \"200M\", kill = \"2G\" }\n\
              forbidden = { \"command shutdown\" = \"kill\", \"path /etc/shadow\" = \"alert\" }\n",
         );
         assert_eq!((limits.idle_secs, limits.transfer_idle_secs), (Some(900), Some(3_600)));
         assert_eq!((limits.longest_secs, limits.concurrency), (Some(28_800), Some(3)));
-        assert_eq!(limits.recording, Recording { level: Level::Full, need: Need::Required });
+        assert_eq!(limits.recording, Recording { level: Level::Commands, need: Need::Required });
         assert_eq!(limits.thresholds.bytes_out.largest(), Some(2 << 30));
         assert_eq!(limits.thresholds.forbidden.len(), 2);
     }
@@ -224,6 +240,10 @@ mod tests {
             ),
             ("longest_session = \"99d\"", "test.toml:5: longest_session: 99d is out"),
             ("concurrency = 0", "test.toml:5: role deploy: concurrency is 0; it can be 1 to"),
+            (
+                "recording = { level = \"full\" }",
+                "test.toml:5: role deploy: recording: this version keeps nothing of what passes a terminal",
+            ),
             ("recording = { level = \"all\" }", "test.toml:5: unknown variant `all`"),
             ("thresholds = { forks = {} }", "test.toml:5: unknown field `forks`"),
             (
