@@ -143,15 +143,17 @@ impl Activity {
         self.put = self.put.max(look.put);
         self.taken = self.taken.max(look.taken);
         self.sent = self.sent.max(look.sent);
+        // What holds the place of a relayed terminal is a child of sshd without one: its terminal is the recorder's now.
+        let commands = look.commands.saturating_sub(self.relayed(Kind::Terminal));
         // A channel opens because the client asks for it.
-        if look.terminals > self.terminals || look.commands > self.commands {
+        if look.terminals > self.terminals || commands > self.commands {
             self.active(at);
         }
-        (self.terminals, self.commands) = (look.terminals, look.commands);
+        (self.terminals, self.commands) = (look.terminals, commands);
         if put > 0 && look.terminals > self.relayed(Kind::Terminal) {
             self.active(at);
         }
-        if look.commands > self.relayed(Kind::Command) {
+        if commands > self.relayed(Kind::Command) {
             let outward = if look.terminals == 0 { taken } else { 0 };
             self.carried(put.saturating_add(outward), at);
         }
@@ -265,6 +267,19 @@ mod tests {
         activity.looked(&Look { terminals: 2, ..terminal(20, 0) }, at(12));
         activity.looked(&Look { terminals: 2, ..terminal(21, 0) }, at(13));
         assert_eq!(activity.last(), at(13));
+    }
+
+    #[test]
+    fn the_place_of_a_relayed_terminal_is_no_command() {
+        let mut activity = Activity::new(at(0));
+        activity.opened(Channel(1), Kind::Terminal, at(0));
+        for second in 1..50 {
+            let look = Look { commands: 1, ..terminal(0, second * 1_000_000) };
+            activity.looked(&look, at(second));
+        }
+        assert_eq!(end(&activity), at(61), "by the terminal's limit, from its opening");
+        activity.looked(&Look { commands: 2, ..terminal(0, 60_000_000) }, at(50));
+        assert_eq!(end(&activity), at(350), "a command beside it has its own");
     }
 
     #[test]

@@ -184,10 +184,12 @@ fn connection_of(monitor: Monitor) -> io::Result<Option<(i32, u64)>> {
         File::Socket { number, .. } | File::Terminal { number } => *number,
     });
     for file in files {
-        if let File::Socket { number, inode } = file
-            && settled(&process, number).is_ok()
-        {
-            return Ok(Some((number, inode)));
+        let File::Socket { number, inode } = file else { continue };
+        match settled(&process, number) {
+            Ok(_counts) => return Ok(Some((number, inode))),
+            // We may not look at all: that is no answer.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            Err(_no_connection) => {}
         }
     }
     Ok(None)

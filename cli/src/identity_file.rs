@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::FlockOperation;
 use ssh_key::{LineEnding, PrivateKey, PublicKey};
 use wire::certificate::Certificate;
-use wire::identifier::{Address, Login};
+use wire::identifier::{Address, GrantId, KeyId, Login};
 use wire::time::Timestamp;
 
 use crate::file;
@@ -112,6 +112,11 @@ impl IdentityFile {
 
 /// Removes from `dir` every identity whose certificate has ended at `now` or cannot be read.
 pub(crate) fn sweep(dir: &Path, now: Timestamp) -> Result<()> {
+    remove_where(dir, |certificate| certificate.valid_before() <= now.secs())
+}
+
+/// Removes every identity whose certificate is as said, or cannot be read.
+fn remove_where(dir: &Path, is_over: impl Fn(&Certificate) -> bool) -> Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.with_context(|| format!("cannot list {}", dir.display()))?,
@@ -122,16 +127,21 @@ pub(crate) fn sweep(dir: &Path, now: Timestamp) -> Result<()> {
             continue;
         };
         let identity = IdentityFile { private: dir.join(stem) };
-        let alive = identity
-            .certificate()
-            .is_some_and(|certificate| now.secs() < certificate.valid_before());
-        if !alive {
+        if identity.certificate().is_none_or(|certificate| is_over(&certificate)) {
             identity
                 .remove()
                 .with_context(|| format!("cannot remove {}", identity.private.display()))?;
         }
     }
     Ok(())
+}
+
+/// Removes from `dir` every identity whose certificate was issued under `grant`: it opens nothing any more.
+pub(crate) fn forget(dir: &Path, grant: GrantId) -> Result<()> {
+    remove_where(dir, |certificate| {
+        let key_id = std::str::from_utf8(certificate.key_id().as_bytes()).ok();
+        key_id.and_then(|text| text.parse::<KeyId>().ok()).is_some_and(|id| id.grant == grant)
+    })
 }
 
 /// Waits until no other `curfew` works in `dir`, and keeps others out until it is dropped.

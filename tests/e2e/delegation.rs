@@ -22,7 +22,7 @@ fn work_handed_to_at_cron_and_the_users_own_manager_is_seen_and_ends_with_a_lock
     })?;
     let own = records.iter().filter_map(|record| record["event"].get("exec"));
     assert_eq!(own.filter(|exec| exec["path"] == "/usr/bin/sleep").count(), 0);
-    let told = records.iter().find_map(|record| record.pointer("/event/delegated/exec/arguments"));
+    let told = records.iter().find_map(|record| record.pointer("/event/delegated"));
     let told = told.ok_or_else(|| site.broken("handed work is told"))?;
     assert_eq!(
         (&told["login"], &told["candidates"][0]),

@@ -66,7 +66,7 @@ fn an_extension_moves_the_end_at_once_and_no_further_than_the_role() -> Result<(
     assert!(refused.stderr.contains("allows no longer one"), "{refused:?}");
     for kind in ["grant_extended", "extension_denied"] {
         let entries = site.authority.run(["ledger", "search", "--kind", kind])?.ok()?;
-        assert!(entries.text().contains("g2"), "{kind}: {entries:?}");
+        assert!(entries.text().contains("local:root"), "{kind}: {entries:?}");
     }
     Ok(())
 }

@@ -100,12 +100,12 @@ fn nothing_that_the_host_does_keeps_a_session_and_every_key_does() -> Result<(),
 fn a_slow_copy_lives_and_a_silent_one_ends_after_its_own_time() -> Result<(), FleetError> {
     let (_site, db1, ana) = limited(LIMITS)?;
     let slow = "while :; do head -c 100 /dev/zero; sleep 0.2; done";
-    let mut copy = ana.ssh("deploy", &db1).start(["-T", slow])?;
-    let mut upload = ana.ssh("deploy", &db1).start(["-T", "cat >upload"])?;
+    let mut copy = ana.ssh("deploy", &db1).with(["-T"]).start([slow])?;
+    let mut upload = ana.ssh("deploy", &db1).with(["-T"]).start(["cat >upload"])?;
     let fed = || drop(upload.feed(&[b'x'; 400]));
     meanwhile(fed, || {
         let mut silent = [
-            ana.ssh("deploy", &db1).start(["-T", "sleep 4307"])?,
+            ana.ssh("deploy", &db1).with(["-T"]).start(["sleep 4307"])?,
             ana.ssh("deploy", &db1).with(["-s"]).start(["sftp"])?,
             ana.ssh("deploy", &db1).with(["-N", "-L", "9907:127.0.0.1:22"]).start::<&str>([])?,
         ];

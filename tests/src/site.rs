@@ -56,6 +56,7 @@ impl Site {
         let names: Vec<&str> = toml
             .lines()
             .filter_map(|line| line.strip_prefix("[role.")?.strip_suffix(']'))
+            .filter(|name| !name.contains('.'))
             .collect();
         eventually("the roles are in force", || {
             self.authority

@@ -23,7 +23,10 @@ fn calls() -> Vec<(&'static str, &'static str)> {
 
 /// The path with something in the places of its names.
 fn filled(path: &str) -> String {
-    let path = path.replace("{session}", "4f0c9a1be2d37781").replace("{number}", "1");
+    let path = path
+        .replace("{session}", "4f0c9a1be2d37781")
+        .replace("{number}", "1")
+        .replace("{grant}", "g1");
     path.replace("{*path}", "0/000")
 }
 
@@ -116,11 +119,15 @@ const OPEN: [(&str, &str); 5] = [
     ("GET", "/tile/{*path}"),
 ];
 /// What everybody may call who is logged in; each answers with what is the caller's own.
-const EVERYBODY: [(&str, &str); 6] = [
+const EVERYBODY: [(&str, &str); 10] = [
     ("GET", "/v1/whoami"),
     ("GET", "/v1/hosts"),
     ("POST", "/v1/certificates"),
     ("GET", "/v1/sessions"),
     ("GET", "/v1/sessions/{session}"),
     ("GET", "/v1/status"),
+    ("GET", "/v1/grants"),
+    ("POST", "/v1/grants/{grant}/end"),
+    ("POST", "/v1/grants/{grant}/extend"),
+    ("GET", "/v1/attempts"),
 ];

@@ -8,6 +8,7 @@ use super::lock::reason;
 use crate::client::Client;
 use crate::exit::{Exit, Fault};
 use crate::home::Home;
+use crate::identity_file;
 use crate::progress::{self, Kind};
 use crate::render::{Screen, Tone};
 
@@ -26,13 +27,15 @@ pub(crate) struct Done {
 
 impl Done {
     pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
-        let mut client = Client::of(&Home::find()?)?;
+        let home = Home::find()?;
+        let mut client = Client::of(&home)?;
         let grant = match self.grant {
             Some(grant) => grant,
             None => only(&mut client)?,
         };
         let ask = EndGrantAsk { reason: reason(self.reason)? };
         let progress: OrderProgress = client.post(&format!("/v1/grants/{grant}/end"), &ask)?;
+        identity_file::forget(&home.identity_dir(), grant)?;
         if self.json {
             screen.json(&progress)?;
         } else {
