@@ -214,7 +214,7 @@ impl Host {
             connected: false,
         };
         self.channels.open.insert(channel, open);
-        self.counted(id, channel, now);
+        self.counted(id, channel, now.up, now);
         Ok(channel)
     }
 
@@ -231,6 +231,13 @@ impl Host {
                     Channel { session, outer, inner, passed, heard: now.up, connected: true }
                 });
                 open.connected = true;
+                // It was opened before; what is known of its client is when something was typed last.
+                self.counted(
+                    session,
+                    channel,
+                    passed.typed_at.unwrap_or_default().min(now.up),
+                    now,
+                );
                 self.passed(channel, passed, now);
             }
             Report::Passed(passed) => {
@@ -261,10 +268,10 @@ impl Host {
     }
 
     /// Tells whoever ends what is idle that a terminal is relayed: what is typed on it is told from now on.
-    fn counted(&mut self, session: SessionId, channel: ChannelId, now: Now) {
+    fn counted(&mut self, session: SessionId, channel: ChannelId, at: Uptime, now: Now) {
         let channel = activity::Channel(channel.number());
         let word = Relayed::Opened(channel, activity::Kind::Terminal);
-        let actions = self.sessions.step(Input::Relayed { session, word }, now.up);
+        let actions = self.sessions.step(Input::Relayed { session, word }, at);
         self.perform(actions, now);
     }
 
