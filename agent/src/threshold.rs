@@ -317,8 +317,8 @@ mod tests {
             let mut meter = Meter::default();
             let mut killed = false;
             for (index, second) in times.iter().enumerate() {
-                let within = times[..=index].iter().filter(|then| second - **then < 60).count();
-                killed |= within as u64 >= limit;
+                let within = times[..=index].iter().filter(|then| second.saturating_sub(**then) < 60).count();
+                killed |= u64::try_from(within).unwrap() >= limit;
                 meter.started(&thresholds, &program(&["x"]), at(*second));
                 prop_assert_eq!(meter.answered.contains_key(&Measure::ExecsPerMinute), killed);
             }
