@@ -78,7 +78,7 @@ impl Era {
     }
 
     /// Every serial, order, grant and list of this era has a number above this one, and those of eras before it do not
-    /// reach it: that would take [`RATE`] of them in every second since those began.
+    /// reach it: that would take `RATE` of them in every second since those began.
     #[must_use]
     pub const fn floor(self) -> u64 {
         self.0.saturating_mul(RATE)
