@@ -28,7 +28,11 @@ fuzz_target!(|input: &[u8]| {
 
     let before = order.number.number() - 1;
     let mut revocation = Revocation::joined(before, Vec::new());
-    assert!(!matches!(revocation.take(&order), Taken::Known | Taken::Gap { .. }));
-    assert_eq!(revocation.take(&order), Taken::Known);
+    let taken = revocation.take(&order);
+    assert!(!matches!(taken, Taken::Known | Taken::Gap { .. }));
+    // A restore that is declared is taken in a second step, when the host has looked at it.
+    if !matches!(taken, Taken::Restored(_)) {
+        assert_eq!(revocation.take(&order), Taken::Known);
+    }
     assert!(revocation.locks.len() <= 1);
 });
