@@ -112,6 +112,7 @@ fn frames() -> Done {
         tree: None,
         proof: None,
         keys: None,
+        era: None,
     };
     let enrol = Enrol {
         version: 1,
@@ -151,6 +152,7 @@ fn frames() -> Done {
         tree: Some(2),
         challenge: Some("c".into()),
         records: 2,
+        era: None,
     };
     let refused = Problem::new(Code::Denied, "no");
     for (name, frame) in [
@@ -211,6 +213,7 @@ fn records() -> Result<Vec<Record>, Box<dyn Error>> {
         remote: "10.0.0.1".into(),
         monitor_pid: 100,
         options: std::collections::BTreeMap::new(),
+        limits: wire::limits::Limits::default(),
     };
     let exec = Exec {
         sequence: 1,
