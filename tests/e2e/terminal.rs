@@ -20,6 +20,19 @@ fn closed(ana: &Person, session: &Value, count: usize) -> Result<Vec<Value>, Fle
     Ok(found)
 }
 
+/// Whether the terminal of that program is its own to read from.
+fn is_in_front(host: &Host, line: &str) -> bool {
+    let found = host.processes_like(line).unwrap_or_default();
+    let front = |pid: u32| {
+        let said = host.run(["ps", "-o", "stat=", "-p", &pid.to_string()]);
+        said.is_ok_and(|said| said.stdout.starts_with('S') && said.stdout.contains('+'))
+    };
+    found.iter().any(|process| front(process.pid))
+}
+
+/// How often the client's terminal is asked.
+const ASKED: u64 = 4;
+
 fn recorders(host: &Host) -> Result<Vec<u32>, FleetError> {
     Ok(host.processes_like("curfew-recorder relay")?.iter().map(|process| process.pid).collect())
 }
@@ -47,15 +60,17 @@ fn a_person_notices_nothing() -> Result<(), FleetError> {
     shell.type_text("\x1a")?;
     shell.wait_for("Stopped")?;
     shell.wait_for("sleep 600\r\n")?;
+    shell.enter("PS1='ne''xt '")?;
+    shell.wait_for("next ")?;
     shell.enter("fg")?;
     shell.wait_for("sleep 600\r\n")?;
-    // The shell says what it continues before it gives it the terminal.
-    eventually("it is interrupted", || {
-        shell.type_text("\x03").is_ok()
-            && db1.processes_like("sleep 600").is_ok_and(|found| found.is_empty())
-    })?;
-    shell.enter("echo s$?")?;
-    shell.wait_for("s130")?;
+    // The shell says what it continues before it gives it the terminal; and one interrupt too many would take what is
+    // typed after it along.
+    eventually("it has the terminal again", || is_in_front(&db1, "sleep 600"))?;
+    shell.type_text("\x03")?;
+    shell.wait_for("next ")?;
+    shell.enter("echo s$?; PS1=")?;
+    shell.wait_for("s130\r\n")?;
     // Every byte that a keyboard sends, NUL and controls among them, and the program that reads keys itself.
     shell.enter("stty raw -echo; echo g\"\"o; head -c 131 | sha256sum; stty sane")?;
     shell.wait_for("\ngo")?;
@@ -76,17 +91,21 @@ fn a_person_notices_nothing() -> Result<(), FleetError> {
     shell.wait_for("[exited]")?;
     // What the client's terminal answers by itself is not typed.
     let session = site.session(&ana, &db1)?;
-    shell.enter("stty -echo; printf '\\033[6n'; read -rsd R x; stty echo; echo a\"\"nswered")?;
-    shell.wait_for("\x1b[6n")?;
-    shell.type_text("\x1b[24;80R")?;
-    shell.wait_for("answered")?;
+    for _ in 0..ASKED {
+        shell.enter("stty -echo; printf '\\033[6n'; read -rsd R x; stty echo; echo a\"\"nswered")?;
+        shell.wait_for("\x1b[6n")?;
+        shell.type_text("\x1b[24;80R")?;
+        shell.wait_for("answered")?;
+    }
     shell.enter("exit 7")?;
     assert_eq!(shell.wait()?.code(), Some(7));
     let over = closed(&ana, &session, 1)?;
     assert_eq!(over[0]["end"], "exited", "{over:?}");
     let of = |key: &str| over[0]["passed"][key].as_u64().unwrap_or_default();
-    // tmux asks the terminal too; the test's terminal answers nobody, so the one answer is the one that was typed above.
-    assert_eq!(of("input") - of("typed"), 8, "{over:?}");
+    // tmux asks the terminal too; the test's terminal answers nobody, so the answers are those that were typed above. One
+    // that took a busy machine more than a second counts as typed.
+    let answers = of("input") - of("typed");
+    assert!(answers.is_multiple_of(8) && (8..=8 * ASKED).contains(&answers), "{over:?}");
     Ok(())
 }
 
