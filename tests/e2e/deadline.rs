@@ -1,7 +1,7 @@
 //! A session ends when its grant does: on time, on the host's own, whatever else is down.
 
 use serde_json::Value;
-use tests::{FleetError, Host, Person, Site, Terminal, eventually};
+use tests::{FleetError, Host, Person, Site, Terminal, eventually, grace};
 
 #[test]
 fn a_session_is_warned_and_ends_on_time() -> Result<(), FleetError> {
@@ -154,7 +154,7 @@ impl Visit {
         eventually("all are dead", || self.left(host) == Some(0))?;
         let last = last_beat(host)?;
         let (early, late) = (self.until().saturating_sub(last), last.saturating_sub(self.until()));
-        assert!(early < 500 && late < 1000, "ended {early} ms early, {late} ms late");
+        assert!(early < 500 && late < grace(1_000), "ended {early} ms early, {late} ms late");
         Ok(())
     }
 

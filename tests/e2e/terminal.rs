@@ -92,7 +92,8 @@ fn a_person_notices_nothing() -> Result<(), FleetError> {
     // What the client's terminal answers by itself is not typed.
     let session = site.session(&ana, &db1)?;
     for _ in 0..ASKED {
-        shell.enter("stty -echo; printf '\\033[6n'; read -rsd R x; stty echo; echo a\"\"nswered")?;
+        shell
+            .enter("stty -echo; printf '\\033[6n'; read -rsd R x; stty echo; echo a\"\"nswered")?;
         shell.wait_for("\x1b[6n")?;
         shell.type_text("\x1b[24;80R")?;
         shell.wait_for("answered")?;

@@ -43,7 +43,7 @@ pub use command::{Output, Running};
 pub use error::FleetError;
 pub use fleet::Fleet;
 pub use host::{Host, Process};
-pub use patience::{eventually, eventually_some};
+pub use patience::{eventually, eventually_some, grace};
 pub use programs::Programs;
 pub use session::{Certified, REASON};
 pub use site::{Person, ROLES, Site, Token};

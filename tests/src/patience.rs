@@ -45,6 +45,17 @@ pub fn eventually_some<T>(
     }
 }
 
+/// How late something may be, in milliseconds, that is promised within `promised` milliseconds: a machine that is given
+/// more patience is given as much more time here, for it is the test beside others that is slow there.
+#[must_use]
+pub fn grace(promised: u64) -> u64 {
+    stretched(promised, patience())
+}
+
+fn stretched(promised: u64, patience: Duration) -> u64 {
+    promised.saturating_mul(patience.as_secs().div_ceil(PATIENCE.as_secs()).max(1))
+}
+
 /// How long a test waits for anything.
 pub(crate) fn patience() -> Duration {
     patience_from(env::var("CURFEW_PATIENCE_SECS").ok().as_deref())
@@ -71,6 +82,13 @@ mod tests {
         })
         .expect("three looks fit into the patience");
         assert_eq!(looks, 3);
+    }
+
+    #[test]
+    fn a_promise_is_stretched_with_the_patience_and_never_shortened() {
+        for (patience, allowed) in [(5, 1_000), (20, 1_000), (21, 2_000), (60, 3_000)] {
+            assert_eq!(stretched(1_000, Duration::from_secs(patience)), allowed);
+        }
     }
 
     #[test]
