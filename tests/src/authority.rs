@@ -203,6 +203,24 @@ impl Authority {
         self.serve()
     }
 
+    /// Stops it and serves again with its clock set off by so many seconds. The clock since boot stays right, as it does
+    /// where somebody sets a wrong time.
+    ///
+    /// # Errors
+    /// As [`Authority::restart`].
+    pub fn set_clock_off(&mut self, secs: i64) -> Result<(), FleetError> {
+        self.environment.retain(|(name, _)| !name.contains("FAKE") && name != "LD_PRELOAD");
+        for (name, value) in [
+            ("LD_PRELOAD", FAKETIME.to_owned()),
+            ("FAKETIME", format!("{secs:+}")),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ] {
+            self.environment.push((name.to_owned(), value));
+        }
+        self.restart()
+    }
+
     /// What it has logged since it began to serve; nothing when it does not.
     #[must_use]
     pub fn log(&self) -> String {
@@ -230,5 +248,7 @@ impl Authority {
     }
 }
 
+/// Debian's `libfaketime`, for programs with threads.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const PEOPLE_PORT: u16 = 7442;
 const HOSTS_PORT: u16 = 7443;

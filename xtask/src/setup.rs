@@ -65,5 +65,6 @@ const PACKAGES: &[&str] = &[
     // the fleet
     "debootstrap",
     "iproute2",
+    "libfaketime",
     "tmux",
 ];
