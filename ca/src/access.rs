@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssh_key::PublicKey;
-use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RoleName};
+use wire::identifier::{
+    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RoleName, TeamName,
+};
+use wire::identity;
 use wire::lock::{Lock, Target};
 use wire::options::{Bounds, KeyKind, UnfitKey, Wider, Wishes};
 use wire::time::Timestamp;
 
-use crate::role::{MIN_GRANT, Role, Roles};
+use crate::role::{Holder, MIN_GRANT, Role, Roles};
 
 /// What is asked for, each part checked for its form.
 #[derive(Debug, Clone)]
@@ -34,6 +37,8 @@ pub(crate) struct Ask {
     pub(crate) wishes: Wishes,
     /// Why.
     pub(crate) reason: Option<String>,
+    /// When who asks last showed a second factor in this login; never, when absent.
+    pub(crate) mfa_at: Option<Timestamp>,
 }
 
 /// What the ledger knows that bears on an ask, as of one moment.
@@ -43,12 +48,23 @@ pub(crate) struct Facts {
     pub(crate) epoch: u64,
     /// Whether the identity exists, and whether it is active.
     pub(crate) standing: Standing,
+    /// Whether the identity is a person or a workload.
+    pub(crate) kind: identity::Kind,
+    /// The teams that the identity is in.
+    pub(crate) teams: BTreeSet<TeamName>,
     /// The host, when there is one of that name or address.
     pub(crate) host: Option<Host>,
     /// Every lock in force.
     pub(crate) locks: Arc<Vec<Lock>>,
     /// The identity's grants on that host that have not ended.
     pub(crate) grants: Vec<Grant>,
+}
+
+impl Facts {
+    /// Whom they are about, as far as roles go.
+    const fn holder<'a>(&'a self, identity: &'a Identity) -> Holder<'a> {
+        Holder { identity, kind: self.kind, teams: &self.teams }
+    }
 }
 
 /// How an identity stands.
@@ -279,7 +295,7 @@ pub(crate) fn extend(
     let role = roles.iter().find(|(name, _)| **name == running.role).map(|(_, role)| role);
     let reaches = |role: &&Role| {
         let host = facts.host.as_ref();
-        role.members.contains(&running.identity)
+        role.is_had_by(facts.holder(&running.identity))
             && host.is_some_and(|host| role.reaches(&host.name, &host.labels))
     };
     let Some(role) = role.filter(reaches) else {
@@ -382,7 +398,8 @@ fn choose<'a>(
     };
     let host = facts.host.as_ref().ok_or_else(none)?;
     let mut fitting = roles.iter().filter(|(_, role)| {
-        role.opens(&ask.identity, &ask.login) && role.reaches(&host.name, &host.labels)
+        role.opens(facts.holder(&ask.identity), &ask.login)
+            && role.reaches(&host.name, &host.labels)
     });
     if let Some(wanted) = &ask.role {
         let (name, role) = fitting.find(|(name, _)| *name == wanted).ok_or_else(none)?;
@@ -482,6 +499,7 @@ pub(crate) mod tests {
             duration: None,
             wishes: Wishes::default(),
             reason: None,
+            mfa_at: None,
         }
     }
 
@@ -682,14 +700,16 @@ pub(crate) mod tests {
         #[test]
         fn empty_means_none(members in 0usize..2, logins in 0usize..2, labels in 0usize..2) {
             let role = Role {
-                limits: wire::limits::Limits::default(),
+                limits: wire::limits::Limits::default(), teams: BTreeSet::new(), kinds: None,
                 members: if members == 0 { BTreeSet::new() } else { BTreeSet::from(["ana".parse().unwrap()]) },
                 logins: if logins == 0 { BTreeSet::new() } else { BTreeSet::from(["app".parse().unwrap()]) },
                 hosts: if labels == 0 { BTreeSet::new() } else { BTreeSet::from(["env=prod".parse().unwrap()]) },
                 host_names: BTreeSet::new(), default_secs: 1, max_secs: 1, abilities: BTreeSet::new(),
                 source_address: None, force_command: None, verify_required: false, subject_keys: None,
             };
-            let open = role.opens(&"ana".parse().unwrap(), &"app".parse().unwrap())
+            let nobody = Facts::default();
+            let ana = &"ana".parse().unwrap();
+            let open = role.opens(nobody.holder(ana), &"app".parse().unwrap())
                 && role.reaches(&"db1".parse().unwrap(), &BTreeSet::from(["env=prod".parse().unwrap()]));
             prop_assert_eq!(open, members == 1 && logins == 1 && labels == 1);
         }

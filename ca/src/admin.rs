@@ -11,6 +11,7 @@ use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use wire::api::OrderProgress;
 use wire::identifier::{Address, Fingerprint, HostName, Identity, Label, RoleName};
+use wire::identity;
 use wire::log::LogKey;
 use wire::problem::Code;
 use wire::time::Timestamp;
@@ -21,13 +22,14 @@ use crate::http::body::Body;
 use crate::http::caller::Operator;
 use crate::http::refusal::Refusal;
 use crate::key::Purpose;
-use crate::ledger::{IdentityRow, NewKey, NewToken};
+use crate::ledger::{IdentityRow, Nature, NewKey, NewToken};
 use crate::random::Secret;
 use crate::role::Role;
 
 pub(crate) mod backup;
 pub(crate) mod client;
 pub(crate) mod keys;
+pub(crate) mod team;
 
 /// "Add this identity with this key."
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,6 +41,9 @@ pub(crate) struct AddIdentity {
     pub(crate) public_key: String,
     /// Whether it may lock, unlock and see everybody's sessions.
     pub(crate) operator: bool,
+    /// Whether it is a workload, and no person.
+    #[serde(default)]
+    pub(crate) workload: bool,
 }
 
 /// "Disable this identity."
@@ -129,6 +134,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/identities", get(identities).post(add_identity))
         .route("/admin/identities/disable", post(disable_identity))
         .route("/admin/identities/enable", post(enable_identity))
+        .route("/admin/teams", get(team::list).post(team::change))
         .route("/admin/tokens", post(make_token))
         .route("/admin/hosts/change", post(change_host))
         .route("/admin/hosts/remove", post(remove_host))
@@ -155,7 +161,8 @@ async fn add_identity(
 ) -> Result<Json<IdentityRow>, Refusal> {
     let key = login_key(&ask.public_key)?;
     let who = ask.identity.clone();
-    let added = (key, ask.operator);
+    let kind = if ask.workload { identity::Kind::Workload } else { identity::Kind::Person };
+    let added = (key, Nature { kind, operator: ask.operator });
     authority.ledger.add_identity(caller.actor(), ask.identity, added, clock::now()).await?;
     authority.krl.wake();
     tracing::info!(identity = %who, "an identity was added or got a key");

@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::authority::exit_for;
-use crate::command::{self, grant, host, identity, incident, keys, krl, ledger, lock, role};
+use crate::command::{self, grant, host, identity, incident, keys, krl, ledger, lock, role, team};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::exit::Exit;
 
@@ -35,6 +35,9 @@ enum Command {
     /// Who there is
     #[command(subcommand)]
     Identity(identity::Command),
+    /// Who is in which team
+    #[command(subcommand)]
+    Team(team::Command),
     /// Hosts, and tokens for new ones
     #[command(subcommand)]
     Host(host::Command),
@@ -141,6 +144,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Identity(command) => {
             command::talk(&config, async |client| command.run(client).await)
         }
+        Command::Team(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Host(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Role(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Grant(command) => command::talk(&config, async |client| command.run(client).await),

@@ -31,6 +31,7 @@ pub(crate) mod restore;
 pub(crate) mod role;
 pub(crate) mod session;
 pub(crate) mod status;
+pub(crate) mod team;
 pub(crate) mod witness;
 
 /// Serves until told to stop.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
-use wire::identifier::{HostName, Identity, Label, Login, RoleName};
+use wire::identifier::{HostName, Identity, Label, Login, RoleName, TeamName};
+use wire::identity::Kind;
 use wire::limits::Limits;
 use wire::network::{Network, Networks};
 use wire::options::{Ability, Bounds, ForceCommand, KeyKind};
@@ -29,8 +30,14 @@ pub(crate) struct Roles(BTreeMap<RoleName, Role>);
 /// A bundle of abilities for a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Role {
-    /// Who has it.
+    /// Who has it, by name.
     pub(crate) members: BTreeSet<Identity>,
+    /// Whoever is in one of these teams has it too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) teams: BTreeSet<TeamName>,
+    /// What kinds of identity can have it; both, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kinds: Option<BTreeSet<Kind>>,
     /// Accounts it opens.
     pub(crate) logins: BTreeSet<Login>,
     /// Labels that a host must all have; none of them means that no host is chosen by labels.
@@ -60,10 +67,27 @@ pub(crate) struct Role {
     pub(crate) limits: Limits,
 }
 
+/// Somebody, as far as it decides which roles they have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder<'a> {
+    /// Their name.
+    pub(crate) identity: &'a Identity,
+    /// What they are.
+    pub(crate) kind: Kind,
+    /// The teams that they are in.
+    pub(crate) teams: &'a BTreeSet<TeamName>,
+}
+
 impl Role {
+    /// Whether `who` has it: by name or by a team, and as what they are.
+    pub(crate) fn is_had_by(&self, who: Holder<'_>) -> bool {
+        let is_listed = self.members.contains(who.identity) || !self.teams.is_disjoint(who.teams);
+        is_listed && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&who.kind))
+    }
+
     /// Whether it opens `login` for `who`, somewhere.
-    pub(crate) fn opens(&self, who: &Identity, login: &Login) -> bool {
-        self.members.contains(who) && self.logins.contains(login)
+    pub(crate) fn opens(&self, who: Holder<'_>, login: &Login) -> bool {
+        self.is_had_by(who) && self.logins.contains(login)
     }
 
     /// Whether the host is one of its hosts: by name, or by all of its labels.
@@ -156,8 +180,14 @@ fn checked(
     if form.logins.is_empty() {
         return Err(source.wrong(offset, format!("role {name}: it names no logins")));
     }
+    if form.members.is_none() && form.teams.is_empty() {
+        let message = format!("role {name}: it names nobody; give members or teams");
+        return Err(source.wrong(offset, message));
+    }
     Ok(Role {
-        members: form.members,
+        members: form.members.unwrap_or_default(),
+        teams: form.teams,
+        kinds: kinds(source, name, form.kinds)?,
         logins: form.logins,
         hosts: form.hosts,
         host_names: form.host_names,
@@ -181,6 +211,23 @@ fn checked(
             None => BTreeSet::from([Ability::Pty]),
         },
     })
+}
+
+fn kinds(
+    source: &Source,
+    name: &RoleName,
+    list: Option<Words>,
+) -> Result<Option<BTreeSet<Kind>>, ConfigError> {
+    let Some(list) = list else {
+        return Ok(None);
+    };
+    let at = list.span().start;
+    let kinds: BTreeSet<Kind> = known(source, name, ("kinds", list))?;
+    if kinds.is_empty() {
+        let why = "no kind of identity is listed, so nobody could have it; leave the setting out";
+        return Err(source.wrong(at, format!("role {name}: kinds: {why}")));
+    }
+    Ok(Some(kinds))
 }
 
 fn networks(
@@ -267,7 +314,10 @@ struct Form {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RoleForm {
-    members: BTreeSet<Identity>,
+    members: Option<BTreeSet<Identity>>,
+    #[serde(default)]
+    teams: BTreeSet<TeamName>,
+    kinds: Option<Words>,
     logins: BTreeSet<Login>,
     #[serde(default)]
     hosts: BTreeSet<Label>,
@@ -318,6 +368,24 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_had_by_name_or_by_team_and_as_what_one_is() {
+        let text = format!("{GOOD}teams = [\"sre\", \"dba\"]\nkinds = [\"person\"]");
+        let (roles, plain) = (Roles::of(&text), Roles::of(GOOD));
+        let (role, plain) = (roles.iter().next().unwrap().1, plain.iter().next().unwrap().1);
+        let has = |role: &Role, name: &str, teams: &[&str], kind| {
+            let teams = teams.iter().map(|team| team.parse().unwrap()).collect();
+            let identity = &name.parse().unwrap();
+            role.is_had_by(Holder { identity, kind, teams: &teams })
+        };
+        assert!(has(role, "ana", &[], Kind::Person) && has(role, "bob", &["dba"], Kind::Person));
+        assert!(!has(role, "bob", &["web"], Kind::Person) && !has(role, "bob", &[], Kind::Person));
+        for name in ["ana", "ci"] {
+            assert!(!has(role, name, &["sre"], Kind::Workload));
+        }
+        assert!(has(plain, "ana", &[], Kind::Workload) && !has(plain, "b", &["sre"], Kind::Person));
+    }
+
+    #[test]
     fn what_binds_certificates_is_read_as_it_is_written() {
         let text = "source_address = [\"192.0.2.0/24\", \"10.0.0.0/8\"]\nforce_command = \"env A=b,c run\"\nverify_required = true\nsubject_keys = [\"sk-ecdsa\"]\nabilities = []";
         let roles = Roles::of(&format!("{GOOD}{text}"));
@@ -360,6 +428,19 @@ mod tests {
                 "[role.x]\nmembers = []\nlogins = [\"a\"]".to_owned(),
                 "test.toml:1: role x: it names no hosts",
             ),
+            (
+                GOOD.replace("members = [\"ana\"]\n", ""),
+                "test.toml:1: role deploy: it names nobody; give members or teams",
+            ),
+            (
+                GOOD.replace("members = [\"ana\"]", "teams = [\"a b\"]"),
+                "test.toml:2: team holds ' '",
+            ),
+            (
+                format!("{GOOD}kinds = [\"people\"]"),
+                "test.toml:5: role deploy: kinds: there is no kind \"people\"; there are person",
+            ),
+            (format!("{GOOD}kinds = []"), "test.toml:5: role deploy: kinds: no kind of identity"),
             (
                 format!("{GOOD}abilities = [\n \"pty\",\n \"tty\"]"),
                 "test.toml:7: role deploy: abilities: there is no ability \"tty\"; there are pty, port",

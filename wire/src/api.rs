@@ -26,8 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
-    SessionId,
+    SessionId, TeamName,
 };
+use crate::identity::{Kind, Method};
 use crate::krl::signed::KrlStanding;
 use crate::lock::{Lock, Target};
 use crate::log::LogKey;
@@ -106,6 +107,21 @@ pub struct Whoami {
     pub operator: bool,
     /// When the login ends.
     pub expires: Timestamp,
+    /// Whether it is a person or a workload.
+    #[serde(default)]
+    pub kind: Kind,
+    /// The teams it is in.
+    #[serde(default)]
+    pub teams: Vec<TeamName>,
+    /// With what the login was made.
+    #[serde(default)]
+    pub method: Method,
+    /// The login's number: that of its entry in the ledger.
+    #[serde(default)]
+    pub login: u64,
+    /// When a second factor was last shown in this login; never, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfa_at: Option<Timestamp>,
 }
 
 /// A host as a person sees it.

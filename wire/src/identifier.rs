@@ -151,6 +151,19 @@ name!(
 );
 
 name!(
+    /// A team's name, as an operator, an identity provider or a directory calls it: `sre`, `db-owners`.
+    TeamName,
+    Rule {
+        kind: "team",
+        limit: 64,
+        allowed: "use letters, digits and . _ : -, beginning with a letter or digit",
+        first: |c| c.is_ascii_alphanumeric(),
+        rest: |c| c.is_ascii_alphanumeric() || "._:-".contains(c),
+    },
+    |_| Ok(())
+);
+
+name!(
     /// A unix account on a host: `postgres`, `deploy`, `root`.
     Login,
     Rule {
@@ -441,6 +454,7 @@ mod tests {
             assert!(Login::try_new(text).is_err(), "{text:?}");
             assert!(HostName::try_new(text).is_err(), "{text:?}");
             assert!(RoleName::try_new(text).is_err(), "{text:?}");
+            assert!(TeamName::try_new(text).is_err(), "{text:?}");
             assert!(Label::try_new(text).is_err(), "{text:?}");
             assert!(Principal::try_new(text).is_err(), "{text:?}");
         }

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod gate;
 pub mod hostlink;
 pub mod identifier;
+pub mod identity;
 pub mod incident;
 pub mod key;
 pub mod krl;

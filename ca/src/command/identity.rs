@@ -24,6 +24,9 @@ pub(crate) enum Command {
         /// Let it lock, unlock and see everybody's sessions
         #[arg(long)]
         operator: bool,
+        /// It is a program, such as a job of a pipeline, and no person
+        #[arg(long, conflicts_with = "operator")]
+        workload: bool,
     },
     /// Disable an identity: no access any more, and every session of theirs ends at once
     Disable {
@@ -50,9 +53,9 @@ impl Command {
     /// Does it.
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         match self {
-            Self::Add { name, key, operator } => {
+            Self::Add { name, key, operator, workload } => {
                 let public_key = read_key(&key)?;
-                let ask = AddIdentity { identity: name, public_key, operator };
+                let ask = AddIdentity { identity: name, public_key, operator, workload };
                 let row: IdentityRow = client.send("/admin/identities", &ask).await?;
                 say(&format!("{} has {} key(s): {}", row.identity, row.keys.len(), list(row.keys)))
             }
@@ -85,12 +88,12 @@ fn show(rows: &Vec<IdentityRow>, json: bool) -> anyhow::Result<()> {
         .iter()
         .map(|row| {
             let standing = if row.disabled { "disabled" } else { "active" };
-            let kind = if row.operator { "operator" } else { "-" };
+            let kind = if row.operator { "operator" } else { row.kind.name() };
             let (name, keys) = (row.identity.to_string(), list(&row.keys));
-            vec![name, standing.into(), kind.into(), shown(row.added), keys]
+            vec![name, standing.into(), kind.into(), shown(row.added), list(&row.teams), keys]
         })
         .collect();
-    say_table(&["IDENTITY", "STANDING", "KIND", "ADDED", "KEYS"], &cells)
+    say_table(&["IDENTITY", "STANDING", "KIND", "ADDED", "TEAMS", "KEYS"], &cells)
 }
 
 /// The key itself when it looks like one, else the file of that name.

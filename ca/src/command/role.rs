@@ -47,10 +47,11 @@ impl Command {
                         default,
                         max,
                         role.members.len().to_string(),
+                        list(&role.teams),
                     ]
                 };
                 let rows: Vec<Vec<String>> = roles.iter().map(row).collect();
-                say_table(&["ROLE", "LOGINS", "HOSTS", "DEFAULT", "MAX", "MEMBERS"], &rows)
+                say_table(&["ROLE", "LOGINS", "HOSTS", "DEFAULT", "MAX", "MEMBERS", "TEAMS"], &rows)
             }
             Self::Show { name, json } => {
                 let Some(role) = roles.get(&name) else {
@@ -65,6 +66,10 @@ impl Command {
 fn show(name: &RoleName, role: &Role) -> anyhow::Result<()> {
     say(&format!("role      {name}"))?;
     say(&format!("members   {}", list(&role.members)))?;
+    say(&format!("teams     {}", list(&role.teams)))?;
+    if let Some(kinds) = &role.kinds {
+        say(&format!("kinds     {}", list(kinds)))?;
+    }
     say(&format!("logins    {}", list(&role.logins)))?;
     say(&format!("hosts     {}", targets(role)))?;
     say(&format!("default   {}", shown(Duration::from_secs(role.default_secs))))?;

@@ -30,9 +30,20 @@ pub(crate) async fn show(
 }
 
 /// `GET /v1/whoami`
-pub(crate) async fn whoami(caller: Caller) -> Result<Json<api::Whoami>, Refusal> {
+pub(crate) async fn whoami(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+) -> Result<Json<api::Whoami>, Refusal> {
     let login = caller.person()?;
-    let api =
-        api::Whoami { identity: login.identity, operator: login.operator, expires: login.until };
-    Ok(Json(api))
+    let teams = authority.ledger.teams_of(login.identity.clone()).await?;
+    Ok(Json(api::Whoami {
+        identity: login.identity,
+        operator: login.operator,
+        expires: login.until,
+        kind: login.kind,
+        teams: teams.into_iter().collect(),
+        method: login.method,
+        login: login.number,
+        mfa_at: login.mfa_at,
+    }))
 }

@@ -35,6 +35,7 @@ pub(crate) async fn issue(
         duration: ask.duration_secs.map(Duration::from_secs),
         wishes: ask.wishes,
         reason: ask.reason,
+        mfa_at: asking.login.mfa_at,
     };
     let named = (ask.identity.clone(), ask.host.clone());
     let signed = authority.certify(ask, &asking).await.inspect_err(|error| {

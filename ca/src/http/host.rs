@@ -6,14 +6,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use wire::api::{HostView, LoginView};
-use wire::identifier::Identity;
 
 use super::caller::Caller;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
 use crate::ledger::HostRow;
-use crate::role::Roles;
+use crate::role::{Holder, Roles};
 
 /// `GET /v1/hosts`
 pub(crate) async fn list(
@@ -21,11 +20,18 @@ pub(crate) async fn list(
     caller: Caller,
 ) -> Result<Json<Vec<HostView>>, Refusal> {
     let roles = authority.roles();
+    let teams = match &caller {
+        Caller::Local => BTreeSet::new(),
+        Caller::Person(login) => authority.ledger.teams_of(login.identity.clone()).await?,
+    };
     let mut views = Vec::new();
     for host in authority.ledger.hosts().await? {
         let logins = match &caller {
             Caller::Local => Vec::new(),
-            Caller::Person(login) => logins(&roles, &login.identity, &host),
+            Caller::Person(login) => {
+                let (identity, kind) = (&login.identity, login.kind);
+                logins(&roles, Holder { identity, kind, teams: &teams }, &host)
+            }
         };
         if caller.is_operator() || !logins.is_empty() {
             views.push(view(&authority, host, logins));
@@ -34,11 +40,11 @@ pub(crate) async fn list(
     Ok(Json(views))
 }
 
-fn logins(roles: &Roles, identity: &Identity, host: &HostRow) -> Vec<LoginView> {
+fn logins(roles: &Roles, who: Holder<'_>, host: &HostRow) -> Vec<LoginView> {
     let labels: BTreeSet<_> = host.labels.iter().cloned().collect();
     roles
         .iter()
-        .filter(|(_, role)| role.members.contains(identity) && role.reaches(&host.name, &labels))
+        .filter(|(_, role)| role.is_had_by(who) && role.reaches(&host.name, &labels))
         .flat_map(|(name, role)| {
             role.logins.iter().map(|login| LoginView { login: login.clone(), role: name.clone() })
         })

@@ -8,6 +8,7 @@ use ssh_key::PublicKey;
 use wire::api::{Challenge, ChallengeAsk, LoginAsk, Token};
 use wire::identifier::Fingerprint;
 use wire::problem::Code;
+use wire::signature::Presence;
 use wire::sshsig;
 
 use super::body::Body;
@@ -16,7 +17,7 @@ use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::challenge::ChallengeRefusal;
 use crate::clock;
-use crate::ledger::{Answered, LedgerError};
+use crate::ledger::{Answered, LedgerError, NewLogin, Proof};
 use crate::random::{Secret, sha256};
 
 /// `POST /v1/login/challenge`
@@ -40,12 +41,19 @@ pub(crate) async fn login(
     if matches!(&proved, Err(Refusal(problem)) if problem.code != Code::Internal) {
         authority.challenges.failed(from, now);
     }
-    let (key, answered) = proved?;
+    let (key, presence, answered) = proved?;
     let token = Secret::generate().map_err(|error| Refusal::internal(&error))?;
     let expires = now.after(authority.config.login_lifetime);
-    let who = (ask.identity.clone(), key);
-    let token_hash = (token.hash(), answered);
-    match authority.ledger.begin_login(token_hash, who, expires, now).await {
+    // Something one has, and something one knows or is: the key itself asked for both.
+    let mfa = presence.is_some_and(|presence| presence.touched && presence.verified);
+    let new = NewLogin {
+        hash: token.hash(),
+        identity: ask.identity.clone(),
+        proof: Proof::Key(key),
+        mfa_at: mfa.then_some(now),
+        until: expires,
+    };
+    match authority.ledger.begin_login((new, answered), now).await {
         Ok(()) => {}
         Err(LedgerError::NotFound(_)) => return Err(refused()),
         // At another node of this authority.
@@ -56,8 +64,11 @@ pub(crate) async fn login(
     Ok(Json(Token { token: token.reveal(), expires }))
 }
 
+/// The key that signed, what it says of its holder, and what it answered.
+type Proved = (Fingerprint, Option<Presence>, Answered);
+
 /// Which of the identity's keys made the signature. Whoever fails learns nothing about which identities there are.
-async fn prove(authority: &Authority, ask: &LoginAsk) -> Result<(Fingerprint, Answered), Refusal> {
+async fn prove(authority: &Authority, ask: &LoginAsk) -> Result<Proved, Refusal> {
     let until = authority.challenges.take(&ask.identity, &ask.challenge, clock::now())?;
     let answered = Answered { hash: sha256(&[ask.challenge.as_bytes()]), until };
     let seal = sshsig::parse(&ask.signature)
@@ -68,8 +79,8 @@ async fn prove(authority: &Authority, ask: &LoginAsk) -> Result<(Fingerprint, An
         let key = PublicKey::from_openssh(&text).map_err(|error| Refusal::internal(&error))?;
         let (key, purpose) = (key.key_data(), wire::login::NAMESPACE);
         // Also refused: a security key that nobody touched.
-        if sshsig::verify(&seal, key, purpose, message.as_bytes()).is_ok() {
-            return Ok((wire::certificate::fingerprint(key), answered));
+        if let Ok(presence) = sshsig::verify(&seal, key, purpose, message.as_bytes()) {
+            return Ok((wire::certificate::fingerprint(key), presence, answered));
         }
     }
     Err(refused())

@@ -42,6 +42,13 @@ pub(super) fn maybe_json<T: DeserializeOwned>(
     text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| wrong(column, error))
 }
 
+/// A text column that holds one word of several.
+pub(super) fn word<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, SqlError> {
+    let text: String = row.get(column)?;
+    T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(&text))
+        .map_err(|error| wrong(column, error))
+}
+
 /// A moment.
 pub(super) fn moment(row: &Row<'_>, column: usize) -> Result<Timestamp, SqlError> {
     row.get(column).map(Timestamp::from_millis)

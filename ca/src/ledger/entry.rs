@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
-    SessionId,
+    SessionId, TeamName,
 };
+use wire::identity::Method;
 use wire::incident::Cause;
 use wire::log::{Hash, Leaf, leaf_hash};
 use wire::options::Ability;
@@ -15,6 +16,7 @@ use wire::record::{SessionBegan, SessionEnded};
 use wire::time::Timestamp;
 
 use super::sql::{Connection, params};
+use super::team::Source;
 use super::{Actor, LedgerError, log};
 use crate::random;
 use crate::role::Role;
@@ -85,6 +87,8 @@ pub(crate) enum Kind {
     Incident,
     /// An operator looked into an incident.
     IncidentSettled,
+    /// Identities came into a team, or left it.
+    TeamChanged,
 }
 
 /// [`Kind::AuthorityCreated`].
@@ -100,6 +104,20 @@ pub(super) struct Person<'a> {
     pub(super) identity: &'a Identity,
     pub(super) operator: bool,
     pub(super) reason: Option<&'a str>,
+    /// What was added; a person, where an entry of before says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<wire::identity::Kind>,
+}
+
+/// [`Kind::TeamChanged`].
+#[derive(Serialize)]
+pub(super) struct TeamChanged<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) team: &'a TeamName,
+    /// By whose word they are in it.
+    pub(super) source: Source,
+    pub(super) joined: &'a [Identity],
+    pub(super) left: &'a [Identity],
 }
 
 /// [`Kind::KeyAdded`].
@@ -115,7 +133,12 @@ pub(super) struct Key<'a> {
 #[derive(Serialize)]
 pub(super) struct LoggedIn<'a> {
     pub(super) identity: &'a Identity,
-    pub(super) key: &'a Fingerprint,
+    pub(super) method: Method,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<&'a Fingerprint>,
+    /// When a second factor was shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mfa_at: Option<Timestamp>,
     pub(super) until: Timestamp,
 }
 
@@ -182,6 +205,9 @@ pub(super) struct Certificate<'a> {
     pub(super) valid_before_secs: u64,
     pub(super) grant_until_secs: u64,
     pub(super) authority: &'a Fingerprint,
+    /// When whoever asked had last shown a second factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mfa_at: Option<Timestamp>,
 }
 
 /// [`Kind::Denial`].

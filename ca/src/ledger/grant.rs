@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use wire::certificate::Checked;
 use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Serial};
+use wire::identity;
 use wire::log::{Evidence, FormError, Hash, Leaf, Proof};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, attempt, column, keys, order, restore};
+use super::{Ledger, LedgerError, attempt, column, keys, order, restore, team};
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
 use crate::certificate;
 use crate::key::Purpose;
@@ -87,9 +88,12 @@ impl Ledger {
                 Some(host) => grants(connection, &who, &host.name, now)?,
                 None => Vec::new(),
             };
+            let (standing, kind) = standing(connection, &who)?;
             Ok(Facts {
                 epoch: epoch(connection)?,
-                standing: standing(connection, &who)?,
+                standing,
+                kind,
+                teams: team::of(connection, &who)?,
                 host: found,
                 locks: Arc::new(order::locks_in_force(connection, now)?),
                 grants,
@@ -180,8 +184,11 @@ pub(super) fn facts_about(
     (identity, host): (&Identity, &HostName),
     now: Timestamp,
 ) -> Result<Facts, LedgerError> {
+    let (standing, kind) = standing(connection, identity)?;
     Ok(Facts {
-        standing: standing(connection, identity)?,
+        standing,
+        kind,
+        teams: team::of(connection, identity)?,
         host: host_at(connection, &Address::try_new(host.as_str())?)?,
         locks: Arc::new(order::locks_in_force(connection, now)?),
         ..Facts::default()
@@ -204,15 +211,18 @@ pub(super) fn epoch(connection: &Connection) -> Result<u64, LedgerError> {
     Ok(epoch)
 }
 
-fn standing(connection: &Connection, identity: &Identity) -> Result<Standing, LedgerError> {
-    let disabled: Option<bool> = connection
-        .prepare_cached("SELECT disabled FROM identities WHERE name = ?")?
-        .query_row([identity.as_str()], |row| row.get(0))
+fn standing(
+    connection: &Connection,
+    identity: &Identity,
+) -> Result<(Standing, identity::Kind), LedgerError> {
+    let found: Option<(bool, identity::Kind)> = connection
+        .prepare_cached("SELECT disabled, kind FROM identities WHERE name = ?")?
+        .query_row([identity.as_str()], |row| Ok((row.get(0)?, column::word(row, 1)?)))
         .optional()?;
-    Ok(match disabled {
-        None => Standing::Unknown,
-        Some(false) => Standing::Active,
-        Some(true) => Standing::Disabled,
+    Ok(match found {
+        None => (Standing::Unknown, identity::Kind::default()),
+        Some((false, kind)) => (Standing::Active, kind),
+        Some((true, kind)) => (Standing::Disabled, kind),
     })
 }
 
@@ -344,6 +354,7 @@ fn issue(
         valid_before_secs: permit.valid_before().secs(),
         grant_until_secs: permit.plan().until().secs(),
         authority,
+        mfa_at: ask.mfa_at,
     };
     entry::append_certificate(connection, now, &data, tbs)
 }
@@ -356,7 +367,7 @@ pub(super) mod tests {
     use wire::order::Instruction;
 
     use super::super::tests::{NOW, ledger};
-    use super::super::{Actor, Directive, NewKey, NewToken};
+    use super::super::{Actor, Directive, Nature, NewKey, NewToken};
     use super::*;
     use crate::access::{decide, tests as given};
     use crate::role::Roles;
@@ -364,7 +375,7 @@ pub(super) mod tests {
     pub(in crate::ledger) async fn furnished(ledger: &Ledger) {
         let key = NewKey { fingerprint: Fingerprint::of(b"login"), public_key: "k".into() };
         let ana = "ana".parse().unwrap();
-        ledger.add_identity(Actor::local(), ana, (key, false), NOW).await.unwrap();
+        ledger.add_identity(Actor::local(), ana, (key, Nature::default()), NOW).await.unwrap();
         let token = NewToken {
             host: "db1".parse().unwrap(),
             addresses: Vec::new(),

@@ -1,16 +1,18 @@
 //! Identities and the keys they log in with.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wire::identifier::{Fingerprint, Identity, OrderNumber};
+use wire::identifier::{Fingerprint, Identity, OrderNumber, TeamName};
+use wire::identity;
 use wire::lock::{Lock, Target};
 use wire::order::Instruction;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Actor, Ledger, LedgerError, column, grant, order};
+use super::{Actor, Ledger, LedgerError, column, grant, order, team};
 use crate::key::Keyring;
 
 /// An identity as it is listed.
@@ -20,12 +22,25 @@ pub(crate) struct IdentityRow {
     pub(crate) identity: Identity,
     /// Whether it may lock, unlock and see everybody's sessions.
     pub(crate) operator: bool,
+    /// Whether it is a person or a workload.
+    pub(crate) kind: identity::Kind,
     /// Whether it is disabled.
     pub(crate) disabled: bool,
     /// When it was added.
     pub(crate) added: Timestamp,
     /// Fingerprints of its keys.
     pub(crate) keys: Vec<Fingerprint>,
+    /// The teams it is in.
+    pub(crate) teams: BTreeSet<TeamName>,
+}
+
+/// What an identity is when it is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Nature {
+    /// A person or a workload.
+    pub(crate) kind: identity::Kind,
+    /// Whether it may lock, unlock and see everybody's sessions.
+    pub(crate) operator: bool,
 }
 
 /// A key to log in with.
@@ -43,19 +58,24 @@ impl Ledger {
         &self,
         by: Actor,
         identity: Identity,
-        (key, operator): (NewKey, bool),
+        (key, nature): (NewKey, Nature),
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         self.write(move |connection| {
             let known = find(connection, &identity)?;
             if let Some(known) = &known {
-                if operator && !known.operator {
+                if nature.operator && !known.operator {
                     return Err(LedgerError::Conflict(format!(
                         "{identity} exists and is no operator; add an operator under a name of its own"
                     )));
                 }
+                if nature.kind == identity::Kind::Workload && known.kind != nature.kind {
+                    return Err(LedgerError::Conflict(format!(
+                        "{identity} exists and is a person; add a workload under a name of its own"
+                    )));
+                }
             } else {
-                insert(connection, &by, &identity, (operator, now))?;
+                insert(connection, &by, &identity, (nature, now))?;
             }
             insert_key(connection, &by, &identity, (&key, now))
         })
@@ -72,8 +92,13 @@ impl Ledger {
     ) -> Result<OrderNumber, LedgerError> {
         self.write(move |connection| {
             let operator = set_disabled(connection, &identity, true)?;
-            let person =
-                entry::Person { by: &by, identity: &identity, operator, reason: Some(&reason) };
+            let person = entry::Person {
+                by: &by,
+                identity: &identity,
+                operator,
+                reason: Some(&reason),
+                kind: None,
+            };
             entry::append(connection, Kind::IdentityDisabled, now, &person)?;
             connection
                 .prepare_cached("DELETE FROM logins WHERE identity = ?")?
@@ -98,7 +123,8 @@ impl Ledger {
     ) -> Result<Option<OrderNumber>, LedgerError> {
         self.write(move |connection| {
             let operator = set_disabled(connection, &identity, false)?;
-            let person = entry::Person { by: &by, identity: &identity, operator, reason: None };
+            let person =
+                entry::Person { by: &by, identity: &identity, operator, reason: None, kind: None };
             entry::append(connection, Kind::IdentityEnabled, now, &person)?;
             grant::bump_epoch(connection)?;
             let target = Target::Identity(identity.clone());
@@ -145,14 +171,16 @@ impl Ledger {
 
 fn find(connection: &Connection, name: &Identity) -> Result<Option<IdentityRow>, LedgerError> {
     let row = connection
-        .prepare_cached("SELECT operator, disabled, added FROM identities WHERE name = ?")?
+        .prepare_cached("SELECT operator, disabled, added, kind FROM identities WHERE name = ?")?
         .query_row([name.as_str()], |row| {
             Ok(IdentityRow {
                 identity: name.clone(),
                 operator: row.get(0)?,
                 disabled: row.get(1)?,
                 added: column::moment(row, 2)?,
+                kind: column::word(row, 3)?,
                 keys: Vec::new(),
+                teams: BTreeSet::new(),
             })
         })
         .optional()?;
@@ -164,6 +192,7 @@ fn find(connection: &Connection, name: &Identity) -> Result<Option<IdentityRow>,
     row.keys = statement
         .query_map([name.as_str()], |row| column::name(row, 0))?
         .collect::<Result<_, _>>()?;
+    row.teams = team::of(connection, name)?;
     Ok(Some(row))
 }
 
@@ -171,14 +200,14 @@ fn insert(
     connection: &Connection,
     by: &Actor,
     identity: &Identity,
-    (operator, now): (bool, Timestamp),
+    (Nature { kind, operator }, now): (Nature, Timestamp),
 ) -> Result<(), LedgerError> {
     connection
         .prepare_cached(
-            "INSERT INTO identities (name, operator, disabled, added) VALUES (?, ?, FALSE, ?)",
+            "INSERT INTO identities (name, operator, disabled, added, kind) VALUES (?, ?, FALSE, ?, ?)",
         )?
-        .execute(params![identity.as_str(), operator, now.millis()])?;
-    let person = entry::Person { by, identity, operator, reason: None };
+        .execute(params![identity.as_str(), operator, now.millis(), kind.name()])?;
+    let person = entry::Person { by, identity, operator, reason: None, kind: Some(kind) };
     entry::append(connection, Kind::IdentityAdded, now, &person)?;
     Ok(())
 }

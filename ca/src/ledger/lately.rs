@@ -103,6 +103,10 @@ mod tests {
             identity: "ana".parse().unwrap(),
             operator: false,
             locked: false,
+            kind: wire::identity::Kind::Person,
+            number: 7,
+            method: wire::identity::Method::Key,
+            mfa_at: None,
             until: NOW.after(Duration::from_secs(60)),
             epoch,
         }

@@ -17,7 +17,7 @@ use wire::time::Timestamp;
 
 use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
-use super::{LedgerError, column, extend, grant, incident, order, restore};
+use super::{LedgerError, column, extend, grant, incident, order, restore, team};
 
 /// What the replay came to.
 #[derive(Debug, Default)]
@@ -69,6 +69,9 @@ pub(super) fn replay(connection: &Connection) -> Result<Rebuilt, LedgerError> {
             rebuilt.entries = rebuilt.entries.saturating_add(1);
             let Some(text) = text else {
                 rebuilt.erased = rebuilt.erased.saturating_add(1);
+                if COUNTED.contains(&kind.as_str()) {
+                    grant::bump_epoch(connection)?;
+                }
                 continue;
             };
             let unreadable =
@@ -186,11 +189,8 @@ fn keys(connection: &Connection, sql: &str, key: &str) -> Result<Vec<String>, Le
 impl Said<'_> {
     fn replay(&self, connection: &Connection) -> Result<Told, LedgerError> {
         match self.kind {
-            "identity_added" => self.run(
-                connection,
-                "INSERT INTO identities (name, operator, disabled, added) VALUES (?1, ?2, FALSE, ?3)",
-                params![self.text_of("/identity")?, self.body.pointer("/operator").and_then(Value::as_bool), self.at.millis()],
-            ),
+            "identity_added" => self.identity_added(connection),
+            "team_changed" => self.team_changed(connection),
             "key_added" => self.run(
                 connection,
                 "INSERT INTO keys (fingerprint, identity, public_key, added) VALUES (?1, ?2, ?3, ?4)",
@@ -242,6 +242,25 @@ impl Said<'_> {
             // No state follows from the rest.
             _ => Ok(Told::Wholly),
         }
+    }
+
+    fn identity_added(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let kind = self.body.pointer("/kind").and_then(Value::as_str);
+        self.run(
+            connection,
+            "INSERT INTO identities (name, operator, disabled, added, kind) VALUES (?1, ?2, FALSE, ?3, ?4)",
+            params![
+                self.text_of("/identity")?,
+                self.body.pointer("/operator").and_then(Value::as_bool),
+                self.at.millis(),
+                kind.unwrap_or(wire::identity::Kind::default().name())
+            ],
+        )
+    }
+
+    fn team_changed(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        team::replay(connection, &serde_json::from_str(self.text)?, self.at)?;
+        Ok(Told::Wholly)
     }
 
     fn host_removed(&self, connection: &Connection) -> Result<Told, LedgerError> {
@@ -481,10 +500,11 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 15] = [
+const TABLES: [Table; 16] = [
     Table { name: "restores", key: "era", columns: "size, declared" },
     Table { name: "kept_locks", key: "target", columns: "reason, host" },
-    Table { name: "identities", key: "name", columns: "operator, disabled, added" },
+    Table { name: "identities", key: "name", columns: "operator, disabled, added, kind" },
+    Table { name: "members", key: "team, identity, source", columns: "since" },
     Table { name: "keys", key: "fingerprint", columns: "identity, public_key, added" },
     Table { name: "tokens", key: "hash", columns: "host, addresses, labels, until, used" },
     Table {
@@ -513,6 +533,22 @@ const TABLES: [Table; 15] = [
     },
     Table { name: "incidents", key: "number", columns: "host, cause, settled" },
     Table { name: "counters", key: "name", columns: "value" },
+];
+/// Kinds of entries that count the epoch, whatever they say: an erased body leaves no doubt about that.
+const COUNTED: [&str; 13] = [
+    "identity_enabled",
+    "team_changed",
+    "host_enrolled",
+    "host_changed",
+    "host_removed",
+    "roles_changed",
+    "keys_changed",
+    "lock",
+    "unlock",
+    "trust",
+    "restored",
+    "grant_ended",
+    "grant_extended",
 ];
 /// Most rows told of one table.
 const MAX_TOLD: u64 = 100;

@@ -226,7 +226,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 9] = [("
+const STEPS: [Step; 10] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -356,6 +356,23 @@ ALTER TABLE hosts ADD COLUMN node TEXT;
 CREATE TABLE nodes (node TEXT PRIMARY KEY, seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE shared (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE answered (challenge BLOB PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+", nothing), ("
+ALTER TABLE identities ADD COLUMN kind TEXT NOT NULL DEFAULT 'person';
+CREATE TABLE members (
+    team TEXT NOT NULL, identity TEXT NOT NULL, source TEXT NOT NULL, since INTEGER NOT NULL,
+    PRIMARY KEY (team, identity, source)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_by_identity ON members (identity);
+ALTER TABLE logins RENAME TO former_logins;
+CREATE TABLE logins (
+    hash BLOB PRIMARY KEY, number INTEGER NOT NULL, identity TEXT NOT NULL, begun INTEGER NOT NULL,
+    until INTEGER NOT NULL, method TEXT NOT NULL, key TEXT, mfa INTEGER
+) STRICT, WITHOUT ROWID;
+INSERT INTO logins (hash, number, identity, begun, until, method, key)
+    SELECT hash, 0, identity, 0, until, 'key', key FROM former_logins;
+DROP TABLE former_logins;
+CREATE INDEX logins_by_end ON logins (until);
+CREATE INDEX logins_by_identity ON logins (identity);
 ", nothing)];
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ async fn lived_in() -> (Authority, CertificateReply) {
     authority.run(&["unlock", "login", "nobody"]);
     authority.run(&["identity", "disable", "bob", "--reason", "left"]);
     authority.run(&["identity", "enable", "bob"]);
+    authority.run(&["team", "add", "sre", "ana", "bob"]);
+    authority.run(&["team", "remove", "sre", "bob"]);
     authority.run(&["host", "remove", "db1"]);
     let _again = authority.host("db1").await;
     (authority, reply)
@@ -183,6 +185,10 @@ async fn what_was_erased_is_gone_and_everything_still_holds() {
     let (_, complaint) =
         authority.refuse(&["ledger", "erase", "--identity", "ana", "--reason", "asked"]);
     assert!(complaint.contains("disable it first"), "{complaint}");
+    for _ in 0..2 {
+        authority.run(&["identity", "disable", "ana", "--reason", "left"]);
+        authority.run(&["identity", "enable", "ana"]);
+    }
     authority.run(&["identity", "disable", "ana", "--reason", "left"]);
     let told = authority.run(&["ledger", "erase", "--identity", "ana", "--reason", "asked"]);
     assert!(told.contains("bodies are erased; entry "), "{told}");
@@ -206,7 +212,10 @@ async fn the_state_is_put_right_from_the_entries() {
         &authority,
         "DELETE FROM locks; DELETE FROM certificates; UPDATE hosts SET labels = '[]', seen = 5",
     );
-    change(&authority, "INSERT INTO identities VALUES ('eve', 1, 0, 0)");
+    change(
+        &authority,
+        "INSERT INTO identities (name, operator, disabled, added) VALUES ('eve', 1, 0, 0)",
+    );
     let (code, complaint) = authority.refuse(&["ledger", "rebuild"]);
     assert!(code == 1 && complaint.contains("--write"), "{complaint}");
     let told = authority.run(&["ledger", "rebuild", "--write"]);

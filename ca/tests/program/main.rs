@@ -23,4 +23,6 @@ mod program;
 mod renewal;
 mod restore;
 mod routes;
+mod sk;
+mod team;
 mod witness;

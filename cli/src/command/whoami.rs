@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use wire::api;
+use wire::identifier::TeamName;
 
 use crate::client::Client;
 use crate::clock;
@@ -29,6 +30,14 @@ impl Whoami {
         let until = moment::relative(whoami.expires, clock::now());
         let url = home.membership()?.url;
         screen.line(&format!("{}{operator}, at {url}; the login ends {until}", whoami.identity))?;
+        if !whoami.teams.is_empty() {
+            let teams: Vec<&str> = whoami.teams.iter().map(TeamName::as_str).collect();
+            screen.line(&format!("in the teams {}", teams.join(", ")))?;
+        }
+        if let Some(at) = whoami.mfa_at {
+            let shown = moment::relative(at, clock::now());
+            screen.line(&format!("a second factor was shown {shown}"))?;
+        }
         Ok(Exit::Done)
     }
 }

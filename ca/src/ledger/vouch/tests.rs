@@ -142,7 +142,7 @@ async fn a_host_from_before_keeps_the_keys_that_it_enrolled_with() {
     connection
         .execute_batch(
             "DROP TABLE attempts; DELETE FROM counters WHERE name = 'attempts_forgotten'; DROP TABLE nodes; \
-             DROP TABLE shared; DROP TABLE answered; ALTER TABLE hosts DROP COLUMN node; \
+             DROP TABLE shared; DROP TABLE answered; DROP TABLE members; ALTER TABLE identities DROP COLUMN kind; ALTER TABLE hosts DROP COLUMN node; \
              DROP TABLE restores; DROP TABLE kept_locks; DROP TABLE authority_keys; DROP TABLE authority_told; DROP INDEX certificates_by_authority; \
              ALTER TABLE certificates DROP COLUMN authority; ALTER TABLE hosts DROP COLUMN keys; \
              ALTER TABLE hosts DROP COLUMN certified; ALTER TABLE hosts DROP COLUMN agent_key; \
