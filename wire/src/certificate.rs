@@ -22,7 +22,7 @@ use crate::signature::{self, SignatureFlaw};
 mod draft;
 mod options;
 mod reader;
-mod verdict;
+pub(crate) mod verdict;
 
 pub use draft::{
     Checked, Draft, MAX_KEY_ID, MAX_LIFE, MAX_PRINCIPAL, NONCE, Sealed, ToBeSigned, Unfit,

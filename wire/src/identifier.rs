@@ -258,6 +258,32 @@ name!(
     }
 );
 
+name!(
+    /// What an incident is called by those who deal with it: `INC-42`.
+    IncidentName,
+    Rule {
+        kind: "incident",
+        limit: 20,
+        allowed: "use letters, digits and . _ -, beginning with a letter or digit",
+        first: |c| c.is_ascii_alphanumeric(),
+        rest: |c| c.is_ascii_alphanumeric() || "._-".contains(c),
+    },
+    |_| Ok(())
+);
+
+name!(
+    /// Who holds a share of the break-glass key, by a short name: `ann`.
+    Custodian,
+    Rule {
+        kind: "custodian",
+        limit: 12,
+        allowed: "use lower-case letters, digits and -, beginning with a letter",
+        first: |c| c.is_ascii_lowercase(),
+        rest: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
+    },
+    |_| Ok(())
+);
+
 impl Principal {
     /// The principal that opens `login` on `host`.
     ///
@@ -314,6 +340,12 @@ macro_rules! number {
                 NonZeroU64::new(value)
                     .map(Self)
                     .ok_or(NameError::Shape { kind: $kind, reason: "is 0; numbers begin at 1" })
+            }
+
+            /// The number `value`.
+            #[must_use]
+            pub const fn of(value: NonZeroU64) -> Self {
+                Self(value)
             }
 
             /// The number itself.

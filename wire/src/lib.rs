@@ -6,6 +6,7 @@
 pub mod api;
 pub mod attempt;
 mod blob;
+pub mod breakglass;
 pub mod certificate;
 pub mod channel;
 pub mod explain;

@@ -118,7 +118,10 @@ fn verify_rest(
     if facts.grant_until <= now { Err(Refusal::GrantEnded) } else { Ok(facts) }
 }
 
-fn verify_signer(certificate: &Certificate, authorities: &[PublicKey]) -> Result<(), Refusal> {
+pub(crate) fn verify_signer(
+    certificate: &Certificate,
+    authorities: &[PublicKey],
+) -> Result<(), Refusal> {
     if certificate.kind() != Kind::User {
         return Err(Refusal::Kind);
     }
@@ -129,14 +132,14 @@ fn verify_signer(certificate: &Certificate, authorities: &[PublicKey]) -> Result
     Ok(())
 }
 
-fn verify_window(certificate: &Certificate, now: Timestamp) -> Result<(), Refusal> {
+pub(crate) fn verify_window(certificate: &Certificate, now: Timestamp) -> Result<(), Refusal> {
     if now.secs() < certificate.valid_after() {
         return Err(Refusal::Early);
     }
     if now.secs() >= certificate.valid_before() { Err(Refusal::Expired) } else { Ok(()) }
 }
 
-fn verify_principal(
+pub(crate) fn verify_principal(
     certificate: &Certificate,
     login: &Login,
     host: &HostName,
@@ -154,7 +157,9 @@ fn verify_principal(
 }
 
 /// Critical options are known; those and the extensions that are known have the form in which sshd takes them.
-fn verify_options(certificate: &Certificate) -> Result<BTreeMap<String, Octets>, Refusal> {
+pub(crate) fn verify_options(
+    certificate: &Certificate,
+) -> Result<BTreeMap<String, Octets>, Refusal> {
     let mut held = BTreeMap::new();
     let (critical, extensions) = (certificate.critical(), certificate.extensions());
     for (name, _) in critical.iter() {
@@ -218,7 +223,10 @@ fn limits(certificate: &Certificate) -> Result<Limits, Refusal> {
     }
 }
 
-fn extension<'a>(certificate: &'a Certificate, name: &'static str) -> Result<&'a str, Refusal> {
+pub(crate) fn extension<'a>(
+    certificate: &'a Certificate,
+    name: &'static str,
+) -> Result<&'a str, Refusal> {
     let text = certificate.extensions().text(name).ok().flatten();
     text.and_then(|text| std::str::from_utf8(text).ok()).ok_or(Refusal::Extension(name))
 }
