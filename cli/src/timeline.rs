@@ -200,6 +200,7 @@ fn end_of_channel(end: End) -> &'static str {
         End::Deserted => "ended, because curfew-pty was killed",
         End::Failed => "ended, because its recorder could not go on",
         End::Lost => "ended, because its recorder was killed",
+        End::Unkept => "ended, because it could not be recorded any more",
     }
 }
 

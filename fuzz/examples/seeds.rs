@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use curfew_fuzz::{NOW, certificate, key, raw, seal};
 use serde::Serialize;
+use wire::channel::{ChannelId, End};
 use wire::frame::encode;
 use wire::gate::{Answer, Login, Question};
 use wire::hostlink::{Enrol, Heartbeat, Hello, ToAuthority, ToHost, Welcome};
@@ -21,6 +22,13 @@ use wire::problem::{Code, Problem};
 use wire::record::{
     AgentStarted, EndReason, Event, Exec, Receipt, Record, SessionBegan, SessionEnded, Tier,
 };
+use wire::recording::batch::Gatherer;
+use wire::recording::block::Chain;
+use wire::recording::lane::Part;
+use wire::recording::record::{Begin, Content, Lost, Size, Term, Why};
+use wire::recording::seal::{OpeningKey, Sealer};
+use wire::recording::statement::{BlockSaid, Said, Signed};
+use wire::recording::stored::{Piece, Place, StoredBlock};
 use wire::time::Uptime;
 
 type Done = Result<(), Box<dyn Error>>;
@@ -34,6 +42,7 @@ fn main() -> Done {
     kernel()?;
     files()?;
     lists()?;
+    recordings()?;
     agent_replies()
 }
 
@@ -242,6 +251,49 @@ fn records() -> Result<Vec<Record>, Box<dyn Error>> {
         Ok(Record { number, at: NOW, uptime: Uptime::from_nanos(1), session, event })
     });
     numbered.collect()
+}
+
+/// A recording of one block, to the key that the target opens with.
+fn recordings() -> Done {
+    let session: SessionId = "00000000000000a7".parse()?;
+    let channel = ChannelId::new(5);
+    let size = Size { columns: 80, rows: 24 };
+    let begin = Begin { at: NOW, size, term: Term::new("xterm-256color") };
+    let mut gatherer = Gatherer::new(begin, Uptime::from_nanos(1));
+    for content in [
+        Content::Output(b"$ ".to_vec()),
+        Content::Input(b"ls\r".to_vec()),
+        Content::Hidden(8),
+        Content::Size(size),
+        Content::Note("watched".into()),
+        Content::Loss(Lost { output: 1, input: 2, why: Why::Quota }),
+        Content::End(End::Exited),
+    ] {
+        gatherer.push(Uptime::from_nanos(2), content);
+    }
+    let batch = gatherer.take_due(Uptime::from_nanos(3)).ok_or("it has ended")?;
+    put("recording", "records", &batch.plain)?;
+    let opening = OpeningKey::new(&[9; 32]).map_err(|_unspecified| "no key")?;
+    let block = Sealer::new(Chain::new(session, channel), opening.public()).seal(&batch)?;
+    put("recording", "block", block.bytes())?;
+    let host = "db1".parse()?;
+    let said = Said::Block(BlockSaid::of(&host, &block));
+    let agent_key = key(3);
+    let said = Signed::make(&said, agent_key.public_key(), |message| raw(&agent_key, message))?;
+    let place = Place { host, session, channel, piece: Piece::Block(1) };
+    put("recording", "name", place.to_string())?;
+    put("recording", "stored", StoredBlock { block: block.clone(), said: said.clone() }.encode())?;
+    let whole = block.bytes().len();
+    let part = Part {
+        session,
+        channel,
+        block: 1,
+        whole: u32::try_from(whole)?,
+        at: 0,
+        bytes: Octets::new(block.bytes()),
+        said: Some(said),
+    };
+    put("recording", "parts", serde_json::to_vec(&[part])?)
 }
 
 fn certificates() -> Done {

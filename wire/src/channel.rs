@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::SessionId;
+use crate::log::Hash;
 use crate::octets::Octets;
 use crate::time::Uptime;
 
@@ -159,18 +160,20 @@ pub enum End {
     Failed,
     /// The recorder died, or was killed: the agent noticed that it is gone.
     Lost,
+    /// It could not be kept any more, and must not go on without.
+    Unkept,
 }
 
-/// A recording as it lies on the host.
+/// A recording as it was written on the host ([`crate::recording`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// Its file, in the recorder's folder.
-    pub file: String,
-    /// Its length, in bytes.
+    /// How many blocks it has.
+    pub blocks: u64,
+    /// Their length together, in bytes.
     pub bytes: u64,
-    /// The last link of its chain: SHA-256, 64 hexadecimal digits.
-    pub head: String,
-    /// Bytes that passed and were not kept, because the quota was used up or the disk refused them.
+    /// The hash of the last block.
+    pub head: Hash,
+    /// Bytes that passed and were not kept; where, its loss records say.
     #[serde(default)]
     pub lost: u64,
 }

@@ -1,4 +1,5 @@
-//! Values that cross a boundary between Curfew's programs, and nothing else: no I/O, no clock, no randomness.
+//! Values that cross a boundary between Curfew's programs, and nothing else: no I/O, no clock, no randomness (save what
+//! HPKE draws for itself, in `recording::seal`).
 //!
 //! Everything a stranger can send is checked when it is constructed or deserialised, so that past the
 //! edge nobody meets a raw `String`. Every format carries [`VERSION`].
@@ -29,6 +30,7 @@ pub mod options;
 pub mod order;
 pub mod problem;
 pub mod record;
+pub mod recording;
 pub mod renewal;
 pub mod signature;
 pub mod sshsig;

@@ -109,6 +109,10 @@ impl Event {
                 Incident::Unproved { .. } | Incident::Dispute(_) => 1,
                 _ => 2,
             },
+            Self::Channel(
+                ChannelEvent::Closed { kept: Some(_), .. }
+                | ChannelEvent::Closed { end: End::Unkept, .. },
+            ) => 3,
             Self::AgentStarted(_)
             | Self::SessionBegan(_)
             | Self::Exec(_)
@@ -126,7 +130,7 @@ impl Event {
 }
 
 /// The newest generation of [`Event`]s that this version reads; 1 is what authorities read that do not say.
-pub const GENERATION: u32 = 2;
+pub const GENERATION: u32 = 3;
 
 /// A program started by work that a login handed to a daemon: a user unit, `at`, `cron`, `systemd-run`, a container.
 ///
@@ -731,10 +735,10 @@ mod tests {
         };
         assert_eq!(ended(EndReason::Left).generation(), 1);
         let here = EndReason::LockedHere { source: "a.toml".into(), reason: "r".into() };
-        assert_eq!(Event::Ending { reason: here.clone() }.generation(), GENERATION);
-        assert_eq!(ended(here).generation(), GENERATION);
+        assert_eq!(Event::Ending { reason: here.clone() }.generation(), 2);
+        assert_eq!(ended(here).generation(), 2);
         let meddled = Meddled { what: "x".into(), mended: false };
-        assert_eq!(Event::Incident(Box::new(Incident::Meddled(meddled))).generation(), GENERATION);
+        assert_eq!(Event::Incident(Box::new(Incident::Meddled(meddled))).generation(), 2);
     }
 
     #[test]
