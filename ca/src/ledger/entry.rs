@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
@@ -22,7 +23,7 @@ use crate::random;
 use crate::role::Role;
 
 /// What kind of decision it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
     /// The authority came into being.
@@ -89,6 +90,15 @@ pub(crate) enum Kind {
     IncidentSettled,
     /// Identities came into a team, or left it.
     TeamChanged,
+}
+
+impl Kind {
+    /// The kind of this name.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+            name.into_deserializer();
+        Self::deserialize(name).ok()
+    }
 }
 
 /// [`Kind::AuthorityCreated`].

@@ -15,6 +15,7 @@ use wire::record::SessionEnded;
 use wire::renewal::Window;
 use wire::time::Timestamp;
 
+use super::entry::Kind;
 use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
 use super::{LedgerError, column, extend, grant, incident, order, restore, team};
@@ -43,7 +44,7 @@ struct Table {
 struct Said<'a> {
     seq: u64,
     at: Timestamp,
-    kind: &'a str,
+    kind: Kind,
     text: &'a str,
     body: Value,
 }
@@ -78,7 +79,10 @@ pub(super) fn replay(connection: &Connection) -> Result<Rebuilt, LedgerError> {
                 |_error| LedgerError::Torn(format!("the body of entry {seq} is no text"));
             let text = String::from_utf8(text).map_err(unreadable)?;
             let body = serde_json::from_str(&text)?;
-            let said = Said { seq, at, kind: &kind, body, text: &text };
+            let kind = Kind::of(&kind).ok_or_else(|| {
+                LedgerError::Torn(format!("entry {seq} is of the kind {kind}, which there is not"))
+            })?;
+            let said = Said { seq, at, kind, body, text: &text };
             if said.replay(connection)? == Told::Partly {
                 vague = vague.saturating_add(1);
             }
@@ -188,44 +192,39 @@ fn keys(connection: &Connection, sql: &str, key: &str) -> Result<Vec<String>, Le
 
 impl Said<'_> {
     fn replay(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        // Every kind, by name: who adds one says here what follows from it.
         match self.kind {
-            "identity_added" => self.identity_added(connection),
-            "team_changed" => self.team_changed(connection),
-            "key_added" => self.run(
+            Kind::IdentityAdded => self.identity_added(connection),
+            Kind::TeamChanged => self.team_changed(connection),
+            Kind::KeyAdded => self.run(
                 connection,
                 "INSERT INTO keys (fingerprint, identity, public_key, added) VALUES (?1, ?2, ?3, ?4)",
                 params![self.text_of("/key")?, self.text_of("/identity")?, self.text_of("/public_key")?, self.at.millis()],
             ),
-            "identity_disabled" => self.disable(connection, true),
-            "identity_enabled" => {
+            Kind::IdentityDisabled => self.disable(connection, true),
+            Kind::IdentityEnabled => {
                 grant::bump_epoch(connection)?;
                 self.disable(connection, false)
             }
-            "host_token_made" => self.token_made(connection),
-            "host_enrolled" => self.enrolled(connection),
-            "host_certified" => self.certified(connection),
-            "host_changed" => {
-                grant::bump_epoch(connection)?;
-                self.run(
-                    connection,
-                    "UPDATE hosts SET addresses = ?2, labels = ?3 WHERE name = ?1",
-                    params![self.text_of("/host")?, self.json_of("/addresses"), self.json_of("/labels")],
-                )?;
-                self.put_addresses(connection)
-            }
-            "host_removed" => self.host_removed(connection),
-            "grant_begun" => self.run(
+            Kind::HostTokenMade => self.token_made(connection),
+            Kind::HostEnrolled => self.enrolled(connection),
+            Kind::HostCertified => self.certified(connection),
+            Kind::HostChanged => self.host_changed(connection),
+            Kind::HostRemoved => self.host_removed(connection),
+            Kind::GrantBegun => self.run(
                 connection,
                 "INSERT INTO grants (id, identity, role, host, began, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 params![self.number_of("/grant")?, self.text_of("/identity")?, self.text_of("/role")?, self.text_of("/host")?, self.number_of("/from")?, self.number_of("/until")?],
             ),
-            "certificate" => self.certificate(connection),
-            "lock" | "unlock" | "trust" | "restored" | "grant_extended" => self.order(connection),
-            "grant_ended" => self.grant_ended(connection),
-            "roles_changed" => self.roles(connection),
-            "keys_changed" => self.keys_changed(connection),
-            "incident" => self.incident(connection),
-            "incident_settled" => {
+            Kind::Certificate => self.certificate(connection),
+            Kind::Lock | Kind::Unlock | Kind::Trust | Kind::Restored | Kind::GrantExtended => {
+                self.order(connection)
+            }
+            Kind::GrantEnded => self.grant_ended(connection),
+            Kind::RolesChanged => self.roles(connection),
+            Kind::KeysChanged => self.keys_changed(connection),
+            Kind::Incident => self.incident(connection),
+            Kind::IncidentSettled => {
                 let settled = Settled {
                     by: self.read("/by")?,
                     at: self.at,
@@ -237,10 +236,17 @@ impl Said<'_> {
                     params![self.number_of("/incident")?, serde_json::to_string(&settled)?],
                 )
             }
-            "session_begun" => self.begun(connection),
-            "session_ended" => self.ended(connection),
-            // No state follows from the rest.
-            _ => Ok(Told::Wholly),
+            Kind::SessionBegun => self.begun(connection),
+            Kind::SessionEnded => self.ended(connection),
+            // No state follows from these: what was, was refused, or was done outside of the ledger.
+            Kind::AuthorityCreated
+            | Kind::Denial
+            | Kind::ExtensionDenied
+            | Kind::RolesRefused
+            | Kind::Backup
+            | Kind::BodiesErased => Ok(Told::Wholly),
+            // What follows is made new when it is lost: a login by logging in, a host's TLS certificate by its host.
+            Kind::Login | Kind::LinkCertified => Ok(Told::Wholly),
         }
     }
 
@@ -261,6 +267,16 @@ impl Said<'_> {
     fn team_changed(&self, connection: &Connection) -> Result<Told, LedgerError> {
         team::replay(connection, &serde_json::from_str(self.text)?, self.at)?;
         Ok(Told::Wholly)
+    }
+
+    fn host_changed(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        grant::bump_epoch(connection)?;
+        self.run(
+            connection,
+            "UPDATE hosts SET addresses = ?2, labels = ?3 WHERE name = ?1",
+            params![self.text_of("/host")?, self.json_of("/addresses"), self.json_of("/labels")],
+        )?;
+        self.put_addresses(connection)
     }
 
     fn host_removed(&self, connection: &Connection) -> Result<Told, LedgerError> {
