@@ -92,7 +92,8 @@ impl Server {
     }
 
     fn parse(url: &str, form: &LedgerForm) -> Result<Self, String> {
-        let (address, shown, is_local) = address(url)?;
+        let has_root = form.root_certificate.is_some();
+        let (address, shown, is_local) = address(url, has_root)?;
         let password = match (&form.password_file, &form.password_credential) {
             (Some(_), Some(_)) => {
                 return Err("name a password_file or a password_credential, not both".into());
@@ -112,8 +113,8 @@ impl Server {
     }
 }
 
-/// The address, as it is shown, and whether it stays on this machine.
-fn address(url: &str) -> Result<(postgres::Config, String, bool), String> {
+/// The address, as it is shown, and whether it stays on this machine, in the clear. Who names a root wants TLS.
+fn address(url: &str, has_root: bool) -> Result<(postgres::Config, String, bool), String> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err("write it as postgres://USER@HOST/DATABASE".into());
     }
@@ -138,7 +139,10 @@ fn address(url: &str) -> Result<(postgres::Config, String, bool), String> {
     let is_local = !address.get_hosts().is_empty() && address.get_hosts().iter().all(is_local);
     let protected = match mode {
         Some("verify-full") => true,
-        None => !is_local,
+        None => !is_local || has_root,
+        Some("disable") if has_root => {
+            return Err("sslmode=disable and a root_certificate contradict each other".into());
+        }
         Some("disable") if is_local => false,
         Some("disable") => {
             return Err(
@@ -224,6 +228,10 @@ mod tests {
         let far = read(far).unwrap().unwrap();
         assert_eq!(far.address.get_ssl_mode(), postgres::config::SslMode::Require);
         assert_eq!(far.shown, "postgres://curfew@db.example.com/ca");
+        // A root that is named is used, also on this machine.
+        let near = "[ledger]\nurl = \"postgres://curfew@localhost/ca\"\nroot_certificate = \"/r\"";
+        let near = read(near).unwrap().unwrap();
+        assert_eq!(near.address.get_ssl_mode(), postgres::config::SslMode::Require);
     }
 
     #[test]
@@ -242,6 +250,8 @@ mod tests {
             assert!(error.contains(reason), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
+        let both = "[ledger]\nurl = \"postgres://a@localhost/ca?sslmode=disable\"\nroot_certificate = \"/r\"";
+        assert!(read(both).unwrap_err().to_string().contains("contradict each other"));
         let error = read("[ledger]\npassword_file = \"/a\"").unwrap_err().to_string();
         assert!(error.contains("no `url` names one"), "{error}");
     }
