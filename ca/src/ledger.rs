@@ -109,6 +109,11 @@ pub(crate) enum LedgerError {
         "the ledger {0} was moved to {1}, and goes on there; name that as `url` under [ledger] in ca.toml"
     )]
     Moved(Place, String),
+    /// It was being put there, and that was broken off.
+    #[error(
+        "the ledger {0} is not whole: moving it there, or restoring it, was broken off; run that command again, which begins anew or finishes it"
+    )]
+    Unfinished(Place),
     /// Where it is kept cannot be asked.
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -248,8 +253,8 @@ impl Ledger {
             })?;
         }
         let connection = place.open()?;
-        schema::create(&connection, place)?;
         let transaction = connection.transaction()?;
+        schema::create(&transaction, place)?;
         log::christen(&transaction, fingerprint)?;
         let created = entry::Created { fingerprint: fingerprint.clone() };
         entry::append(&transaction, entry::Kind::AuthorityCreated, now, &created)?;

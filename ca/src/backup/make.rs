@@ -22,6 +22,8 @@ use crate::x509::{ROOT, ROOT_KEY};
 /// What to back up, and where to.
 #[derive(Debug)]
 pub(crate) struct Order<'a> {
+    /// The ledger.
+    pub(crate) ledger: &'a Place,
     /// The state folder.
     pub(crate) state: &'a Path,
     /// The settings' file.
@@ -57,21 +59,22 @@ struct Source {
     file: File,
 }
 
-/// Makes it; `progress` hears how many pages of the ledger are copied, and of how many.
+/// Makes it; `progress` hears how much of the ledger is copied, and of how much.
 pub(crate) fn make(
     order: &Order<'_>,
     store: &Store,
     progress: impl FnMut(u64, u64),
 ) -> Result<Made, BackupError> {
-    let (part, cut) = (beside(order.to, ".part"), beside(order.to, ".ledger"));
     if order.to.exists() {
         return Err(BackupError::Exists(order.to.into()));
     }
+    sweep(folder(order.to))?;
+    let (part, cut) = (beside(order.to, PART), beside(order.to, CUT));
     let made = write(order, store, (&part, &cut), progress);
     // Whatever came of it, the copies beside it hold what a backup holds and must not stay.
-    let left = [&cut, &part].map(|path| remove(path));
+    let left = clear(&part, &cut);
     let made = made?;
-    left.into_iter().collect::<Result<(), _>>()?;
+    left?;
     Ok(made)
 }
 
@@ -81,10 +84,10 @@ fn write(
     (part, cut): (&Path, &Path),
     progress: impl FnMut(u64, u64),
 ) -> Result<Made, BackupError> {
-    remove(part)?;
-    remove(cut)?;
-    create(cut)?;
-    copy(&order.state.join(crate::ledger::LEDGER), cut, progress)?;
+    let held = create(cut)?;
+    // Whoever sweeps leaves alone what somebody holds.
+    held.try_lock().map_err(|error| failed(cut)(error.into()))?;
+    copy(order.ledger, cut, progress)?;
     let (origin, checkpoint) = cut_of(cut, order.begun)?;
     let (kept, left_out) = private(store, order)?;
     let mut sources = vec![source(LEDGER, cut)?];
@@ -204,11 +207,40 @@ pub(super) fn create(path: &Path) -> Result<File, BackupError> {
     options.open(path).map_err(failed(path))
 }
 
-pub(super) fn sync_folder(path: &Path) -> Result<(), BackupError> {
-    let folder = match path.parent() {
+/// Removes what backups that were killed have left in a folder: it holds what a backup holds.
+fn sweep(folder: &Path) -> Result<(), BackupError> {
+    for entry in std::fs::read_dir(folder).map_err(failed(folder))? {
+        let cut = entry.map_err(failed(folder))?.path();
+        let Some(name) = cut.to_str().and_then(|name| name.strip_suffix(CUT)) else { continue };
+        let Ok(file) = File::open(&cut) else { continue };
+        if file.try_lock().is_ok() {
+            tracing::info!(file = name, "a backup was broken off; what it left is removed");
+            clear(Path::new(&format!("{name}{PART}")), &cut)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a part, and the copy of the ledger with what the database's library may have put beside it. The copy itself goes
+/// last: without it nobody would look for the others.
+fn clear(part: &Path, cut: &Path) -> Result<(), BackupError> {
+    remove(part)?;
+    for suffix in ["-journal", "-wal", "-shm", ""] {
+        remove(&beside(cut, suffix))?;
+    }
+    Ok(())
+}
+
+/// The folder that a file is in.
+pub(super) fn folder(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+pub(super) fn sync_folder(path: &Path) -> Result<(), BackupError> {
+    let folder = folder(path);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))
 }
 
@@ -234,3 +266,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 fn wrong(path: &Path, reason: &str) -> BackupError {
     BackupError::Form { path: path.into(), reason: reason.into() }
 }
+
+/// What is after the name of a backup while it is written.
+const PART: &str = ".making";
+/// What is after it in the name of the copy of the ledger, beside it.
+const CUT: &str = ".making-ledger";

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::archive;
 use super::make::{create, failed, of_archive};
-use super::{BackupError, LeftOut, Manifest, Member, STATE, Whereabouts};
+use super::{BackupError, LEDGER, LeftOut, Manifest, Member, STATE, Whereabouts};
 use crate::key::{create_private, read_private};
 
 /// A backup that was unpacked; the folder goes when this is dropped, unless it was kept.
@@ -17,6 +17,8 @@ pub(crate) struct Unpacked {
     pub(crate) manifest: Manifest,
     folder: PathBuf,
     is_kept: bool,
+    /// Nobody else unpacks in the same place meanwhile.
+    _held: File,
 }
 
 /// Reads what a backup says that it holds, and every hash.
@@ -28,16 +30,17 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Manifest, BackupError> {
     archive::read(file, drain).map_err(|error| of_archive(path, error))
 }
 
-/// Unpacks a backup into `folder`, which must not be there: the files of the state folder under their own names, settings and
-/// roles beside them.
+/// Unpacks a backup into `folder`: the files of the state folder under their own names, settings and roles beside them. A
+/// folder that is there is what a restore that was killed has left, and goes: none was ever served from there.
 pub(crate) fn unpack(path: &Path, folder: &Path) -> Result<Unpacked, BackupError> {
     let file = File::open(path).map_err(failed(path))?;
-    std::fs::DirBuilder::new().mode(0o700).create(folder).map_err(|source| {
-        match source.kind() {
-            std::io::ErrorKind::AlreadyExists => BackupError::Exists(folder.into()),
-            _ => BackupError::File { path: folder.into(), source },
-        }
-    })?;
+    let place = super::make::folder(folder);
+    let held = File::open(place).map_err(failed(place))?;
+    held.try_lock().map_err(|error| failed(place)(error.into()))?;
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).map_err(failed(folder))?;
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(folder).map_err(failed(folder))?;
     let mut guard = Guard(Some(folder.to_owned()));
     let write = |_: &Manifest, member: &Member, from: &mut dyn Read| {
         let name = member.name.strip_prefix(STATE).unwrap_or(&member.name);
@@ -47,7 +50,7 @@ pub(crate) fn unpack(path: &Path, folder: &Path) -> Result<Unpacked, BackupError
     };
     let manifest = archive::read(file, write).map_err(|error| of_archive(path, error))?;
     guard.0 = None;
-    Ok(Unpacked { manifest, folder: folder.into(), is_kept: false })
+    Ok(Unpacked { manifest, folder: folder.into(), is_kept: false, _held: held })
 }
 
 impl Unpacked {
@@ -72,6 +75,20 @@ impl Unpacked {
             }
         }
         Ok(missing)
+    }
+
+    /// Takes the ledger's file out of it, which has gone elsewhere.
+    pub(crate) fn without_ledger(&self) -> Result<(), BackupError> {
+        for beside in ["", "-wal", "-shm"] {
+            let path = self.folder.join(format!("{LEDGER}{beside}"));
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed(&path)(source));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Gives the folder its name. It is whole there from the first moment on.

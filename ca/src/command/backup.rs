@@ -13,6 +13,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::key::Store;
 use crate::key::secret::Secrets;
+use crate::ledger::Place;
 
 /// Where to, and with what.
 #[derive(Debug, Args)]
@@ -45,14 +46,6 @@ pub(crate) fn run(
     config: &Config,
     (settings, arguments): (&Path, &Arguments),
 ) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        config.ledger.is_none(),
-        "the ledger is on a server: back that up as the server is backed up, and the state folder with its keys as a folder"
-    );
-    anyhow::ensure!(
-        config.ledger.is_none(),
-        "ca.toml says that a PostgreSQL server keeps the ledger; back that up by the server's own means, and the state folder beside it"
-    );
     let at = clock::now();
     let to = match arguments.to.is_dir() {
         true => arguments.to.join(format!("curfew-ca-{}.tar", shown(at).replace(':', ""))),
@@ -67,7 +60,9 @@ pub(crate) fn run(
         Ok(())
     })?;
     let Some(begun) = begun else { anyhow::bail!("the authority gave no answer") };
+    let ledger = Place::of(config)?;
     let order = Order {
+        ledger: &ledger,
         state: &config.state_dir,
         settings,
         roles: &config.roles_file,

@@ -38,13 +38,18 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> 
     let files = (arguments.password_file.clone(), arguments.root_certificate.clone());
     let server = Server::named(&arguments.to, files).map_err(anyhow::Error::msg)?;
     let (from, to) = (Place::of(config)?, Place::at(&server)?);
+    if moving::resume(&from, &to)? {
+        say("The ledger was moved before, and that broke off at its end; it is finished now.")?;
+        return tell(arguments, &server);
+    }
     let policy = Policy { logs: stored_keys(config)?, ..Policy::default() };
     let copied = moving::copy(&from, &to).context("nothing was moved")?;
     let faults = faults(&to, &policy);
     match faults {
         Ok(faults) if faults.is_empty() => {}
         faulty => {
-            copied.give_up().context("and what was copied could not be removed")?;
+            // Nobody opens what is on the server, and the next try throws it away.
+            drop(copied);
             for fault in faulty? {
                 say(&format!("! {fault}"))?;
             }
@@ -54,7 +59,7 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> 
         }
     }
     let moved = copied.finish().context(
-        "everything is on the server, but the file could not be marked; do not serve it again",
+        "everything is on the server, but it could not be said that it is; run the same command again",
     )?;
     for (table, rows) in moved.tables.iter().filter(|(_, rows)| *rows > 0) {
         say(&format!("{table}: {rows} rows"))?;
@@ -62,6 +67,10 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> 
     say(
         "The ledger is on the server, every row is the same, and it verifies. The file is closed.",
     )?;
+    tell(arguments, &server)
+}
+
+fn tell(arguments: &Arguments, server: &Server) -> anyhow::Result<()> {
     say("")?;
     say("Now write this into ca.toml, and start the authority:")?;
     say("")?;
@@ -78,10 +87,10 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> 
 }
 
 /// What is wrong with the copy.
-fn faults(to: &Place, policy: &Policy) -> anyhow::Result<Vec<String>> {
-    let report = Audit::open(to)?.verify(policy, &[])?;
+pub(super) fn faults(to: &Place, policy: &Policy) -> anyhow::Result<Vec<String>> {
+    let report = Audit::open_unfinished(to)?.verify(policy, &[])?;
     let mut faults = report.faults;
-    faults.extend(Audit::open(to)?.compare()?.differences);
+    faults.extend(Audit::open_unfinished(to)?.compare()?.differences);
     if report.verified.is_none() && faults.is_empty() {
         faults.push("the copy has no checkpoint that holds".into());
     }

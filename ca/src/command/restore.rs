@@ -9,12 +9,14 @@ use clap::Args;
 use serde::Serialize;
 use wire::log::{Checkpoint, Policy};
 
+use super::migrate::faults;
 use super::{say, say_json, shown};
 use crate::backup::{LeftOut, Manifest, ROLES, SETTINGS, Unpacked, read_manifest, unpack};
 use crate::clock;
 use crate::config::Config;
 use crate::key::secret::Secrets;
 use crate::key::{Keyring, Purpose, Ring, Store, create_private, guard};
+use crate::ledger::moving::{self, Waiting};
 use crate::ledger::{Actor, Audit, LEDGER, Ledger, Place, Restored, log_key, named_after};
 use crate::x509::Root;
 
@@ -27,6 +29,9 @@ pub(crate) struct Arguments {
     /// The state folder to make, instead of the one of the settings; it must be empty or not there
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    /// Put the ledger into a file in the state folder, also where the settings name a server: to rehearse, or to leave it
+    #[arg(long)]
+    into_file: bool,
     /// Where the private keys lie that are not in the backup, as the backup named them
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
@@ -62,13 +67,6 @@ pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> 
         tracing::debug!(%open, "the process is not closed");
     }
     let present = settings.exists().then(|| Config::read(settings)).transpose()?;
-    if present.as_ref().is_some_and(|config| config.ledger.is_some()) {
-        bail!(
-            "a backup is put back into a file, and {} names a server: take its table [ledger] out, restore, and move the \
-             ledger to an empty database with `curfew-ca migrate`",
-            settings.display()
-        );
-    }
     let manifest = read_manifest(&arguments.file)?;
     let Some(target) =
         arguments.to.clone().or_else(|| present.as_ref().map(|it| it.state_dir.clone()))
@@ -78,10 +76,6 @@ pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> 
             "{shown} is missing; name the state folder with --to, and it will be written from the backup"
         );
     };
-    ensure!(
-        present.as_ref().is_none_or(|config| config.ledger.is_none()),
-        "ca.toml says that a PostgreSQL server keeps the ledger; a backup is put back as a file: take `[ledger] url` out, restore, then `curfew-ca migrate`"
-    );
     refuse_living(&target, present.as_ref())?;
     let mut name = target.as_os_str().to_owned();
     name.push(".restoring");
@@ -93,13 +87,50 @@ pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> 
         None => Config::read(&unpacked.folder().join(SETTINGS))
             .context("the backup's own settings cannot be used; write ca.toml first")?,
     };
+    let server = if arguments.into_file { None } else { server(&config)? };
     let keys = Store::new(unpacked.folder(), config.keys.clone(), Secrets::default());
     let keyring = keys.open()?;
-    verify(&unpacked, &keyring)?;
+    let policy = verify(&unpacked, &keyring)?;
     let restored = declare(&unpacked, Arc::new(keyring), &arguments.reason)?;
+    let waiting =
+        server.as_ref().map(|server| put_there(&unpacked, server, &policy)).transpose()?;
     put_settings(&unpacked, settings, &config)?;
     unpacked.keep(&target)?;
+    if let Some(waiting) = waiting {
+        // Only now, when its keys are in their place: until then a restore begun again begins anew.
+        waiting.finish().context(
+            "the state folder is in its place, but the ledger on the server could not be marked as whole; \
+             move the folder away and restore again",
+        )?;
+    }
     tell(arguments, (&manifest, &restored), (&target, &config))
+}
+
+/// The server that the settings name, if they do, which must have no ledger.
+fn server(config: &Config) -> anyhow::Result<Option<Place>> {
+    let place = Place::of(config)?;
+    if place.file().is_some() {
+        return Ok(None);
+    }
+    moving::is_free(&place).context(
+        "a restore overwrites nothing: name an empty database in ca.toml, or put it into a file with --into-file",
+    )?;
+    Ok(Some(place))
+}
+
+/// Moves the restored ledger to the server, where nobody opens it yet.
+fn put_there(unpacked: &Unpacked, server: &Place, policy: &Policy) -> anyhow::Result<Waiting> {
+    let from = Place::File(unpacked.folder().join(LEDGER));
+    let copied = moving::copy(&from, server).context("the ledger cannot be put on the server")?;
+    let faults = faults(server, policy)?;
+    ensure!(
+        faults.is_empty(),
+        "what was put on the server does not hold, and nothing was restored: {}",
+        faults.join("; ")
+    );
+    let waiting = copied.without_file();
+    unpacked.without_ledger()?;
+    Ok(waiting)
 }
 
 fn check(arguments: &Arguments) -> anyhow::Result<()> {
@@ -156,7 +187,7 @@ fn complete(unpacked: &Unpacked, arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// The ledger, by its own signatures; and that root and keys are those of this ledger.
-fn verify(unpacked: &Unpacked, keyring: &Keyring) -> anyhow::Result<()> {
+fn verify(unpacked: &Unpacked, keyring: &Keyring) -> anyhow::Result<Policy> {
     let place = Place::File(unpacked.folder().join(LEDGER));
     // Brings one of an older version up to date.
     Ledger::open(&place, &Arc::new(Ring::new(keyring.clone())))
@@ -176,7 +207,7 @@ fn verify(unpacked: &Unpacked, keyring: &Keyring) -> anyhow::Result<()> {
         "the ledger in the backup does not hold, and nothing was restored: {}",
         faults.join("; ")
     );
-    Ok(())
+    Ok(policy)
 }
 
 fn declare(unpacked: &Unpacked, keyring: Arc<Keyring>, reason: &str) -> anyhow::Result<Restored> {
@@ -238,6 +269,14 @@ fn tell(
     say(
         "  - hosts are told when they connect; `curfew-ca incident list` says what each had seen, and which locks it keeps",
     )?;
+    if let Some(server) = config.ledger.as_ref().filter(|_| !arguments.into_file) {
+        say(&format!("Its ledger is on {}.", server.shown))?;
+    }
+    if arguments.into_file && config.ledger.is_some() {
+        say(
+            "Its ledger is a file in that folder, and ca.toml names a server: take `url` out of [ledger] before it serves.",
+        )?;
+    }
     if target != config.state_dir {
         say(&format!(
             "ca.toml names another state folder: set state_dir = {:?}",

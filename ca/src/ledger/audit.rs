@@ -42,6 +42,14 @@ impl Audit {
         Self::attach(place, "ro")
     }
 
+    /// Opens one on a server that is not whole yet.
+    pub(crate) fn open_unfinished(place: &Place) -> Result<Self, LedgerError> {
+        let connection = place.open()?;
+        schema::any_version(&connection, "ledger", place)?;
+        beside(&connection)?;
+        Ok(Self { connection })
+    }
+
     /// Opens it so that the state in it can be replaced.
     pub(crate) fn open_to_rebuild(place: &Place) -> Result<Self, LedgerError> {
         Self::attach(place, "rw")
@@ -62,8 +70,7 @@ impl Audit {
             let connection = place.open()?;
             // Before its own tables hide those of the ledger.
             schema::version(&connection, "ledger", place)?;
-            connection.execute_batch("SET search_path = pg_temp, ledger")?;
-            schema::create_empty(&connection)?;
+            beside(&connection)?;
             connection
         };
         let found = schema::version(&connection, "ledger", place)?;
@@ -128,6 +135,12 @@ impl Audit {
         self.connection.commit()?;
         Ok(rebuilt)
     }
+}
+
+/// Makes empty tables of the connection's own, which hide those of the ledger.
+fn beside(connection: &Connection) -> Result<(), LedgerError> {
+    connection.execute_batch("SET search_path = pg_temp, ledger")?;
+    schema::create_empty(connection)
 }
 
 /// The file as SQLite names it with a mode.

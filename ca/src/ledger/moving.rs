@@ -1,7 +1,8 @@
-//! Moving a ledger from its file to a server: everything, in one cut, compared row by row, and never both of them in use.
+//! Moving a ledger between a file and a server: everything, in one cut, compared row by row, and never both of them in use.
 //!
-//! The file is held shut while it is copied. It is marked as moved only when what the server has is durable and the same;
-//! until then it is what counts, and whatever breaks off leaves it as it was.
+//! To a server: the file is held shut while it is copied, and what the server has stays marked as unfinished, so that nobody
+//! opens it, until the file is marked as moved. Whatever breaks off leaves one of them that counts, and the same command
+//! begun again throws the unfinished one away or, where the file is marked, finishes it.
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -15,12 +16,18 @@ pub(crate) struct Moved {
     pub(crate) tables: Vec<(String, u64)>,
 }
 
-/// A file that is held shut and was copied; what was copied is durable on the server.
+/// A file that is held shut and was copied; what was copied is durable on the server, and nobody opens it yet.
 #[must_use = "the file is used again unless it is marked"]
 pub(crate) struct Copied {
     source: Connection,
-    to: Place,
+    waiting: Waiting,
     moved: Moved,
+}
+
+/// A whole ledger on a server, which nobody opens yet.
+#[must_use = "nobody opens it before it is finished"]
+pub(crate) struct Waiting {
+    on: Place,
 }
 
 /// A table as both sides have it.
@@ -56,71 +63,129 @@ pub(crate) fn copy(from: &Place, to: &Place) -> Result<Copied, LedgerError> {
     schema::migrate(&source, from)?;
     source.begin()?;
     let target = to.open()?;
-    schema::create(&target, to)?;
-    let copied = copy_all(&source, &target);
-    let copied = copied.and_then(|moved| Ok(target.commit().map(|()| moved)?));
-    match copied {
-        Ok(moved) => Ok(Copied { source, to: to.clone(), moved }),
-        Err(error) => {
-            // What was made there stands empty; the next try begins anew.
-            if let Err(left) = schema::remove(&target) {
-                tracing::warn!(error = %left, "what was begun on the server could not be removed");
-            }
-            Err(error)
-        }
+    target.be_patient()?;
+    target.begin()?;
+    schema::create_unfinished(&target, to)?;
+    let tables = tables_of(&source, &target)?;
+    let moved = copy_all(tables, (&source, &target), |_rows| {})?;
+    target.commit()?;
+    Ok(Copied { source, waiting: Waiting { on: to.clone() }, moved })
+}
+
+/// Whether a ledger can be put there: a server has none, or one that was begun and never finished.
+pub(crate) fn is_free(on: &Place) -> Result<(), LedgerError> {
+    match schema::absent(&on.open()?, on) {
+        Err(LedgerError::Unfinished(_)) => Ok(()),
+        other => other,
     }
+}
+
+/// Finishes a move that broke off after the file was marked; says whether there was one.
+pub(crate) fn resume(from: &Place, to: &Place) -> Result<bool, LedgerError> {
+    let source = from.open()?;
+    match schema::version(&source, "main", from) {
+        Err(LedgerError::Moved(_, place)) if place == to.to_string() => {}
+        _ => return Ok(false),
+    }
+    let target = to.open()?;
+    if !schema::is_unfinished(&target)? || newest(&source)? != newest(&target)? {
+        return Ok(false);
+    }
+    schema::finish(&target)?;
+    Ok(true)
+}
+
+/// Which ledger it is, and how far it goes.
+fn newest(connection: &Connection) -> Result<(String, String), LedgerError> {
+    let sql = "SELECT name, (SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1) FROM log";
+    Ok(connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+/// Copies what `source` sees, a server's ledger, into a file that is made for it. `progress` hears how many rows are copied,
+/// and of how many.
+pub(super) fn take(
+    source: &Connection,
+    target: &Connection,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<(), LedgerError> {
+    let tables = tables_of(target, source)?;
+    let mut all: u64 = 0;
+    for table in &tables {
+        let count = format!("SELECT count(*) FROM {}", table.name);
+        let rows: u64 = source.query_row(&count, (), |row| row.get(0))?;
+        all = all.saturating_add(rows);
+    }
+    target.begin()?;
+    copy_all(tables, (source, target), |done| progress(done, all))?;
+    Ok(target.commit()?)
 }
 
 impl Copied {
-    /// Marks the file: from now on it says where the ledger goes on, and nobody serves it any more.
+    /// Marks the file, which from now on says where the ledger goes on, and has the server's opened from now on.
     pub(crate) fn finish(self) -> Result<Moved, LedgerError> {
-        schema::mark_moved(&self.source, &self.to.to_string())?;
+        schema::mark_moved(&self.source, &self.waiting.on.to_string())?;
         self.source.commit()?;
+        self.waiting.finish()?;
         Ok(self.moved)
     }
 
-    /// Leaves the file as it was, and removes the copy.
-    pub(crate) fn give_up(self) -> Result<(), LedgerError> {
-        schema::remove(&self.to.open()?)
+    /// Lets go of the file, which is about to be removed.
+    pub(crate) fn without_file(self) -> Waiting {
+        self.waiting
     }
 }
 
-fn copy_all(source: &Connection, target: &Connection) -> Result<Moved, LedgerError> {
-    target.begin()?;
-    let mut tables = Vec::new();
-    for table in tables_of(source, target)? {
+impl Waiting {
+    /// Has it opened from now on.
+    pub(crate) fn finish(self) -> Result<(), LedgerError> {
+        schema::finish(&self.on.open()?)
+    }
+}
+
+fn copy_all(
+    tables: Vec<Table>,
+    (source, target): (&Connection, &Connection),
+    mut progress: impl FnMut(u64),
+) -> Result<Moved, LedgerError> {
+    let (mut moved, mut done) = (Vec::new(), 0_u64);
+    for table in tables {
         target.execute_batch(&format!("DELETE FROM {}", table.name))?;
-        let copied = table.copy(source, target)?;
+        let copied = table.copy((source, target), |rows| progress(done.saturating_add(rows)))?;
         let (here, there) = (table.digest(source)?, table.digest(target)?);
         if here != there {
             return Err(LedgerError::Torn(format!(
-                "the table {} has other rows on the server than in the file",
+                "the table {} was copied and has other rows than before",
                 table.name
             )));
         }
-        tables.push((table.name, copied));
+        done = done.saturating_add(copied);
+        moved.push((table.name, copied));
     }
-    Ok(Moved { tables })
+    Ok(Moved { tables: moved })
 }
 
 /// Every table of the file, with the columns and kinds that the server has, which must be the same.
-fn tables_of(source: &Connection, target: &Connection) -> Result<Vec<Table>, LedgerError> {
-    let names: Vec<String> = source
+fn tables_of(file: &Connection, server: &Connection) -> Result<Vec<Table>, LedgerError> {
+    let names: Vec<String> = file
         .prepare_cached(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name",
         )?
         .query_map((), |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    names.into_iter().map(|name| Table::of(name, source, target)).collect()
+    names
+        .into_iter()
+        .filter(|name| !OF_NODES.contains(&name.as_str()))
+        .map(|name| Table::of(name, file, server))
+        .collect()
 }
 
 impl Table {
-    fn of(name: String, source: &Connection, target: &Connection) -> Result<Self, LedgerError> {
-        let here: Vec<(String, u64)> = source
+    fn of(name: String, file: &Connection, server: &Connection) -> Result<Self, LedgerError> {
+        let here: Vec<(String, u64)> = file
             .prepare_cached("SELECT name, pk FROM pragma_table_info(?) ORDER BY name")?
             .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        let mut columns = target
+        let mut columns = server
             .prepare_cached(
                 "SELECT CAST(column_name AS TEXT), CAST(data_type AS TEXT) FROM information_schema.columns \
                  WHERE table_schema = 'ledger' AND table_name = ?",
@@ -148,11 +213,15 @@ impl Table {
         format!("SELECT {} FROM {} ORDER BY {}", columns.join(", "), self.name, self.key)
     }
 
-    fn copy(&self, source: &Connection, target: &Connection) -> Result<u64, LedgerError> {
+    fn copy(
+        &self,
+        (source, target): (&Connection, &Connection),
+        mut progress: impl FnMut(u64),
+    ) -> Result<u64, LedgerError> {
         let (mut waiting, mut copied): (Vec<Kept>, u64) = (Vec::new(), 0);
         let width = self.columns.len();
         let most = AT_ONCE.saturating_mul(width);
-        source.prepare_cached(&self.select())?.visit((), |row| {
+        source.each_of(&self.select(), |row| {
             for (at, column) in self.columns.iter().enumerate() {
                 waiting.push(Kept::of(row.cell(at)?, column.kind));
             }
@@ -160,12 +229,14 @@ impl Table {
             if waiting.len() >= most {
                 self.put(target, &waiting)?;
                 waiting.clear();
+                progress(copied);
             }
             Ok(())
         })?;
         if !waiting.is_empty() {
             self.put(target, &waiting)?;
         }
+        progress(copied);
         Ok(copied)
     }
 
@@ -246,5 +317,7 @@ fn kind(of: &str) -> Kind {
     }
 }
 
+/// What nodes that serve at this moment know of one another, and a key of theirs: nothing of the ledger's, and moved nowhere.
+const OF_NODES: [&str; 3] = ["answered", "nodes", "shared"];
 /// Rows that are sent together.
 const AT_ONCE: usize = 200;

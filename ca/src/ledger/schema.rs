@@ -1,20 +1,41 @@
 //! The tables, and the steps from one version of them to the next.
 
-use super::sql::Connection;
+use super::sql::{Connection, params};
 use super::{LedgerError, Place, entry};
 
-/// Makes the tables of the newest version where there are none.
+/// Makes the tables of the newest version where there are none, within a transaction.
 pub(super) fn create(connection: &Connection, place: &Place) -> Result<(), LedgerError> {
     if connection.is_shared() {
         absent(connection, place)?;
         connection.execute_batch(SERVER)?;
+    } else {
+        connection.set("application_id", APPLICATION)?;
     }
-    create_empty(connection)
+    step(connection, 0)
 }
 
-/// Removes a ledger from a server, which was begun there and never used.
-pub(super) fn remove(connection: &Connection) -> Result<(), LedgerError> {
-    connection.execute_batch("ROLLBACK; DROP SCHEMA ledger CASCADE")?;
+/// The same on a server, within a transaction, for a ledger that nobody opens before it is whole. One that was begun so and
+/// never finished is thrown away.
+pub(super) fn create_unfinished(connection: &Connection, place: &Place) -> Result<(), LedgerError> {
+    if is_unfinished(connection)? {
+        connection.execute_batch("DROP SCHEMA ledger CASCADE")?;
+    }
+    create(connection, place)?;
+    connection.execute("UPDATE about SET version = ?", [UNFINISHED])?;
+    Ok(())
+}
+
+/// Whether a server has a ledger that is not whole yet.
+pub(super) fn is_unfinished(connection: &Connection) -> Result<bool, LedgerError> {
+    Ok(server_version(connection)? == Some(UNFINISHED))
+}
+
+/// Says that it is whole: from now on it can be opened.
+pub(super) fn finish(connection: &Connection) -> Result<(), LedgerError> {
+    connection.execute(
+        "UPDATE about SET version = ?1 WHERE version = ?2",
+        params![newest(), UNFINISHED],
+    )?;
     Ok(())
 }
 
@@ -22,6 +43,7 @@ pub(super) fn remove(connection: &Connection) -> Result<(), LedgerError> {
 pub(super) fn absent(connection: &Connection, place: &Place) -> Result<(), LedgerError> {
     match server_version(connection)? {
         None => Ok(()),
+        Some(UNFINISHED) => Err(LedgerError::Unfinished(place.clone())),
         Some(_) => Err(LedgerError::Exists(place.clone())),
     }
 }
@@ -44,8 +66,20 @@ pub(super) fn migrate(connection: &Connection, place: &Place) -> Result<(), Ledg
     Ok(transaction.commit()?)
 }
 
-/// The version of a database's tables: ours, and none that is newer than we are.
+/// The version of a database's tables: ours, and none that is newer than we are, nor one that is not whole.
 pub(super) fn version(
+    connection: &Connection,
+    database: &str,
+    place: &Place,
+) -> Result<i64, LedgerError> {
+    match any_version(connection, database, place)? {
+        UNFINISHED => Err(LedgerError::Unfinished(place.clone())),
+        found => Ok(found),
+    }
+}
+
+/// The same, also of one that is not whole yet.
+pub(super) fn any_version(
     connection: &Connection,
     database: &str,
     place: &Place,
@@ -62,7 +96,7 @@ pub(super) fn version(
         let to = connection.query_row(&sql, (), |row| row.get(0))?;
         return Err(LedgerError::Moved(place.clone(), to));
     }
-    if found > newest() {
+    if found > newest() && found != UNFINISHED {
         return Err(LedgerError::Newer { found, known: newest() });
     }
     Ok(found)
@@ -112,6 +146,8 @@ fn step(connection: &Connection, from: usize) -> Result<(), LedgerError> {
 const APPLICATION: i64 = 0x4352_4657;
 /// The version of a file that was moved.
 const MOVED: i64 = 0x4d56_4544;
+/// The version of a ledger on a server that is being put there.
+const UNFINISHED: i64 = 0x4e4f_5459;
 
 /// What a step does, and what remains to do that SQL cannot.
 type Step = (&'static str, fn(&Connection) -> Result<(), LedgerError>);

@@ -208,6 +208,14 @@ impl Connection {
         }
     }
 
+    /// Lets a transaction of this connection be idle for as long as it takes: another database is read or written meanwhile.
+    pub(super) fn be_patient(&self) -> Result<(), SqlError> {
+        match &self.0 {
+            Library::Lite(_) => Ok(()),
+            Library::Post(post) => post.be_patient(),
+        }
+    }
+
     /// Hands over every row of a query without values, however many there are, within a transaction.
     pub(super) fn each_of(
         &self,

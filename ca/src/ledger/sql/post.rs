@@ -92,6 +92,11 @@ impl Post {
         self.execute_batch(&self.commit)
     }
 
+    /// Lifts the limit on idleness in a transaction.
+    pub(super) fn be_patient(&self) -> Result<(), SqlError> {
+        self.execute_batch("SET idle_in_transaction_session_timeout = 0")
+    }
+
     /// Listens to what other nodes say.
     pub(super) fn listen(&self) -> Result<(), SqlError> {
         self.execute_batch(&format!("LISTEN {CHANNEL}"))
