@@ -105,6 +105,17 @@ async fn announced(frames: &mut Frames) -> SignedKrl {
     }
 }
 
+/// The next part that comes; orders are passed over: the list that they are on may be there before the last of them.
+async fn part(frames: &mut Frames) -> KrlPart {
+    loop {
+        match frames.next().await {
+            Some(ToHost::KrlPart(part)) => return part,
+            Some(ToHost::Order(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 async fn beat(frames: &mut Frames, standing: Option<KrlStanding>) {
     let at = Timestamp::from_secs(0);
     let beat = Heartbeat {
@@ -332,9 +343,7 @@ async fn a_long_list_comes_in_parts_that_are_asked_for_one_by_one() {
     // As if only its head had come: the rest from there, and beyond its end the announcement.
     whole.truncate(100);
     frames.send(&ToAuthority::KrlAsk(KrlAsk { version: list.version, offset: 100 })).await;
-    let Some(ToHost::KrlPart(KrlPart { version, offset, bytes })) = frames.next().await else {
-        panic!("no part")
-    };
+    let KrlPart { version, offset, bytes } = part(&mut frames).await;
     assert_eq!((version, offset), (list.version, 100));
     whole.extend_from_slice(bytes.as_bytes());
     let krl = verify((list.version, &whole), &list.signature, &[Site::order_key(&web)]).unwrap();
