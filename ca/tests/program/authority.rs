@@ -73,12 +73,17 @@ impl Authority {
 
     /// The same with the ledger in this database.
     pub(crate) fn start_on(database: Option<Database>) -> Self {
+        let table = database
+            .as_ref()
+            .map_or_else(String::new, |on| format!("ledger = {{ url = {:?} }}\n", on.url()));
+        Self::start_with(&table, database)
+    }
+
+    /// The same with more in its settings.
+    pub(crate) fn start_with(more: &str, database: Option<Database>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let mut config = settings(dir.path());
-        if let Some(database) = &database {
-            config.push_str(&format!("ledger = {{ url = {:?} }}\n", database.url()));
-        }
+        let config = format!("{}{more}", settings(dir.path()));
         std::fs::write(path("ca.toml"), config).unwrap();
         std::fs::write(path("roles.toml"), ROLES).unwrap();
         let init = run(dir.path(), &["init", "--unencrypted"]);
@@ -110,6 +115,16 @@ impl Authority {
     /// Started after it was stopped.
     pub(crate) fn start_again(&self) {
         *self.serving.lock().unwrap() = serve(self.dir.path());
+    }
+
+    /// Has its settings name this database, or none.
+    pub(crate) fn settle_on(&mut self, database: Option<Database>) {
+        let table = database
+            .as_ref()
+            .map_or_else(String::new, |on| format!("ledger = {{ url = {:?} }}\n", on.url()));
+        let config = format!("{}{table}", settings(self.dir.path()));
+        std::fs::write(self.dir.path().join("ca.toml"), config).unwrap();
+        self.database = database;
     }
 
     /// Another node of this authority: the same keys and roles, and the same database.
@@ -340,6 +355,11 @@ pub(crate) fn key(seed: u8) -> PrivateKey {
 /// Runs the program with the settings in `dir`.
 pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Output {
     program(dir).args(arguments).output().unwrap()
+}
+
+/// Begins to run the program with the settings in `dir`, and listens to nothing that it says.
+pub(crate) fn spawn(dir: &Path, arguments: &[&str]) -> Child {
+    program(dir).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// A `ca.toml` for a throw-away authority in `dir`.

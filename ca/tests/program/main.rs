@@ -8,7 +8,9 @@
 mod authority;
 mod certificate;
 mod crash;
+mod database;
 mod enrolment;
+mod interrupted;
 mod key;
 mod krl;
 mod ledger;

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub(crate) struct Server {
     dir: tempfile::TempDir,
     bin: PathBuf,
+    port: u16,
     /// Dropped to have it stopped, by the thread that started it and whose end it does not outlive.
     keeper: Option<(mpsc::Sender<Order>, std::thread::JoinHandle<()>)>,
 }
@@ -23,13 +24,46 @@ pub(crate) struct Database {
     name: String,
 }
 
+/// How a server is started.
+#[derive(Clone)]
+struct Settings {
+    programs: PathBuf,
+    data: PathBuf,
+    socket: PathBuf,
+    port: u16,
+    more: Vec<String>,
+}
+
+/// A certificate and its key, as PEM.
+pub(crate) struct Identity {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Identity {
+    /// Writes both where the server alone reads them; says how it is told.
+    fn settings(&self, dir: &Path) -> Vec<String> {
+        let put = |name: &str, pem: &str| {
+            let path = dir.join(name);
+            fs::write(&path, pem).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            if rustix::process::geteuid().is_root() {
+                let mut owned = Command::new("chown");
+                assert!(owned.arg("postgres").arg(&path).status().unwrap().success());
+            }
+            format!("ssl_{name}_file={}", path.display())
+        };
+        vec!["ssl=on".into(), put("cert", &self.certificate), put("key", &self.key)]
+    }
+}
+
 /// What the server is to do.
 enum Order {
     /// Die without warning, and come again.
     Crash(mpsc::Sender<()>),
     /// Die without warning.
     Halt(mpsc::Sender<()>),
-    /// Come again.
+    /// Come, or come again.
     Resume(mpsc::Sender<()>),
 }
 
@@ -50,7 +84,12 @@ impl Database {
     /// As it stands in a `ca.toml`.
     pub(crate) fn url(&self) -> String {
         let socket = self.server.dir.path().display().to_string().replace('/', "%2F");
-        format!("postgres://postgres@{socket}/{}", self.name)
+        format!("postgres://postgres@{socket}:{}/{}", self.server.port, self.name)
+    }
+
+    /// The same over TCP, by this name of the machine.
+    pub(crate) fn url_over_tcp(&self, host: &str) -> String {
+        format!("postgres://postgres@{host}:{}/{}", self.server.port, self.name)
     }
 
     /// What a query says, one line for each row, with `|` between columns.
@@ -86,27 +125,46 @@ impl Server {
 
     /// One that nobody else uses.
     pub(crate) fn start() -> Arc<Self> {
+        Self::launch(PORT, |_dir| Vec::new())
+    }
+
+    /// One that listens on the loopback interface too, with TLS if it has a certificate.
+    pub(crate) fn over_tcp(identity: Option<&Identity>) -> Arc<Self> {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        Self::launch(port, |dir| {
+            let mut settings = vec!["listen_addresses=127.0.0.1".to_owned()];
+            if let Some(identity) = identity {
+                settings.extend(identity.settings(dir));
+            }
+            settings
+        })
+    }
+
+    fn launch(port: u16, settings: impl FnOnce(&Path) -> Vec<String>) -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let bin = binaries();
-        let data = dir.path().join("data").display().to_string();
-        let made = as_postgres(&bin.join("initdb"))
-            .args(["-D", &data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"])
+        let (programs, data) = (binaries(), dir.path().join("data"));
+        let made = as_postgres(&programs.join("initdb"))
+            .arg("-D")
+            .arg(&data)
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"])
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
         let (orders, waiting) = mpsc::channel();
-        let (program, socket) = (bin.join("postgres"), dir.path().to_owned());
-        let keeper = std::thread::spawn(move || keep((&program, &data, &socket), &waiting));
-        let server = Self { dir, bin, keeper: Some((orders, keeper)) };
-        server.wait();
+        let (bin, socket) = (programs.clone(), dir.path().to_owned());
+        let settings = Settings { programs, data, socket, port, more: settings(dir.path()) };
+        let keeper = std::thread::spawn(move || keep(&settings, &waiting));
+        let server = Self { dir, bin, port, keeper: Some((orders, keeper)) };
+        server.order(Order::Resume);
         Arc::new(server)
     }
 
     /// Kills it without warning, starts it again, and waits until it answers.
     pub(crate) fn crash(&self) {
         self.order(Order::Crash);
-        self.wait();
     }
 
     /// Kills it without warning.
@@ -117,7 +175,6 @@ impl Server {
     /// Starts it again, and waits until it answers.
     pub(crate) fn resume(&self) {
         self.order(Order::Resume);
-        self.wait();
     }
 
     fn order(&self, order: fn(mpsc::Sender<()>) -> Order) {
@@ -126,24 +183,10 @@ impl Server {
         was_done.recv().unwrap();
     }
 
-    fn wait(&self) {
-        let socket = self.dir.path().display().to_string();
-        let answers = || {
-            let mut asked = as_postgres(&self.bin.join("pg_isready"));
-            asked.args(["-q", "-h", &socket]).status().unwrap().success()
-        };
-        for _ in 0..1200 {
-            if answers() {
-                return;
-            }
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        panic!("the server does not answer");
-    }
-
     fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = Command::new(self.bin.join(program))
             .args(["-h", &self.dir.path().display().to_string(), "-U", "postgres"])
+            .args(["-p", &self.port.to_string()])
             .args(arguments)
             .output()
             .unwrap();
@@ -162,39 +205,57 @@ impl Drop for Server {
 }
 
 /// Runs the server until nobody wants it any more.
-fn keep((program, data, socket): (&Path, &str, &Path), orders: &mpsc::Receiver<Order>) {
-    let start = || {
-        as_postgres(program)
-            .args(["-D", data, "-k", &socket.display().to_string()])
-            .args([
-                "-c",
-                "listen_addresses=",
-                "-c",
-                "max_connections=200",
-                "-c",
-                "shared_buffers=32MB",
-            ])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
-    let mut server = start();
+fn keep(settings: &Settings, orders: &mpsc::Receiver<Order>) {
+    let mut server: Option<Child> = None;
     while let Ok(order) = orders.recv() {
         if matches!(order, Order::Crash(_) | Order::Halt(_)) {
-            end(&mut server, "KILL");
+            end(&mut server.take().unwrap(), "KILL");
         }
         if matches!(order, Order::Crash(_) | Order::Resume(_)) {
-            server = start();
+            server = Some(begin(settings));
         }
         let (Order::Crash(done) | Order::Halt(done) | Order::Resume(done)) = order;
         done.send(()).unwrap();
     }
     // Fast, without waiting for connections.
-    end(&mut server, "INT");
+    if let Some(mut server) = server {
+        end(&mut server, "INT");
+    }
 }
 
-/// Ends the server, and waits until no process of it is left to write.
+/// Starts the server, and waits until it answers. After a crash it refuses to start as long as a process of the former one is
+/// about to end.
+fn begin(settings: &Settings) -> Child {
+    let Settings { programs, data, socket, port, more } = settings;
+    let (socket, port) = (socket.display().to_string(), port.to_string());
+    let start = || {
+        let mut server = as_postgres(&programs.join("postgres"));
+        server.arg("-D").arg(data).args(["-k", &socket, "-p", &port]);
+        for setting in ["listen_addresses=", "max_connections=200", "shared_buffers=32MB"] {
+            server.args(["-c", setting]);
+        }
+        for setting in more {
+            server.args(["-c", setting]);
+        }
+        server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let answers = || {
+        let mut asked = as_postgres(&programs.join("pg_isready"));
+        asked.args(["-q", "-h", &socket, "-p", &port]).status().unwrap().success()
+    };
+    let mut server = start();
+    for _ in 0..1200 {
+        if server.try_wait().unwrap().is_some() {
+            server = start();
+        } else if answers() {
+            return server;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    panic!("the server does not answer");
+}
+
+/// Ends the server, and waits for the first of its processes.
 fn end(server: &mut Child, how: &str) {
     let pid = server.id().to_string();
     let sent = Command::new("kill").args([format!("-{how}"), pid]).status().unwrap();
@@ -222,3 +283,6 @@ fn binaries() -> PathBuf {
     found.sort();
     found.pop().unwrap()
 }
+
+/// Where servers listen that are reached through their own folder alone.
+const PORT: u16 = 5432;

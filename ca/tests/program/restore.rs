@@ -1,4 +1,5 @@
 //! Backups: made while the authority serves, put back, declared to hosts.
+#![expect(clippy::arithmetic_side_effects, reason = "what a test gets wrong here ends it")]
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -16,6 +17,7 @@ use wire::record::{Abandoned, Event, Incident, KeptLock};
 use crate::authority::{Authority, Frames, Host, run};
 use crate::certificate::{ask, eventually};
 use crate::link::{hello, record};
+use crate::postgres::Database;
 
 /// What `restore --json` says.
 #[derive(serde::Deserialize)]
@@ -26,15 +28,23 @@ struct Restored {
     locks: usize,
 }
 
-/// An authority that was put back from a backup; what it was is in `abandoned` beside it.
-fn put_back(authority: &Authority, backup: &str) -> Restored {
+/// An authority that was put back from a backup, on another database if it has one; what it was is in `abandoned` beside it.
+fn put_back(authority: &mut Authority, backup: &str) -> Restored {
+    authority.stop();
+    if authority.database.is_some() {
+        authority.settle_on(Some(Database::new()));
+    }
+    put_back_there(authority, (backup, &[]))
+}
+
+/// The same of one that is stopped, where its settings say.
+fn put_back_there(authority: &Authority, (backup, more): (&str, &[&str])) -> Restored {
     let state = authority.dir.path().join("state");
     let abandoned = authority.dir.path().join("abandoned");
-    authority.stop();
     std::fs::rename(&state, &abandoned).unwrap();
     let keys = abandoned.display().to_string();
-    let said =
-        authority.run(&["restore", backup, "--keys", &keys, "--reason", "the disk died", "--json"]);
+    let restore = ["restore", backup, "--keys", &keys, "--reason", "the disk died", "--json"];
+    let said = authority.run(&[&restore, more].concat());
     authority.start_again();
     serde_json::from_str(&said).unwrap()
 }
@@ -92,7 +102,15 @@ fn declared(order: &Order, host: &Host) -> Restore {
 
 #[tokio::test]
 async fn a_backup_is_put_back_in_a_new_era_and_declared() {
-    let authority = Authority::start_on(None);
+    goes_on_in_a_new_era(Authority::start_on(None)).await;
+}
+
+#[tokio::test]
+async fn a_ledger_on_a_server_is_backed_up_and_put_back_on_another() {
+    goes_on_in_a_new_era(Authority::start_on(Some(Database::new()))).await;
+}
+
+async fn goes_on_in_a_new_era(mut authority: Authority) {
     authority.add("ana", 1, &[]);
     authority.add("ops", 2, &["--operator"]);
     let host = authority.host("db1").await;
@@ -104,7 +122,7 @@ async fn a_backup_is_put_back_in_a_new_era_and_declared() {
     let lost = issued(&authority).await;
     lock(&authority, Target::Grant("g78".parse().unwrap()), "after the backup").await;
 
-    let restored = put_back(&authority, &backup);
+    let restored = put_back(&mut authority, &backup);
     assert_eq!((restored.first_order, restored.locks), ((restored.era << 20) + 1, 1));
     assert!(authority.run(&["ledger", "verify"]).contains("the state is what the entries say"));
     authority.run(&["ledger", "rebuild"]);
@@ -134,7 +152,7 @@ async fn a_backup_is_put_back_in_a_new_era_and_declared() {
 
 #[tokio::test]
 async fn what_hosts_had_seen_beyond_the_backup_is_an_incident_and_their_locks_are_named() {
-    let authority = Authority::start_on(None);
+    let mut authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     authority.add("ops", 2, &["--operator"]);
     let host = authority.host("db1").await;
@@ -149,7 +167,7 @@ async fn what_hosts_had_seen_beyond_the_backup_is_an_incident_and_their_locks_ar
     let lost = authority.fetch("/checkpoint").await.unwrap();
     let lost: Note = std::str::from_utf8(&lost).unwrap().parse().unwrap();
 
-    let restored = put_back(&authority, &backup);
+    let restored = put_back(&mut authority, &backup);
     let era = Era::try_from(restored.era).unwrap();
     let mut frames = greet(&authority, &host, 1, Era::FIRST).await;
     let order = next_order(&mut frames, &host).await;
@@ -228,11 +246,11 @@ async fn a_copy_of_the_files_is_no_restore_and_a_host_that_is_ahead_is_refused()
 
 #[tokio::test]
 async fn two_restores_of_one_backup_never_give_a_number_twice() {
-    let authority = Authority::start_on(None);
+    let mut authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     let host = authority.host("db1").await;
     let backup = back_up(&authority, "backup.tar");
-    let first = put_back(&authority, &backup);
+    let first = put_back(&mut authority, &backup);
     let one = issued(&authority).await;
     std::fs::rename(
         authority.dir.path().join("abandoned"),
@@ -246,7 +264,7 @@ async fn two_restores_of_one_backup_never_give_a_number_twice() {
         now - 1_767_225_600 > first.era
     })
     .await;
-    let second = put_back(&authority, &backup);
+    let second = put_back(&mut authority, &backup);
     assert!(second.era > first.era);
     let two = issued(&authority).await;
     assert!(two > one, "{two} after {one}");
@@ -282,4 +300,37 @@ fn a_restore_overwrites_nothing_and_says_what_is_missing() {
     authority.refuse(&["restore", &backup, "--check"]);
     let again = run(authority.dir.path(), &["backup", "--to", &backup]);
     assert!(!again.status.success());
+}
+
+#[tokio::test]
+async fn a_server_that_has_a_ledger_keeps_it_and_a_rehearsal_needs_no_server() {
+    let authority = Authority::start_on(Some(Database::new()));
+    authority.add("ana", 1, &[]);
+    let _host = authority.host("db1").await;
+    let secret = authority.database.as_ref().unwrap().ask("SELECT name FROM ledger.shared");
+    assert_eq!(secret, "challenges");
+    let backup = back_up(&authority, "backup.tar");
+    authority.stop();
+    let dir = authority.dir.path();
+    let (keys, new) = (dir.join("state").display().to_string(), dir.join("new"));
+    let restore = ["restore", &backup, "--keys", &keys, "--to", &new.display().to_string()];
+    let (_, complaint) = authority.refuse(&restore);
+    assert!(
+        complaint.contains("exists already") && complaint.contains("--into-file"),
+        "{complaint}"
+    );
+    assert!(!new.exists() && !dir.join("new.restoring").exists());
+    let said = authority.run(&[&restore[..], &["--into-file"]].concat());
+    assert!(said.contains("is a file in that folder"), "{said}");
+    // What nodes share while they serve is no part of a backup.
+    let file = new.join("ledger.db");
+    let held = rusqlite::Connection::open(&file).unwrap();
+    let shared: u64 = held.query_row("SELECT count(*) FROM shared", [], |row| row.get(0)).unwrap();
+    assert_eq!(shared, 0);
+    // And the other way: what was put back from a server's backup serves from the file.
+    let mut authority = authority;
+    authority.settle_on(None);
+    let restored = put_back_there(&authority, (&backup, &[]));
+    assert_eq!(issued(&authority).await, (restored.era << 20) + 1);
+    assert!(authority.run(&["ledger", "verify"]).contains("hold"));
 }
