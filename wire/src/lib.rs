@@ -32,6 +32,7 @@ pub mod problem;
 pub mod record;
 pub mod recording;
 pub mod renewal;
+pub mod search;
 pub mod signature;
 pub mod sshsig;
 pub mod time;
