@@ -18,6 +18,7 @@ pub(crate) mod body;
 pub(crate) mod caller;
 mod certificate;
 mod entry;
+mod export;
 mod grant;
 mod host;
 mod incident;
@@ -27,6 +28,7 @@ mod log;
 mod login;
 mod order;
 pub(crate) mod refusal;
+mod search;
 mod session;
 mod status;
 
@@ -48,6 +50,8 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/grants/{grant}/extend", post(grant::extend))
         .route("/v1/sessions", get(session::list))
         .route("/v1/sessions/{session}", get(session::show))
+        .route("/v1/search", post(search::search))
+        .route("/v1/exports", post(export::export))
         .route("/v1/locks", get(lock::list).post(lock::lock))
         .route("/v1/unlocks", post(lock::unlock))
         .route("/v1/orders/{number}", get(order::progress))

@@ -21,6 +21,7 @@ use crate::cosign;
 use crate::fleet::listener::serve_hosts;
 use crate::http::listener::{serve_local, serve_people, unless_stopped};
 use crate::http::{bounded, router};
+use crate::index;
 use crate::krl;
 use crate::tls::Leaf;
 use crate::watch::RolesWatch;
@@ -50,6 +51,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(roles_watch.run(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(cosign::collect(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(krl::keep(Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(index::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(heed(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
     tasks.spawn(pat_watchdog(stopped));

@@ -11,6 +11,7 @@ pub mod breakglass;
 pub mod certificate;
 pub mod channel;
 pub mod explain;
+pub mod export;
 pub mod frame;
 pub mod gate;
 pub mod hostlink;

@@ -90,6 +90,10 @@ pub(crate) enum Kind {
     IncidentSettled,
     /// Identities came into a team, or left it.
     TeamChanged,
+    /// An operator searched the records.
+    Searched,
+    /// An operator took records elsewhere.
+    Exported,
 }
 
 impl Kind {

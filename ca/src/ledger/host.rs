@@ -455,6 +455,11 @@ fn insert(
             orders_from,
             agent_key
         ])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO streams (enrolment, host, indexed, closed) VALUES (?, ?, 0, FALSE) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![enrolment, token.host.as_str()])?;
     put_addresses(connection, &token.host, &token.addresses)
 }
 

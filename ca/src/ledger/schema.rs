@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 10] = [("
+const STEPS: [Step; 11] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -409,6 +409,19 @@ INSERT INTO logins (hash, number, identity, begun, until, method, key)
 DROP TABLE former_logins;
 CREATE INDEX logins_by_end ON logins (until);
 CREATE INDEX logins_by_identity ON logins (identity);
+", nothing), ("
+CREATE TABLE streams (
+    enrolment INTEGER PRIMARY KEY, host TEXT NOT NULL, indexed INTEGER NOT NULL, closed FLAG NOT NULL
+) STRICT;
+INSERT INTO streams (enrolment, host, indexed, closed) SELECT enrolment, min(host), 0, FALSE FROM records GROUP BY enrolment;
+INSERT INTO streams (enrolment, host, indexed, closed) SELECT enrolment, name, 0, FALSE FROM hosts WHERE true ON CONFLICT DO NOTHING;
+CREATE TABLE search_blocks (
+    number INTEGER PRIMARY KEY, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, filter BLOB NOT NULL
+) STRICT;
+CREATE TABLE search_ranges (
+    block INTEGER NOT NULL, enrolment INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY (block, enrolment)
+) STRICT, WITHOUT ROWID;
 ", nothing)];
 
 #[cfg(test)]

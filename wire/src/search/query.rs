@@ -767,7 +767,7 @@ mod tests {
                     let again = query.to_string();
                     prop_assert_eq!(Query::parse(&again), Ok(query));
                 }
-                Err(error) => prop_assert!(error.column <= text.chars().count() + 1),
+                Err(error) => prop_assert!(error.column <= text.chars().count().saturating_add(1)),
             }
         }
 

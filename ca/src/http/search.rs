@@ -1,0 +1,62 @@
+//! `POST /v1/search`: records by what is in them, for operators. Each search is an entry before it finds anything.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use wire::problem::Code;
+use wire::search::query::Query;
+use wire::search::{MAX_HITS, Next, SearchAnswer, SearchAsk};
+use wire::time::Timestamp;
+
+use super::body::Body;
+use super::caller::{Caller, Operator};
+use super::refusal::Refusal;
+use crate::authority::Authority;
+use crate::clock;
+use crate::index;
+use crate::ledger::Quest;
+
+/// `POST /v1/search`
+pub(crate) async fn search(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<SearchAsk>,
+) -> Result<Json<SearchAnswer>, Refusal> {
+    let query = Query::parse(&ask.query)
+        .map_err(|error| Refusal::new(Code::Malformed, format!("the search: {error}")))?;
+    let ledger = &authority.ledger;
+    let (entry, now, unsearched) = match &ask.next {
+        Some(next) => {
+            let now = begun(&authority, &caller, (&ask.query, next)).await?;
+            (next.entry, now, 0)
+        }
+        None => {
+            let now = clock::now();
+            let entry = ledger.begin_search(caller.actor(), ask.query.clone(), now).await?;
+            tracing::info!(entry, by = caller.actor().as_str(), "somebody searches records");
+            (entry, now, index::catch_up(ledger).await?)
+        }
+    };
+    let from = ask.next.map(|next| (next.block, next.after));
+    let quest = Quest { query, now, limit: ask.limit.clamp(1, MAX_HITS), from };
+    let found = ledger.search(quest).await?;
+    let next = found.next.map(|(block, after)| Next { entry, block, after });
+    Ok(Json(SearchAnswer { entry, hits: found.hits, next, read: found.read, unsearched }))
+}
+
+/// When the search began that this is a further page of: the same person's, for the same.
+async fn begun(
+    authority: &Authority,
+    caller: &Caller,
+    (query, next): (&str, &Next),
+) -> Result<Timestamp, Refusal> {
+    let begun = authority.ledger.begun_search(next.entry).await?;
+    begun
+        .filter(|(begun, _)| begun.by == caller.actor().as_str() && begun.query == query)
+        .map(|(_, at)| at)
+        .ok_or_else(|| {
+            let message = format!("entry {} is no such search of yours; search anew", next.entry);
+            Refusal::new(Code::NotFound, message)
+        })
+}
