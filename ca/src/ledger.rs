@@ -70,6 +70,7 @@ pub(crate) use place::{LEDGER, Place, PlaceError};
 pub(crate) use rebuild::Rebuilt;
 pub(crate) use restore::Restored;
 pub(crate) use search::{BLOCK, Quest};
+pub(crate) use session::{After, LISTED, Which};
 pub(crate) use sql::SqlError;
 pub(crate) use team::{Source, TeamChange, TeamRow};
 pub(crate) use tree::Step;

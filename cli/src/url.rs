@@ -55,6 +55,29 @@ impl Url {
     }
 }
 
+/// A query of these fields and values, with its question mark; empty when there are none.
+pub(crate) fn query(fields: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    for (at, (name, value)) in fields.iter().enumerate() {
+        text.push_str(if at == 0 { "?" } else { "&" });
+        text.push_str(&format!("{name}={}", escaped(value)));
+    }
+    text
+}
+
+/// A value as one word of a query: what could mean something there is escaped, as in `+`, which means a blank.
+pub(crate) fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'@' | b':') {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
 impl FromStr for Url {
     type Err = UrlError;
 
@@ -102,6 +125,13 @@ const DEFAULT_PORT: u16 = 7442;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_one_word_of_a_query() {
+        let fields = [("who", "ana@example.com".to_owned()), ("text", "a+b &c".to_owned())];
+        assert_eq!(query(&fields), "?who=ana@example.com&text=a%2Bb%20%26c");
+        assert_eq!(query(&[]), "");
+    }
 
     #[test]
     fn an_address_reads_back() {

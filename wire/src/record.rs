@@ -411,6 +411,26 @@ pub enum EndReason {
     },
 }
 
+impl EndReason {
+    /// The name of each kind, as JSON has it.
+    pub const NAMES: [&str; 7] =
+        ["left", "grant_ended", "idle", "too_long", "threshold", "locked", "locked_here"];
+
+    /// The kind's name, one of [`Self::NAMES`].
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::GrantEnded => "grant_ended",
+            Self::Idle { .. } => "idle",
+            Self::TooLong { .. } => "too_long",
+            Self::Threshold(_) => "threshold",
+            Self::Locked { .. } => "locked",
+            Self::LockedHere { .. } => "locked_here",
+        }
+    }
+}
+
 /// A threshold, and how it was crossed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crossed {

@@ -1,7 +1,7 @@
 //! What hosts report: records, kept as they came, and the sessions that they tell of.
 
 use wire::api::{Ended, SessionDetail, SessionView};
-use wire::identifier::{GrantId, HostName, Identity, Serial, SessionId};
+use wire::identifier::{GrantId, HostName, Identity, Login, RoleName, Serial, SessionId};
 use wire::incident::Cause;
 use wire::octets::Octets;
 use wire::record::{Event, Incident, Record, SessionBegan, SessionEnded};
@@ -18,6 +18,44 @@ pub(crate) struct SessionCounts {
     pub(crate) alive: u64,
     /// Alive, and begun with a certificate that this ledger never issued.
     pub(crate) unknown: u64,
+}
+
+/// Which sessions are asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Which {
+    /// Those of this identity only.
+    pub(crate) identity: Option<Identity>,
+    /// Those on this host only.
+    pub(crate) host: Option<HostName>,
+    /// Those as this account only.
+    pub(crate) login: Option<Login>,
+    /// Those under this role only.
+    pub(crate) role: Option<RoleName>,
+    /// Those that began from then on only.
+    pub(crate) since: Option<Timestamp>,
+    /// Those that began before then only.
+    pub(crate) before: Option<Timestamp>,
+    /// Those that ended in this way only, one of [`EndReason::NAMES`].
+    pub(crate) how: Option<&'static str>,
+    /// Those that are alive only.
+    pub(crate) live: bool,
+    /// Those that come after this one in the listing.
+    pub(crate) after: Option<After>,
+    /// At most so many.
+    pub(crate) limit: u64,
+}
+
+/// A place in the listing of sessions.
+#[derive(Debug, Clone)]
+pub(crate) struct After {
+    /// Whether the session there had ended.
+    pub(crate) ended: bool,
+    /// When it began.
+    pub(crate) began: Timestamp,
+    /// Its name.
+    pub(crate) session: SessionId,
+    /// Its host.
+    pub(crate) host: HostName,
 }
 
 impl Ledger {
@@ -53,20 +91,9 @@ impl Ledger {
         .await
     }
 
-    /// Sessions, the newest first: those of `owner`, or all.
-    pub(crate) async fn sessions(
-        &self,
-        owner: Option<Identity>,
-    ) -> Result<Vec<SessionView>, LedgerError> {
-        self.read(move |connection| {
-            let owner = owner.as_ref().map(Identity::as_str);
-            let mut statement = connection.prepare_cached(&format!(
-                "{SELECT} WHERE ?1 IS NULL OR identity = ?1 ORDER BY ended IS NOT NULL, began DESC LIMIT {LISTED}"
-            ))?;
-            let sessions = statement.query_map([owner], view)?;
-            Ok(sessions.collect::<Result<_, _>>()?)
-        })
-        .await
+    /// Sessions: live ones first, and of each kind the newest.
+    pub(crate) async fn sessions(&self, which: Which) -> Result<Vec<SessionView>, LedgerError> {
+        self.read(move |connection| listed(connection, &which)).await
     }
 
     /// A session with its records. Where two hosts claim the same name, the one that began it with a certificate of ours
@@ -108,6 +135,40 @@ impl Ledger {
         })
         .await
     }
+}
+
+fn listed(connection: &Connection, which: &Which) -> Result<Vec<SessionView>, LedgerError> {
+    let after = which.after.as_ref();
+    let stored = |at: Timestamp| at.millis().min(i64::MAX.unsigned_abs());
+    let mut statement = connection.prepare_cached(&format!(
+        "{SELECT} WHERE (?1 IS NULL OR identity = ?1) AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR login = ?3) \
+         AND (?4 IS NULL OR role = ?4) AND began >= ?5 AND began < ?6 AND (NOT ?7 OR ended IS NULL) \
+         AND (?8 IS NULL OR json_extract(ended, '$.reason') = ?8 OR json_extract(ended, '$.reason') LIKE ?9) \
+         AND (?10 IS NULL OR (ended IS NOT NULL) > ?10 OR ((ended IS NOT NULL) = ?10 \
+         AND (began < ?11 OR (began = ?11 AND (session, host) > (?12, ?13))))) \
+         ORDER BY ended IS NOT NULL, began DESC, session, host LIMIT ?14"
+    ))?;
+    let sessions = statement.query_map(
+        params![
+            which.identity.as_ref().map(Identity::as_str),
+            which.host.as_ref().map(HostName::as_str),
+            which.login.as_ref().map(Login::as_str),
+            which.role.as_ref().map(RoleName::as_str),
+            which.since.map_or(0, stored),
+            which.before.map_or(i64::MAX.unsigned_abs(), stored),
+            which.live,
+            which.how,
+            // A kind that says more than its name is an object of one field.
+            which.how.map(|how| format!("{{\"{how}\":%")),
+            after.map(|after| after.ended),
+            after.map(|after| stored(after.began)),
+            after.map(|after| after.session.to_string()),
+            after.map(|after| after.host.as_str()),
+            which.limit.min(LISTED)
+        ],
+        view,
+    )?;
+    Ok(sessions.collect::<Result<_, _>>()?)
 }
 
 fn take(
@@ -265,5 +326,5 @@ fn view(row: &Row<'_>) -> Result<SessionView, SqlError> {
 
 const SELECT: &str = "SELECT session, host, identity, login, role, grant_id, serial, remote, began, until, ended, \
                       execs, lost FROM sessions";
-/// Most sessions in one listing: the newest, live ones first.
-const LISTED: u64 = 1000;
+/// Most sessions in one listing.
+pub(crate) const LISTED: u64 = 1000;

@@ -59,7 +59,7 @@ pub(crate) fn record(number: u64, event: Event) -> Record {
     }
 }
 
-fn began() -> Event {
+pub(crate) fn began() -> Event {
     Event::SessionBegan(Box::new(SessionBegan {
         subject: Subject {
             identity: "ana".parse().unwrap(),

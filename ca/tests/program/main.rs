@@ -25,6 +25,7 @@ mod program;
 mod renewal;
 mod restore;
 mod routes;
+mod search;
 mod sk;
 mod team;
 mod witness;

@@ -12,6 +12,7 @@ use crate::duration::Span;
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::render::{Cell, Screen, Table, Tone, moment};
+use crate::url::escaped;
 
 /// List logins and certificates that were refused, and why
 ///
@@ -39,7 +40,9 @@ impl Attempts {
         let mut asked = Vec::new();
         asked.extend(self.host.as_ref().map(|host| format!("host={host}")));
         asked.extend(
-            self.identity.as_ref().map(|identity| format!("identity={}", escaped(identity))),
+            self.identity
+                .as_ref()
+                .map(|identity| format!("identity={}", escaped(identity.as_str()))),
         );
         asked.extend(
             self.since.map(|span| format!("since_secs={}", now.before(span.duration()).secs())),
@@ -108,32 +111,5 @@ const fn door(by: Door) -> &'static str {
         Door::Sshd => "sshd",
         Door::Unfinished => "nobody",
         Door::Other => "?",
-    }
-}
-
-/// An identity may hold a `+`, which means a blank in a query.
-fn escaped(identity: &Identity) -> String {
-    let mut text = String::new();
-    for byte in identity.as_str().bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'@' | b':') {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_identity_is_one_word_of_a_query() {
-        assert_eq!(escaped(&"ana@example.com".parse().unwrap()), "ana@example.com");
-        let odd: Result<Identity, _> = "a+b".parse();
-        if let Ok(odd) = odd {
-            assert_eq!(escaped(&odd), "a%2Bb");
-        }
     }
 }

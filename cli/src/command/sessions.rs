@@ -3,15 +3,18 @@
 use anyhow::Result;
 use jiff::tz::TimeZone;
 use wire::api::{SessionDetail, SessionView};
-use wire::identifier::SessionId;
+use wire::identifier::{HostName, Identity, Login, RoleName, SessionId};
+use wire::record::EndReason;
 use wire::time::Timestamp;
 
 use crate::client::Client;
 use crate::clock;
+use crate::duration::Span;
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::render::{Cell, Screen, Table, Tone, count, moment, plain};
 use crate::timeline::{self, Line};
+use crate::url::query;
 
 /// List sessions, or show what happened in one
 ///
@@ -25,9 +28,40 @@ pub(crate) struct Sessions {
     /// Also those that have ended
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    which: Which,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Which sessions.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Only those of this identity
+    #[arg(long)]
+    identity: Option<Identity>,
+    /// Only those on this host
+    #[arg(long)]
+    host: Option<HostName>,
+    /// Only those as this account
+    #[arg(long)]
+    login: Option<Login>,
+    /// Only those under this role
+    #[arg(long)]
+    role: Option<RoleName>,
+    /// Only those that began in the last such span, as in 30m or 12h
+    #[arg(long, value_name = "SPAN")]
+    since: Option<Span>,
+    /// Only those that began before the last such span
+    #[arg(long, value_name = "SPAN")]
+    before: Option<Span>,
+    /// Only those that ended like this
+    #[arg(long, value_name = "HOW", value_parser = EndReason::NAMES)]
+    ended: Option<String>,
+    /// At most so many
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 200)]
+    limit: usize,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -52,19 +86,62 @@ impl Sessions {
                 if json { screen.json(&detail)? } else { show(&detail, clock::now(), screen)? }
             }
             None => {
-                let mut sessions: Vec<SessionView> = client.get("/v1/sessions")?;
-                sessions.retain(|session| self.all || session.ended.is_none());
-                if self.json { screen.json(&sessions)? } else { list(&sessions, self.all, screen)? }
+                let all = self.all || self.which.ended.is_some();
+                let sessions = self.which.fetch(all, &mut client, clock::now())?;
+                if self.json { screen.json(&sessions)? } else { list(&sessions, all, screen)? }
             }
         }
         Ok(Exit::Done)
     }
 }
 
+impl Which {
+    /// Those that fit, page by page: live ones first, then the newest.
+    fn fetch(&self, all: bool, client: &mut Client, now: Timestamp) -> Result<Vec<SessionView>> {
+        let mut sessions: Vec<SessionView> = Vec::new();
+        let asked = self.asked(all, now);
+        loop {
+            let mut asked = asked.clone();
+            let missing = self.limit.saturating_sub(sessions.len()).min(PAGE);
+            asked.push(("limit", missing.to_string()));
+            if let Some(last) = sessions.last() {
+                asked.push(("after_ended", last.ended.is_some().to_string()));
+                asked.push(("after_began_millis", last.began.millis().to_string()));
+                asked.push(("after_session", last.session.to_string()));
+                asked.push(("after_host", last.host.to_string()));
+            }
+            let page: Vec<SessionView> = client.get(&format!("/v1/sessions{}", query(&asked)))?;
+            let is_last = page.len() < missing;
+            // One that ended between two pages comes again, as ended.
+            for one in page {
+                sessions.retain(|had| (had.session, &had.host) != (one.session, &one.host));
+                sessions.push(one);
+            }
+            if is_last || sessions.len() >= self.limit {
+                return Ok(sessions);
+            }
+        }
+    }
+
+    fn asked(&self, all: bool, now: Timestamp) -> Vec<(&'static str, String)> {
+        let mut asked = Vec::new();
+        asked.extend((!all).then(|| ("live", "true".to_owned())));
+        asked.extend(self.identity.as_ref().map(|name| ("identity", name.to_string())));
+        asked.extend(self.host.as_ref().map(|name| ("host", name.to_string())));
+        asked.extend(self.login.as_ref().map(|name| ("login", name.to_string())));
+        asked.extend(self.role.as_ref().map(|name| ("role", name.to_string())));
+        let ago = |span: Span| now.before(span.duration()).millis().to_string();
+        asked.extend(self.since.map(|span| ("since_millis", ago(span))));
+        asked.extend(self.before.map(|span| ("before_millis", ago(span))));
+        asked.extend(self.ended.as_ref().map(|how| ("how", how.clone())));
+        asked
+    }
+}
+
 fn list(sessions: &[SessionView], all: bool, screen: &Screen) -> Result<()> {
     if sessions.is_empty() {
         let hint = if all {
-            "No session was ever recorded."
+            "No such session was recorded."
         } else {
             "No session is alive; --all shows those that ended."
         };
@@ -152,3 +229,6 @@ fn head(session: &SessionView, now: Timestamp, screen: &Screen) -> Result<()> {
     }
     screen.toned(Tone::Bad, &format!("{execs} started, {} lost", count(session.lost, "event")))
 }
+
+/// Most sessions of one answer.
+const PAGE: usize = 500;
