@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Done(command::done::Done),
     Sessions(command::sessions::Sessions),
     Attempts(command::attempts::Attempts),
+    #[command(subcommand)]
+    Audit(command::audit::Audit),
     Lock(command::lock::Lock),
     Unlock(command::unlock::Unlock),
     Locks(command::locks::Locks),

@@ -1,6 +1,7 @@
 //! What each subcommand does.
 
 pub(crate) mod attempts;
+pub(crate) mod audit;
 pub(crate) mod certificate;
 pub(crate) mod completions;
 pub(crate) mod done;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Done(done) => done.run(screen),
         Command::Sessions(sessions) => sessions.run(screen),
         Command::Attempts(attempts) => attempts.run(screen),
+        Command::Audit(audit) => audit.run(screen),
         Command::Lock(lock) => lock.run(screen),
         Command::Unlock(unlock) => unlock.run(screen),
         Command::Locks(locks) => locks.run(screen),

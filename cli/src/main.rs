@@ -14,6 +14,7 @@ mod issue;
 mod ledger;
 mod login_key;
 mod narrow;
+mod ocsf;
 mod progress;
 mod prompt;
 mod render;

@@ -41,6 +41,17 @@ pub(crate) fn lines(records: &[Record]) -> Vec<Line> {
     lines
 }
 
+/// One record by itself, where what became of a program is not looked for.
+pub(crate) fn line(record: &Record) -> Line {
+    let offset = Duration::ZERO;
+    let told = match &record.event {
+        Event::Exec(exec) => Some(("exec", exec_words(exec), Tone::Plain)),
+        _ => describe(record, &BTreeMap::new()),
+    };
+    let (what, text, tone) = told.unwrap_or(("exit", String::new(), Tone::Faint));
+    Line { offset, what, text, tone }
+}
+
 /// How a session ended, in a sentence: `locked by order 4: left the company; 7 processes killed, 0 survivors, 41 ms`.
 pub(crate) fn ending(ended: &Ended) -> String {
     let whole = SessionEnded {
@@ -249,6 +260,11 @@ fn delegated_ended_text(ended: &DelegatedEnded) -> String {
 }
 
 fn exec_text(exec: &Exec, fate: Option<&Fate>) -> String {
+    format!("{}{}", exec_words(exec), fate_text(fate))
+}
+
+/// The command, and by whom and where.
+fn exec_words(exec: &Exec) -> String {
     let mut text = command(exec);
     if exec.cut > 0 {
         text.push_str(&format!(" … ({} cut)", count(exec.cut, "byte")));
@@ -268,7 +284,7 @@ fn exec_text(exec: &Exec, fate: Option<&Fate>) -> String {
     if exec.nameless {
         notes.push("the file has no name".to_owned());
     }
-    format!("{text}  [{}]{}", notes.join(", "), fate_text(fate))
+    format!("{text}  [{}]", notes.join(", "))
 }
 
 /// The arguments as one line; a space inside one is visible as such.

@@ -50,7 +50,13 @@ fn a_session_is_told_as_a_timeline() {
 #[test]
 fn living_sessions_are_listed_and_ended_ones_on_request() {
     let authority = Authority::start();
-    authority.answer("GET /v1/sessions", json!([session(json!(null)), session(locked())]));
+    authority.answer("GET /v1/sessions?live=true&limit=200", json!([session(json!(null))]));
+    let ended = {
+        let mut ended = session(locked());
+        ended["session"] = json!("00000000000000a2");
+        ended
+    };
+    authority.answer("GET /v1/sessions?limit=200", json!([session(json!(null)), ended]));
     let person = Person::new().log_in(&authority, &["app"]);
     let living = said(&person.curfew(["sessions"]));
     assert_eq!(living.lines().count(), 2, "{living}");
@@ -63,6 +69,97 @@ fn living_sessions_are_listed_and_ended_ones_on_request() {
     let parsed: Vec<wire::api::SessionView> =
         serde_json::from_str(&said(&person.curfew(["sessions", "--all", "--json"]))).unwrap();
     assert_eq!(parsed.len(), 2);
+}
+
+#[test]
+fn sessions_are_asked_for_by_who_where_and_how_they_ended() {
+    let authority = Authority::start();
+    let asked = "GET /v1/sessions?identity=ana@example.com&host=db1&login=app&role=deploy&how=locked&limit=3";
+    authority.answer(asked, json!([session(locked())]));
+    let person = Person::new().log_in(&authority, &["app"]);
+    let arguments = [
+        "sessions",
+        "--identity",
+        "ana@example.com",
+        "--host",
+        "db1",
+        "--login",
+        "app",
+        "--role",
+        "deploy",
+        "--ended",
+        "locked",
+        "-n",
+        "3",
+    ];
+    let text = said(&person.curfew(arguments));
+    assert!(text.contains("00000000000000a1"), "{text}");
+    let output = person.curfew(["sessions", "--ended", "bored"]);
+    assert_eq!(output.status.code(), Some(64));
+}
+
+#[test]
+fn a_search_shows_who_where_when_and_what() {
+    let authority = Authority::start();
+    let exec = json!({"exec": {"sequence": 1, "pid": 50, "parent": 1, "uid": 1000, "euid": 0, "path": "/usr/bin/rm",
+        "arguments": ["rm", "/etc/\u{1b}[2Jx"], "cut": 0, "terminal": "pts0"}});
+    let hit = |number: u64| {
+        json!({"host": "db1", "whose": {"identity": "ana@example.com", "login": "app", "role": "deploy",
+        "began": now().before(Duration::from_secs(5))},
+        "record": {"number": number, "at": now(), "uptime": 9, "session": "00000000000000a1", "event": exec}})
+    };
+    let next = json!({"entry": 4, "block": 2});
+    authority.answer(
+        "POST /v1/search",
+        json!({"entry": 4, "hits": [hit(1)], "next": next, "read": 10, "unsearched": 3}),
+    );
+    let person = Person::new().log_in(&authority, &["app"]);
+    let output = person.curfew(["audit", "search", "exec:rm", "path:/etc", "-n", "2"]);
+    let text = said(&output);
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.contains("00000000000000a1 +5."), "{text}");
+    assert!(
+        text.contains("ana@example.com app@db1  exec     rm \"/etc/\\u{1b}[2Jx\"  [pid 50, pts0, uid 1000 as 0]"),
+        "{text}"
+    );
+    let noted = complained(&output);
+    assert!(noted.contains("3 records are not indexed yet"), "{noted}");
+    assert!(noted.contains("there may be more"), "{noted}");
+    let json = said(&person.curfew(["audit", "search", "exec:rm", "-n", "1", "--json"]));
+    let parsed: wire::search::Hit = serde_json::from_str(&json).unwrap();
+    assert_eq!(parsed.record.number.number(), 1);
+}
+
+#[test]
+fn a_search_that_makes_no_sense_is_refused_before_it_is_sent() {
+    let authority = Authority::start();
+    let person = Person::new().log_in(&authority, &["app"]);
+    let output = person.curfew(["audit", "search", "exce:rm"]);
+    assert_eq!(output.status.code(), Some(64));
+    let said = complained(&output);
+    assert!(said.contains("at column 1") && said.contains("did you mean exec:"), "{said}");
+    assert!(!authority.calls().iter().any(|call| call.contains("search")));
+}
+
+#[test]
+fn an_export_is_lines_of_json_as_records_or_as_ocsf() {
+    let authority = Authority::start();
+    let exit = json!({"exit": {"sequence": 2, "pid": 50, "status": {"code": 1}}});
+    let warned = json!({"warned": {"message": "soon", "terminals": 1}});
+    let record = |number: u64, event: &serde_json::Value| {
+        json!({"host": "db1",
+        "record": {"number": number, "at": now(), "uptime": 9, "event": event}})
+    };
+    authority
+        .answer("POST /v1/exports", json!({"records": [record(1, &exit), record(2, &warned)]}));
+    let person = Person::new().log_in(&authority, &["app"]);
+    let lines = said(&person.curfew(["audit", "export"]));
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    let output = person.curfew(["audit", "export", "--format", "ocsf", "--since", "1h"]);
+    let events = said(&output);
+    let event: serde_json::Value = serde_json::from_str(&events).unwrap();
+    assert_eq!((event["class_uid"].as_u64(), event["exit_code"].as_u64()), (Some(1007), Some(1)));
+    assert!(complained(&output).contains("1 record of kinds"), "{}", complained(&output));
 }
 
 fn progress(hosts: serde_json::Value, complete: bool) -> serde_json::Value {
