@@ -267,18 +267,9 @@ pub(crate) mod tests {
     use wire::time::Uptime;
 
     pub(crate) fn exec(path: &str, arguments: &[&str]) -> Event {
-        Event::Exec(Exec {
-            sequence: 1,
-            pid: 5,
-            parent: 4,
-            uid: 1000,
-            euid: 0,
-            path: Octets::new(path),
-            arguments: arguments.iter().map(|text| Octets::new(*text)).collect(),
-            cut: 0,
-            terminal: None,
-            nameless: false,
-        })
+        let exec = serde_json::json!({"sequence": 1, "pid": 5, "parent": 4, "uid": 1000, "euid": 0, "path": path,
+            "arguments": arguments, "cut": 0});
+        Event::Exec(serde_json::from_value(exec).unwrap())
     }
 
     pub(crate) fn record(number: u64, event: Event) -> Record {

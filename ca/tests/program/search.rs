@@ -4,9 +4,8 @@ use wire::api::SessionView;
 use wire::export::{ExportAnswer, ExportAsk};
 use wire::hostlink::ToAuthority;
 use wire::ledger::Page;
-use wire::octets::Octets;
 use wire::problem::Code;
-use wire::record::{Event, Exec, Record};
+use wire::record::{Event, Record};
 use wire::search::{SearchAnswer, SearchAsk};
 
 use crate::authority::{Authority, Host};
@@ -14,18 +13,9 @@ use crate::link::{acknowledged, began, ended, greeted, record};
 use crate::postgres::Database;
 
 fn exec(path: &str, arguments: &[&str]) -> Event {
-    Event::Exec(Exec {
-        sequence: 1,
-        pid: 5,
-        parent: 4,
-        uid: 1000,
-        euid: 0,
-        path: Octets::new(path),
-        arguments: arguments.iter().map(|text| Octets::new(*text)).collect(),
-        cut: 0,
-        terminal: None,
-        nameless: false,
-    })
+    let exec = serde_json::json!({"sequence": 1, "pid": 5, "parent": 4, "uid": 1000, "euid": 0, "path": path,
+        "arguments": arguments, "cut": 0});
+    Event::Exec(serde_json::from_value(exec).unwrap())
 }
 
 async fn send(authority: &Authority, host: &Host, events: Vec<Event>) {
