@@ -244,7 +244,9 @@ impl Said<'_> {
             | Kind::ExtensionDenied
             | Kind::RolesRefused
             | Kind::Backup
-            | Kind::BodiesErased => Ok(Told::Wholly),
+            | Kind::BodiesErased
+            | Kind::Searched
+            | Kind::Exported => Ok(Told::Wholly),
             // What follows is made new when it is lost: a login by logging in, a host's TLS certificate by its host.
             Kind::Login | Kind::LinkCertified => Ok(Told::Wholly),
         }
