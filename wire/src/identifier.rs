@@ -224,6 +224,45 @@ name!(
 );
 
 name!(
+    /// The name of a quorum, a list of seats that people must fill: `owner`, `owner+security`.
+    QuorumName,
+    Rule {
+        kind: "quorum",
+        limit: 64,
+        allowed: "use lower-case letters, digits and + _ -, beginning with a letter",
+        first: |c| c.is_ascii_lowercase(),
+        rest: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+_-".contains(c),
+    },
+    |_| Ok(())
+);
+
+name!(
+    /// The name of a rota: who is on call, and when.
+    RotaName,
+    Rule {
+        kind: "rota",
+        limit: 64,
+        allowed: "use lower-case letters, digits and _ -, beginning with a letter",
+        first: |c| c.is_ascii_lowercase(),
+        rest: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c),
+    },
+    |_| Ok(())
+);
+
+name!(
+    /// A ticket as its tracker calls it: `OPS-1234`, `acme/infra#12`.
+    Ticket,
+    Rule {
+        kind: "ticket",
+        limit: 64,
+        allowed: "use letters, digits and . _ / # -, beginning with a letter, digit or #",
+        first: |c| c.is_ascii_alphanumeric() || c == '#',
+        rest: |c| c.is_ascii_alphanumeric() || "._/#-".contains(c),
+    },
+    |_| Ok(())
+);
+
+name!(
     /// A host's label, `key=value`: `env=prod`.
     Label,
     Rule {
@@ -383,6 +422,10 @@ number!(
 number!(
     /// A grant's number in the ledger, written `g17`.
     GrantId, "grant", "g"
+);
+number!(
+    /// A request's number in the ledger, written `r42`.
+    RequestId, "request", "r"
 );
 number!(
     /// An order's number; orders are numbered without gaps from 1.

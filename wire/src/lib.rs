@@ -33,6 +33,7 @@ pub mod problem;
 pub mod record;
 pub mod recording;
 pub mod renewal;
+pub mod request;
 pub mod search;
 pub mod signature;
 pub mod sshsig;

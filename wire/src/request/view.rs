@@ -1,0 +1,150 @@
+//! Requests as people ask for them and see them, over HTTP.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Sentence, SignedApproval, State};
+use crate::identifier::{
+    Fingerprint, GrantId, HostName, Identity, QuorumName, RequestId, RoleName, Ticket,
+};
+use crate::log::Hash;
+use crate::time::Timestamp;
+
+/// "I want this role there": `POST /v1/requests`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestAsk {
+    /// The role.
+    pub role: RoleName,
+    /// Where; with a grant to extend, nothing.
+    #[serde(default)]
+    pub hosts: Vec<HostName>,
+    /// For how long, in seconds; the role's default, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_secs: Option<u64>,
+    /// From when; from the first use, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
+    /// The grant that is to last longer, by the duration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<GrantId>,
+    /// Why.
+    pub reason: Sentence,
+    /// What will have been done in the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Sentence>,
+    /// The ticket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
+    /// Whether it cannot wait.
+    #[serde(default)]
+    pub urgent: bool,
+}
+
+/// A request in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestView {
+    /// Its number.
+    pub request: RequestId,
+    /// Who asks.
+    pub identity: Identity,
+    /// The role.
+    pub role: RoleName,
+    /// Where.
+    pub hosts: Vec<HostName>,
+    /// For how long, in seconds.
+    pub duration_secs: u64,
+    /// Why.
+    pub reason: Sentence,
+    /// Whether it cannot wait.
+    pub urgent: bool,
+    /// When it was asked.
+    pub at: Timestamp,
+    /// Where it stands.
+    pub state: State,
+    /// Whether the caller's approval would count.
+    pub yours_to_approve: bool,
+}
+
+/// A request with all that an approver needs: `GET /v1/requests/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestDetail {
+    /// What is shown in a listing.
+    pub view: RequestView,
+    /// The request's text; its hash is what an approval names.
+    pub text: String,
+    /// The rules in force now; an approval names them.
+    pub policy: Hash,
+    /// The authority's clock.
+    pub now: Timestamp,
+    /// The approvals so far, in order of time.
+    pub approvals: Vec<ApprovalView>,
+    /// What is still missing; nothing when all that is demanded is there.
+    pub missing: Vec<Missing>,
+    /// The grants that were begun under it.
+    pub grants: Vec<GrantId>,
+    /// Why it ended, when somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// An approval, and whether it counts now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalView {
+    /// Whose.
+    pub by: Identity,
+    /// By which key.
+    pub key: Fingerprint,
+    /// When.
+    pub at: Timestamp,
+    /// For how long at most, in seconds.
+    pub duration_secs: u64,
+    /// Why it counts no more, if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub void: Option<String>,
+    /// What was signed, with the signature.
+    pub signed: SignedApproval,
+}
+
+/// A quorum that is not met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// Its name.
+    pub quorum: QuorumName,
+    /// On which host.
+    pub host: HostName,
+    /// The seats that are free.
+    pub seats: Vec<MissingSeat>,
+    /// When more people can take a seat than now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub widens: Option<Timestamp>,
+    /// Why nobody can meet it, if nobody can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A free seat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingSeat {
+    /// Its place in the quorum, from 0.
+    pub seat: usize,
+    /// Who can take it, in words: `somebody of team dba`.
+    pub words: String,
+    /// Who can take it, by name, as far as there are few.
+    pub who: Vec<Identity>,
+}
+
+/// "I approve": `POST /v1/requests/{id}/approve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalAsk {
+    /// What was signed, with the signature.
+    pub signed: SignedApproval,
+}
+
+/// "No": `POST /v1/requests/{id}/deny` and `…/withdraw`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoAsk {
+    /// Why.
+    pub reason: Sentence,
+}
