@@ -9,14 +9,21 @@ use std::time::Duration;
 
 use ssh_key::PublicKey;
 use wire::identifier::{
-    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RoleName, TeamName,
+    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RequestId, RoleName, TeamName,
 };
 use wire::identity;
 use wire::lock::{Lock, Target};
 use wire::options::{Bounds, KeyKind, UnfitKey, Wider, Wishes};
+use wire::request::State;
 use wire::time::Timestamp;
 
 use crate::role::{Holder, MIN_GRANT, Role, Roles};
+
+pub(crate) mod backing;
+#[cfg(test)]
+mod interleaving;
+
+use backing::{Backing, Rule, is_free, under};
 
 /// What is asked for, each part checked for its form.
 #[derive(Debug, Clone)]
@@ -58,6 +65,8 @@ pub(crate) struct Facts {
     pub(crate) locks: Arc<Vec<Lock>>,
     /// The identity's grants on that host that have not ended.
     pub(crate) grants: Vec<Grant>,
+    /// The identity's requests for that host that are not over.
+    pub(crate) requests: Vec<Backing>,
 }
 
 impl Facts {
@@ -97,6 +106,8 @@ pub(crate) struct Grant {
     pub(crate) role: RoleName,
     /// Its end.
     pub(crate) until: Timestamp,
+    /// The request that it was begun under, if it was.
+    pub(crate) request: Option<RequestId>,
 }
 
 /// What holds for every decision.
@@ -133,13 +144,22 @@ pub(crate) enum Plan {
     Reuse(GrantId, Timestamp),
     /// A new one, until then.
     Begin(Timestamp),
+    /// A new one under an approved request.
+    Under {
+        /// Which.
+        request: RequestId,
+        /// The grant's end.
+        until: Timestamp,
+        /// Where the request stood when it was decided; if it stands elsewhere by now, it is decided again.
+        before: State,
+    },
 }
 
 impl Plan {
     /// The grant's end.
     pub(crate) const fn until(self) -> Timestamp {
         match self {
-            Self::Reuse(_, until) | Self::Begin(until) => until,
+            Self::Reuse(_, until) | Self::Begin(until) | Self::Under { until, .. } => until,
         }
     }
 }
@@ -227,6 +247,42 @@ pub(crate) enum Denial {
         /// Its role.
         role: RoleName,
     },
+    /// Its role requires approvals that are not there.
+    #[error(
+        "role {role} on {host} needs approval: {missing} is missing; {}",
+        .request.map_or_else(
+            || format!("ask for it with `curfew request {role} --host {host} --reason …`"),
+            |request| format!("request {request} waits for it: `curfew requests show {request}`")
+        )
+    )]
+    Unapproved {
+        /// The request, if there is one.
+        request: Option<RequestId>,
+        /// The role.
+        role: RoleName,
+        /// Where.
+        host: HostName,
+        /// What is missing, in words.
+        missing: String,
+    },
+    /// A request is approved, and its time has not come.
+    #[error("request {request} cannot be used yet: {why}")]
+    Waiting {
+        /// Which.
+        request: RequestId,
+        /// What it waits for.
+        why: String,
+    },
+    /// Its role requires approval for the whole time that it lasts.
+    #[error(
+        "grant {grant} cannot be extended without approval: ask for it with `curfew request {role} --extend {grant} --for … --reason …`"
+    )]
+    ExtensionUnapproved {
+        /// The grant.
+        grant: GrantId,
+        /// Its role.
+        role: RoleName,
+    },
     /// A key of a kind that no role certifies.
     #[error("keys of type {0} are not certified; use ed25519, ecdsa, rsa or a security key")]
     KeyKind(String),
@@ -245,7 +301,11 @@ pub(crate) fn decide(
     let (host, role_name, role) = choose(&ask, facts, rules.roles)?;
     let bounds = bounds(&ask, role_name, role)?;
     let reuse_until = now.after(bounds.lifetime);
-    let plan = plan(&ask, facts, (role_name, role, bounds.lifetime), now)?;
+    let rule = Rule { name: role_name, role, quorums: rules.roles.approval(), now };
+    let plan = match under(&ask.identity, (host, facts), &rule)? {
+        Some(plan) => plan,
+        None => plan(&ask, facts, (role_name, role, bounds.lifetime), now)?,
+    };
     let key = wire::certificate::fingerprint(ask.key.key_data());
     refuse_locked((&ask, &key), host, role_name, (facts, now))?;
     // Certificates count whole seconds; what is said elsewhere is what the certificate says.
@@ -281,9 +341,24 @@ pub(crate) struct Running {
     pub(crate) until: Timestamp,
 }
 
+/// Decides on a later end of a grant that nobody has approved: only where its role requires no approval.
+pub(crate) fn extend(
+    running: &Running,
+    by: Duration,
+    facts: &Facts,
+    (roles, now): (&Roles, Timestamp),
+) -> Result<Timestamp, Denial> {
+    let needs_approval = roles.find(&running.role).is_some_and(|role| !role.requires.is_empty());
+    if needs_approval {
+        let (grant, role) = (running.grant, running.role.clone());
+        return Err(Denial::ExtensionUnapproved { grant, role });
+    }
+    extend_approved(running, by, facts, (roles, now))
+}
+
 /// Decides on a later end of a grant: what let it begin must still hold, and in all it lasts no longer than its role
 /// allows. Where less is left than was asked for, it is extended by that.
-pub(crate) fn extend(
+pub(crate) fn extend_approved(
     running: &Running,
     by: Duration,
     facts: &Facts,
@@ -442,7 +517,7 @@ fn plan(
     let standing = facts
         .grants
         .iter()
-        .filter(|grant| grant.role == *role_name)
+        .filter(|grant| grant.role == *role_name && is_free(grant, role))
         .filter(|grant| now < grant.until && grant.until <= now.after(longest))
         .max_by_key(|grant| grant.until);
     if let Some(grant) = standing {
@@ -535,6 +610,7 @@ pub(crate) mod tests {
             id: id.parse().unwrap(),
             role: "deploy".parse().unwrap(),
             until: NOW.after(Duration::from_secs(left)),
+            request: None,
         }
     }
 
@@ -682,6 +758,7 @@ pub(crate) mod tests {
                 id: GrantId::try_new(id).unwrap(),
                 role: "deploy".parse().unwrap(),
                 until: Timestamp::from_secs(now.after(Duration::from_secs(*left)).secs()),
+                request: None,
             }).collect();
             let roles = roles();
             let rules = Rules { lifetime: Duration::from_secs(lifetime), ..rules(&roles) };
@@ -705,6 +782,7 @@ pub(crate) mod tests {
                 logins: if logins == 0 { BTreeSet::new() } else { BTreeSet::from(["app".parse().unwrap()]) },
                 hosts: if labels == 0 { BTreeSet::new() } else { BTreeSet::from(["env=prod".parse().unwrap()]) },
                 host_names: BTreeSet::new(), default_secs: 1, max_secs: 1, abilities: BTreeSet::new(),
+                requires: BTreeSet::new(),
                 source_address: None, force_command: None, verify_required: false, subject_keys: None,
             };
             let nobody = Facts::default();
@@ -717,7 +795,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_decides_and_drafts_does_no_io() {
-        for source in [include_str!("access.rs"), include_str!("certificate.rs")] {
+        let backing = include_str!("access/backing.rs");
+        for source in [include_str!("access.rs"), include_str!("certificate.rs"), backing] {
             let code = source.split("#[cfg(test)]").next().unwrap();
             for banned in
                 ["std::fs", "std::net", "tokio", "rusqlite", "clock::", "random::", "async"]

@@ -185,7 +185,7 @@ impl Authority {
                 }
             };
             let blank = self.blank()?;
-            let begins = matches!(permit.plan(), access::Plan::Begin(_));
+            let begins = !matches!(permit.plan(), access::Plan::Reuse(..));
             let recorded = ledger.record(permit, blank, now).await;
             if begins || recorded.is_err() {
                 ledger.forget_facts(&ask.identity, &ask.host);

@@ -49,12 +49,23 @@ pub(crate) struct Config {
     pub(crate) login_lifetime: Duration,
     /// How long a challenge can be answered.
     pub(crate) challenge_lifetime: Duration,
+    /// How long requests wait.
+    pub(crate) patience: Patience,
     /// Where the keys lie.
     pub(crate) keys: Keys,
     /// The server that keeps the ledger; without one it is a file in the state folder.
     pub(crate) ledger: Option<ledger::Server>,
     /// Who cosigns the ledger's checkpoints.
     pub(crate) witnesses: Cosigning,
+}
+
+/// How long requests wait, and for what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For approvals.
+    pub(crate) approval: Duration,
+    /// Approved, for their first use.
+    pub(crate) first_use: Duration,
 }
 
 /// One line of the table of settings.
@@ -145,6 +156,20 @@ impl Config {
                 minutes(1),
                 &(secs(5)..=minutes(5)),
             )?,
+            patience: Patience {
+                approval: source.span(
+                    "approval_timeout",
+                    form.approval_timeout,
+                    minutes(180),
+                    &(secs(1)..=days(7)),
+                )?,
+                first_use: source.span(
+                    "first_use_timeout",
+                    form.first_use_timeout,
+                    minutes(60),
+                    &(secs(1)..=days(7)),
+                )?,
+            },
             keys: Keys::checked(source, form.keys)?,
             witnesses: Cosigning::checked(
                 source,
@@ -282,6 +307,8 @@ struct Form {
     link_certificate_lifetime: Option<Spanned<String>>,
     login_lifetime: Option<Spanned<String>>,
     challenge_lifetime: Option<Spanned<String>>,
+    approval_timeout: Option<Spanned<String>>,
+    first_use_timeout: Option<Spanned<String>>,
     keys: Option<KeysForm>,
     ledger: Option<LedgerForm>,
     witness: Option<Vec<Spanned<WitnessForm>>>,
@@ -292,7 +319,7 @@ pub(crate) const DEFAULT_CONFIG: &str = "/etc/curfew/ca.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 12] = [
+pub(crate) const SETTINGS: [Setting; 14] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -364,6 +391,18 @@ pub(crate) const SETTINGS: [Setting; 12] = [
         default: "1m",
         range: "5s to 5m",
         sentence: "How long a login challenge can be answered.",
+    },
+    Setting {
+        key: "approval_timeout",
+        default: "3h",
+        range: "1s to 7d",
+        sentence: "How long a request waits for approvals.",
+    },
+    Setting {
+        key: "first_use_timeout",
+        default: "1h",
+        range: "1s to 7d",
+        sentence: "How long an approved request without a start waits for its first login.",
     },
 ];
 

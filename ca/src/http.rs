@@ -28,6 +28,7 @@ mod log;
 mod login;
 mod order;
 pub(crate) mod refusal;
+mod request;
 mod search;
 mod session;
 mod status;
@@ -48,6 +49,11 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/grants", get(grant::list))
         .route("/v1/grants/{grant}/end", post(grant::end))
         .route("/v1/grants/{grant}/extend", post(grant::extend))
+        .route("/v1/requests", get(request::list).post(request::make))
+        .route("/v1/requests/{request}", get(request::show))
+        .route("/v1/requests/{request}/approve", post(request::approve))
+        .route("/v1/requests/{request}/deny", post(request::deny))
+        .route("/v1/requests/{request}/withdraw", post(request::withdraw))
         .route("/v1/sessions", get(session::list))
         .route("/v1/sessions/{session}", get(session::show))
         .route("/v1/search", post(search::search))

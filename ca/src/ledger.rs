@@ -19,6 +19,7 @@ use crate::clock;
 use crate::key::{KeyError, Purpose, Ring, SignError, create_private};
 use crate::random::NoRandomness;
 
+mod approval;
 mod attempt;
 mod audit;
 mod backup;
@@ -41,6 +42,7 @@ mod order;
 mod place;
 mod reader;
 mod rebuild;
+mod request;
 mod restore;
 mod revocation;
 mod role;
@@ -54,6 +56,7 @@ mod tree;
 mod vouch;
 mod writer;
 
+pub(crate) use approval::NewApproval;
 pub(crate) use attempt::Asked;
 pub(crate) use audit::Audit;
 pub(crate) use backup::copy;
@@ -68,6 +71,7 @@ pub(crate) use login::{Answered, Login, NewLogin, Proof};
 pub(crate) use order::{Directive, ReceiptRow};
 pub(crate) use place::{LEDGER, Place, PlaceError};
 pub(crate) use rebuild::Rebuilt;
+pub(crate) use request::{NewRequest, No, RequestRefusal, Speaker};
 pub(crate) use restore::Restored;
 pub(crate) use search::{BLOCK, Quest};
 pub(crate) use session::{After, LISTED, Which};
@@ -376,6 +380,16 @@ impl Actor {
     /// Whoever runs the operator's commands on the authority's machine.
     pub(crate) fn local() -> Self {
         Self("local:root".into())
+    }
+
+    /// Nobody: time passed.
+    pub(crate) fn time() -> Self {
+        Self("local:time".into())
+    }
+
+    /// Nobody: the rules say so.
+    pub(crate) fn rules() -> Self {
+        Self("local:rules".into())
     }
 
     /// As text.

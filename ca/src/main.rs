@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 mod access;
 mod admin;
+mod approval;
 mod args;
 mod authority;
 mod backup;
@@ -19,8 +20,10 @@ mod http;
 mod index;
 mod key;
 mod krl;
+mod lapse;
 mod ledger;
 mod random;
+mod request;
 mod revocation;
 mod role;
 mod rotation;

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
-use wire::identifier::{HostName, Identity, Label, Login, RoleName, TeamName};
+use wire::identifier::{HostName, Identity, Label, Login, QuorumName, RoleName, TeamName};
 use wire::identity::Kind;
 use wire::limits::Limits;
+use wire::log::Hash;
 use wire::network::{Network, Networks};
 use wire::options::{Ability, Bounds, ForceCommand, KeyKind};
 
+use crate::approval::{self, QuorumForm, Quorums, RotaForm};
 use crate::config::{ConfigError, Source};
 
 #[path = "role/limits.rs"]
@@ -23,9 +25,13 @@ mod limits;
 
 use limits::{LimitsForm, RecordingForm, ThresholdsForm};
 
-/// Every role, checked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Roles(BTreeMap<RoleName, Role>);
+/// Every role, checked, and the quorums that roles require.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Roles {
+    roles: BTreeMap<RoleName, Role>,
+    #[serde(skip_serializing_if = "Quorums::is_empty")]
+    approval: Quorums,
+}
 
 /// A bundle of abilities for a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +56,9 @@ pub(crate) struct Role {
     pub(crate) max_secs: u64,
     /// What a session may do besides running commands.
     pub(crate) abilities: BTreeSet<Ability>,
+    /// The quorums that must all approve a request for it; none of them means that it is there without a request.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) requires: BTreeSet<QuorumName>,
     /// Where logins may come from; anywhere, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source_address: Option<Networks>,
@@ -122,30 +131,48 @@ impl Roles {
 
     fn parse(source: &Source) -> Result<Self, ConfigError> {
         let form: Form = source.parse()?;
+        let approval = approval::checked(source, form.quorum, form.rota)?;
         let mut roles = BTreeMap::new();
         for (name, role) in form.role {
             let offset = role.span().start;
             let key =
                 RoleName::try_new(name).map_err(|error| source.wrong(offset, error.to_string()))?;
-            let role = checked(source, &key, role.into_inner(), offset)?;
+            let role = role.into_inner();
+            refuse_unknown(source, &key, (role.requires.as_ref(), &approval))?;
+            let role = checked(source, &key, role, offset)?;
             roles.insert(key, role);
         }
-        Ok(Self(roles))
+        Ok(Self { roles, approval })
     }
 
     /// Each role with its name, in order of name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&RoleName, &Role)> {
-        self.0.iter()
+        self.roles.iter()
+    }
+
+    /// One role.
+    pub(crate) fn find(&self, name: &RoleName) -> Option<&Role> {
+        self.roles.get(name)
+    }
+
+    /// The quorums that roles require, and who is on call.
+    pub(crate) const fn approval(&self) -> &Quorums {
+        &self.approval
+    }
+
+    /// What names exactly these rules.
+    pub(crate) fn digest(&self) -> Result<Hash, serde_json::Error> {
+        Ok(Hash::of(&serde_json::to_vec(self)?))
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.roles.len()
     }
 
     /// The same in the form that the ledger keeps.
     pub(crate) const fn as_map(&self) -> &BTreeMap<RoleName, Role> {
-        &self.0
+        &self.roles
     }
 
     #[cfg(test)]
@@ -197,6 +224,7 @@ fn checked(
         force_command: form.force_command.map(|text| command(source, name, text)).transpose()?,
         subject_keys: keys(source, name, (form.subject_keys, form.verify_required))?,
         verify_required: form.verify_required,
+        requires: form.requires.map(Spanned::into_inner).unwrap_or_default(),
         limits: LimitsForm {
             idle: form.idle,
             transfer_idle: form.transfer_idle,
@@ -228,6 +256,26 @@ fn kinds(
         return Err(source.wrong(at, format!("role {name}: kinds: {why}")));
     }
     Ok(Some(kinds))
+}
+
+/// A role that required what nobody defined would never be granted; better to say so while the file is read.
+fn refuse_unknown(
+    source: &Source,
+    name: &RoleName,
+    (requires, approval): (Option<&Spanned<BTreeSet<QuorumName>>>, &Quorums),
+) -> Result<(), ConfigError> {
+    let Some(requires) = requires else { return Ok(()) };
+    let wrong =
+        |why: &str| source.wrong(requires.span().start, format!("role {name}: requires: {why}"));
+    if requires.get_ref().is_empty() {
+        return Err(wrong("no quorum is named; leave the setting out to require none"));
+    }
+    match requires.get_ref().iter().find(|quorum| !approval.quorums.contains_key(quorum)) {
+        None => Ok(()),
+        Some(absent) => {
+            Err(wrong(&format!("there is no quorum {absent}; define [quorum.{absent}]")))
+        }
+    }
 }
 
 fn networks(
@@ -309,6 +357,10 @@ fn known<T: Ord + FromStr<Err: ToString>>(
 struct Form {
     #[serde(default)]
     role: BTreeMap<String, Spanned<RoleForm>>,
+    #[serde(default)]
+    quorum: BTreeMap<String, Spanned<QuorumForm>>,
+    #[serde(default)]
+    rota: BTreeMap<String, Spanned<Vec<RotaForm>>>,
 }
 
 #[derive(Deserialize)]
@@ -326,6 +378,7 @@ struct RoleForm {
     default_duration: Option<Spanned<String>>,
     max_duration: Option<Spanned<String>>,
     abilities: Option<Words>,
+    requires: Option<Spanned<BTreeSet<QuorumName>>>,
     source_address: Option<Words>,
     force_command: Option<Spanned<String>>,
     #[serde(default)]
@@ -408,6 +461,22 @@ mod tests {
     }
 
     #[test]
+    fn a_role_requires_quorums_that_are_defined() {
+        let text = "requires = [\"two\"]\n[quorum.two]\nseats = [\"owner\", { team = \"security\" }]\n\
+                    automatic = \"sre\"\nwiden = { after = \"30m\", to = [{ on-call = \"sre\" }] }\n\
+                    [[rota.sre]]\nwho = \"bob\"\nfrom = \"2026-11-30T08:00:00Z\"\nuntil = \"2026-11-30T16:00:00Z\"\n";
+        let roles = Roles::of(&format!("{GOOD}{text}"));
+        let two: QuorumName = "two".parse().unwrap();
+        assert_eq!(roles.iter().next().unwrap().1.requires, BTreeSet::from([two.clone()]));
+        let quorum = &roles.approval().quorums[&two];
+        assert_eq!((quorum.seats.len(), quorum.wider.as_ref().unwrap().after_secs), (2, 1_800));
+        assert_ne!(roles.digest().unwrap(), Roles::of(GOOD).digest().unwrap());
+        // What the ledger kept of roles before there were quorums is still what it keeps.
+        let before = serde_json::to_string(&Roles::of(GOOD)).unwrap();
+        assert!(!before.contains("approval") && !before.contains("requires"), "{before}");
+    }
+
+    #[test]
     fn a_short_maximum_shortens_the_default() {
         let roles = Roles::of(&format!("{GOOD}max_duration = \"10m\""));
         assert_eq!(roles.iter().next().unwrap().1.default_secs, 600);
@@ -470,6 +539,38 @@ mod tests {
                 "test.toml:5: role deploy: subject_keys: verify_required needs a security key",
             ),
             (format!("{GOOD}verify_required = \"yes\""), "test.toml:5: invalid type"),
+            (
+                format!("{GOOD}requires = [\"two\"]"),
+                "test.toml:5: role deploy: requires: there is no quorum two; define",
+            ),
+            (format!("{GOOD}requires = []"), "test.toml:5: role deploy: requires: no quorum is"),
+            (
+                "[quorum.q]\nseats = []".to_owned(),
+                "test.toml:2: quorum q: seats is empty, so nobody could ever approve",
+            ),
+            (
+                "[quorum.q]\nseats = [{ people = [] }]".to_owned(),
+                "test.toml:2: quorum q: seats: a seat names no people",
+            ),
+            (
+                "[quorum.q]\nseats = [{ on-call = \"sre\" }]".to_owned(),
+                "test.toml:2: quorum q: seats: there is no rota sre: there is none",
+            ),
+            ("[quorum.q]\nseats = [\"anybody\"]".to_owned(), "test.toml:2: unknown variant"),
+            (
+                format!("[quorum.q]\nseats = [{}]", "\"owner\",".repeat(11)),
+                "test.toml:2: quorum q: 11 seats; at most 10",
+            ),
+            ("[quorum.Q]\nseats = [\"owner\"]".to_owned(), "test.toml:1: quorum holds 'Q'"),
+            (
+                "[[rota.a]]\nwho = \"a\"\nfrom = \"soon\"\nuntil = \"later\"".to_owned(),
+                "test.toml:3: rota a: from: write a moment as",
+            ),
+            (
+                "[[rota.a]]\nwho = \"a\"\nfrom = \"2026-11-30T08:00:00Z\"\nuntil = \"2026-11-30T08:00:00Z\""
+                    .to_owned(),
+                "test.toml:4: rota a: until is not after from",
+            ),
         ];
         for (text, start) in table {
             let error = Roles::parse(&Source::of(&text)).unwrap_err().to_string();

@@ -23,6 +23,7 @@ use crate::http::listener::{serve_local, serve_people, unless_stopped};
 use crate::http::{bounded, router};
 use crate::index;
 use crate::krl;
+use crate::lapse;
 use crate::tls::Leaf;
 use crate::watch::RolesWatch;
 use crate::x509::LEAF_LIFETIME;
@@ -52,6 +53,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(cosign::collect(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(krl::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(index::keep(Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(lapse::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(heed(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
     tasks.spawn(pat_watchdog(stopped));

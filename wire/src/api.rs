@@ -11,6 +11,12 @@
 //! | `GET /v1/grants` | token | → `Vec<`[`GrantView`]`>`: the caller's own that have not ended; all for an operator |
 //! | `POST /v1/grants/{id}/end` | token | [`EndGrantAsk`] → [`OrderProgress`] |
 //! | `POST /v1/grants/{id}/extend` | token | [`ExtendAsk`] → [`ExtendReply`] |
+//! | `GET /v1/requests?all=` | token | → `Vec<`[`RequestView`](crate::request::RequestView)`>`: the caller's own, and those they can approve; all for an operator |
+//! | `POST /v1/requests` | token | [`RequestAsk`](crate::request::RequestAsk) → [`RequestDetail`](crate::request::RequestDetail) |
+//! | `GET /v1/requests/{id}?wait_millis=` | token | → [`RequestDetail`](crate::request::RequestDetail); waits for something to be decided |
+//! | `POST /v1/requests/{id}/approve` | token | [`ApprovalAsk`](crate::request::ApprovalAsk) → [`RequestDetail`](crate::request::RequestDetail) |
+//! | `POST /v1/requests/{id}/deny` | token | [`NoAsk`](crate::request::NoAsk) → [`RequestDetail`](crate::request::RequestDetail) |
+//! | `POST /v1/requests/{id}/withdraw` | token | [`NoAsk`](crate::request::NoAsk) → [`RequestDetail`](crate::request::RequestDetail) |
 //! | `GET /v1/sessions` | token | → `Vec<`[`SessionView`]`>`: the caller's own; all for an operator |
 //! | `GET /v1/sessions/{id}` | token | → [`SessionDetail`] |
 //! | `GET /v1/locks` | operator | → `Vec<`[`LockView`]`>` |
@@ -25,8 +31,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::{
-    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
-    SessionId, TeamName,
+    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RequestId,
+    RoleName, Serial, SessionId, TeamName,
 };
 use crate::identity::{Kind, Method};
 use crate::krl::signed::KrlStanding;
@@ -274,6 +280,9 @@ pub struct GrantView {
     pub from: Timestamp,
     /// Its end.
     pub until: Timestamp,
+    /// The request that it is under; none, where its role requires no approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
 }
 
 /// "End this grant now": its owner is done.

@@ -16,9 +16,11 @@ use crate::log::{
     Policy, Unproved, leaf_hash, node_hash, verify_consistency,
 };
 
+mod approvals;
 mod edge;
 mod walk;
 
+use approvals::Approvals;
 pub use edge::Edge;
 pub use walk::{TileFault, Walk, Walked};
 
@@ -158,6 +160,14 @@ pub enum Fault {
         /// The serial before.
         before: u64,
     },
+    /// An approval of a request does not hold.
+    #[error("entry {seq}: {why}")]
+    Approval {
+        /// Which.
+        seq: u64,
+        /// Why.
+        why: String,
+    },
     /// The checkpoint does not hold.
     #[error("the checkpoint over the tree of {size} entries: {error}")]
     Unproved {
@@ -179,11 +189,14 @@ pub struct Verified {
     pub erased: u64,
     /// How many certificates there are.
     pub certificates: u64,
+    /// How many approvals there are, each signed by a key of whoever gave it.
+    pub approvals: u64,
     /// The tree of the checkpoint.
     pub head: Head,
 }
 
-/// Reads entries one by one and says what is wrong; holds the logarithm of their number.
+/// Reads entries one by one and says what is wrong; holds the logarithm of their number, the keys that people log in with, and
+/// the requests that are not over.
 #[derive(Debug)]
 pub struct Verifier<'a> {
     policy: &'a Policy,
@@ -192,6 +205,7 @@ pub struct Verifier<'a> {
     serial: u64,
     erased: u64,
     certificates: u64,
+    approvals: Approvals,
     missing: BTreeSet<u64>,
 }
 
@@ -225,6 +239,7 @@ impl<'a> Verifier<'a> {
             serial: 0,
             erased: 0,
             certificates: 0,
+            approvals: Approvals::default(),
             missing: BTreeSet::new(),
         }
     }
@@ -280,7 +295,9 @@ impl<'a> Verifier<'a> {
             }
         }
         if leaf.kind != CERTIFICATE {
-            return None;
+            let is_whole = self.first == 1 && self.erased == 0;
+            let checked = self.approvals.entry(&leaf.kind, &body.text, is_whole);
+            return checked.err().map(|why| Fault::Approval { seq: leaf.seq, why });
         }
         let Ok(Numbered { serial }) = serde_json::from_str(&body.text) else {
             return Some(Fault::Body(leaf.seq));
@@ -344,6 +361,7 @@ impl<'a> Verifier<'a> {
             last: self.edge.size(),
             erased: self.erased,
             certificates: self.certificates,
+            approvals: self.approvals.count,
             head: attested.head(),
         })
     }

@@ -75,6 +75,9 @@ fn show(name: &RoleName, role: &Role) -> anyhow::Result<()> {
     say(&format!("default   {}", shown(Duration::from_secs(role.default_secs))))?;
     say(&format!("longest   {}", shown(Duration::from_secs(role.max_secs))))?;
     say(&format!("abilities {}", list(role.abilities.iter().map(|ability| ability.extension()))))?;
+    if !role.requires.is_empty() {
+        say(&format!("requires  {}", list(&role.requires)))?;
+    }
     if let Some(kinds) = &role.subject_keys {
         say(&format!("keys      {}", list(kinds)))?;
     }

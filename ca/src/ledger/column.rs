@@ -69,6 +69,16 @@ pub(super) fn number<T>(
     of(row.get(column)?).map_err(|error| wrong(column, error))
 }
 
+/// The same where there may be none.
+pub(super) fn maybe_number<T>(
+    row: &Row<'_>,
+    column: usize,
+    of: fn(u64) -> Result<T, wire::identifier::NameError>,
+) -> Result<Option<T>, SqlError> {
+    let number: Option<u64> = row.get(column)?;
+    number.map(of).transpose().map_err(|error| wrong(column, error))
+}
+
 fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> SqlError {
     SqlError::column(column, error)
 }

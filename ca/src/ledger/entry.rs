@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 use wire::identifier::{
-    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RoleName, Serial,
-    SessionId, TeamName,
+    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RequestId,
+    RoleName, Serial, SessionId, TeamName,
 };
 use wire::identity::Method;
 use wire::incident::Cause;
@@ -14,13 +14,14 @@ use wire::log::{Hash, Leaf, leaf_hash};
 use wire::options::Ability;
 use wire::order::SignedOrder;
 use wire::record::{SessionBegan, SessionEnded};
+use wire::request::{SignedApproval, State};
 use wire::time::Timestamp;
 
 use super::sql::{Connection, params};
 use super::team::Source;
 use super::{Actor, LedgerError, log};
 use crate::random;
-use crate::role::Role;
+use crate::role::Roles;
 
 /// What kind of decision it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +95,14 @@ pub(crate) enum Kind {
     Searched,
     /// An operator took records elsewhere.
     Exported,
+    /// Access was asked for.
+    RequestMade,
+    /// A request was approved by somebody, who signed it.
+    RequestApproved,
+    /// A request stands elsewhere than before.
+    RequestMoved,
+    /// A request or an approval was not taken.
+    RequestRefused,
 }
 
 impl Kind {
@@ -200,6 +209,44 @@ pub(super) struct Grant<'a> {
     pub(super) from: Timestamp,
     pub(super) until: Timestamp,
     pub(super) reason: Option<&'a str>,
+    /// The request that it is under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request: Option<RequestId>,
+}
+
+/// [`Kind::RequestMade`]: the text that approvers sign the hash of.
+#[derive(Serialize)]
+pub(super) struct RequestMade<'a> {
+    pub(super) by: &'a Identity,
+    pub(super) asked: &'a str,
+}
+
+/// [`Kind::RequestApproved`]: with the key, so that it can be verified from the entry alone.
+#[derive(Serialize)]
+pub(super) struct Approved<'a> {
+    pub(super) by: &'a Identity,
+    pub(super) request: RequestId,
+    pub(super) key: &'a Fingerprint,
+    pub(super) public_key: &'a str,
+    pub(super) signed: &'a SignedApproval,
+}
+
+/// [`Kind::RequestMoved`].
+#[derive(Serialize)]
+pub(super) struct RequestMoved<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) request: RequestId,
+    pub(super) state: State,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// [`Kind::RequestRefused`].
+#[derive(Serialize)]
+pub(super) struct RequestRefused<'a> {
+    pub(super) by: &'a Identity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request: Option<RequestId>,
+    pub(super) reason: String,
 }
 
 /// [`Kind::Certificate`]: all that the certificate says.
@@ -264,8 +311,9 @@ pub(super) struct Backup<'a> {
 
 /// [`Kind::RolesChanged`].
 #[derive(Serialize)]
+#[serde(transparent)]
 pub(super) struct RolesNow<'a> {
-    pub(super) roles: &'a BTreeMap<RoleName, Role>,
+    pub(super) roles: &'a Roles,
 }
 
 /// [`Kind::RolesRefused`].

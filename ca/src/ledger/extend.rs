@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wire::api::GrantView;
-use wire::identifier::{GrantId, HostName, Identity, OrderNumber, RoleName};
+use wire::identifier::{GrantId, HostName, Identity, OrderNumber, RequestId, RoleName};
 use wire::lock::{Lock, Target};
 use wire::order::{Extension, Instruction};
 use wire::time::Timestamp;
@@ -12,7 +12,7 @@ use wire::time::Timestamp;
 use super::entry::{self, Kind};
 use super::order::{self, Ordering};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Actor, Ledger, LedgerError, column, grant};
+use super::{Actor, Ledger, LedgerError, column, grant, request};
 use crate::access::{self, Denial, Running};
 use crate::key::Keyring;
 use crate::role::Roles;
@@ -57,18 +57,11 @@ impl Ledger {
     ) -> Result<OrderNumber, LedgerError> {
         self.write(move |connection| {
             let running = running(connection, &wish, now)?;
-            // Until the grant would have ended, and what hosts' clocks may differ by.
-            let until = Some(running.until.after(SKEW));
-            let target = Target::Grant(wish.grant);
-            let lock = Lock { target, reason: wish.reason.clone(), until };
-            let ordering = Ordering {
-                kind: Some(Kind::GrantEnded),
-                extend: None,
-                ..Ordering::of(Instruction::Lock(lock))
-            };
+            let grant = (wish.grant, running.until);
             let said = (&wish.by, wish.reason.as_str());
-            let number = order::write(connection, &keyring, said, (ordering, now))?;
-            set_end(connection, wish.grant, now)?;
+            let number = end(connection, &keyring, grant, (said, now))?;
+            let said = (&wish.by, Some(wish.reason.as_str()));
+            request::given_back(connection, wish.grant, (said, now))?;
             Ok(number)
         })
         .await
@@ -84,8 +77,8 @@ impl Ledger {
         self.write(move |connection| {
             let running = running(connection, &wish, now)?;
             let facts = grant::facts_about(connection, (&running.identity, &running.host), now)?;
-            let until = match access::extend(&running, by, &facts, (&roles, now)) {
-                Ok(until) => until,
+            match access::extend(&running, by, &facts, (&roles, now)) {
+                Ok(until) => Ok(Ok((lengthen(connection, &keyring, (&wish, until), now)?, until))),
                 Err(denial) => {
                     let data = entry::ExtensionDenied {
                         by: &wish.by,
@@ -93,21 +86,66 @@ impl Ledger {
                         reason: denial.to_string(),
                     };
                     entry::append(connection, Kind::ExtensionDenied, now, &data)?;
-                    return Ok(Err(denial));
+                    Ok(Err(denial))
                 }
-            };
-            let extension = Extension { grant: wish.grant, until };
-            let ordering = Ordering {
-                kind: Some(Kind::GrantExtended),
-                extend: Some(extension),
-                ..Ordering::of(Instruction::Unlock(Target::Grant(wish.grant)))
-            };
-            let said = (&wish.by, wish.reason.as_str());
-            let number = order::write(connection, &keyring, said, (ordering, now))?;
-            Ok(Ok((number, until)))
+            }
         })
         .await
     }
+}
+
+/// Ends a grant: by an order that locks it until it would have ended, and a little longer, as clocks of hosts differ.
+pub(super) fn end(
+    connection: &Connection,
+    keyring: &Keyring,
+    (grant, until): (GrantId, Timestamp),
+    ((by, reason), now): ((&Actor, &str), Timestamp),
+) -> Result<OrderNumber, LedgerError> {
+    let (target, until) = (Target::Grant(grant), Some(until.after(SKEW)));
+    let lock = Lock { target, reason: reason.to_owned(), until };
+    let ordering = Ordering {
+        kind: Some(Kind::GrantEnded),
+        extend: None,
+        ..Ordering::of(Instruction::Lock(lock))
+    };
+    let number = order::write(connection, keyring, (by, reason), (ordering, now))?;
+    set_end(connection, grant, now)?;
+    Ok(number)
+}
+
+/// Gives a grant the later end that a request of its owner was approved for.
+pub(super) fn approved(
+    connection: &Connection,
+    (wish, by): (&GrantWish, Duration),
+    (roles, keyring): (&Roles, &Keyring),
+    now: Timestamp,
+) -> Result<Result<Timestamp, Denial>, LedgerError> {
+    let running = running(connection, wish, now)?;
+    let facts = grant::facts_about(connection, (&running.identity, &running.host), now)?;
+    match access::extend_approved(&running, by, &facts, (roles, now)) {
+        Ok(until) => {
+            lengthen(connection, keyring, (wish, until), now)?;
+            Ok(Ok(until))
+        }
+        Err(denial) => Ok(Err(denial)),
+    }
+}
+
+fn lengthen(
+    connection: &Connection,
+    keyring: &Keyring,
+    (wish, until): (&GrantWish, Timestamp),
+    now: Timestamp,
+) -> Result<OrderNumber, LedgerError> {
+    let ordering = Ordering {
+        kind: Some(Kind::GrantExtended),
+        extend: Some(Extension { grant: wish.grant, until }),
+        ..Ordering::of(Instruction::Unlock(Target::Grant(wish.grant)))
+    };
+    let said = (&wish.by, wish.reason.as_str());
+    let number = order::write(connection, keyring, said, (ordering, now))?;
+    request::lengthened(connection, (wish.grant, until), (&wish.by, now))?;
+    Ok(number)
 }
 
 /// The grant, if it has not ended and is whose it must be.
@@ -127,7 +165,7 @@ fn running(
     if found.until <= now {
         return Err(LedgerError::Conflict(format!("grant {id} has ended already")));
     }
-    let GrantView { grant, identity, role, host, from, until } = found;
+    let GrantView { grant, identity, role, host, from, until, .. } = found;
     Ok(Running { grant, identity, role, host, from, until })
 }
 
@@ -151,10 +189,11 @@ fn view(row: &Row<'_>) -> Result<GrantView, SqlError> {
         host: column::name::<HostName>(row, 3)?,
         from: column::moment(row, 4)?,
         until: column::moment(row, 5)?,
+        request: column::maybe_number(row, 6, RequestId::try_new)?,
     })
 }
 
-const SELECT: &str = "SELECT id, identity, role, host, began, until FROM grants";
+const SELECT: &str = "SELECT id, identity, role, host, began, until, request FROM grants";
 /// Most grants in one listing.
 const LISTED: u64 = 1000;
 const SKEW: Duration = Duration::from_secs(300);

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use wire::certificate::Checked;
-use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, Serial};
+use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, RequestId, Serial};
 use wire::identity;
 use wire::log::{Evidence, FormError, Hash, Leaf, Proof};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, attempt, column, keys, order, restore, team};
+use super::{Ledger, LedgerError, approval, attempt, column, keys, order, request, restore, team};
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
 use crate::certificate;
 use crate::key::Purpose;
@@ -89,6 +89,10 @@ impl Ledger {
                 None => Vec::new(),
             };
             let (standing, kind) = standing(connection, &who)?;
+            let requests = match &found {
+                Some(host) => approval::backings(connection, (&who, &host.name), now)?,
+                None => Vec::new(),
+            };
             Ok(Facts {
                 epoch: epoch(connection)?,
                 standing,
@@ -97,6 +101,7 @@ impl Ledger {
                 host: found,
                 locks: Arc::new(order::locks_in_force(connection, now)?),
                 grants,
+                requests,
             })
         });
         Ok(self.lately.keep_facts(identity, host, facts.await?))
@@ -131,7 +136,12 @@ impl Ledger {
             }
             let grant = match permit.plan() {
                 Plan::Reuse(grant, _) => grant,
-                Plan::Begin(until) => begin(connection, &permit, (until, now))?,
+                Plan::Begin(until) => begin(connection, &permit, (until, None), now)?,
+                Plan::Under { request, until, before } => {
+                    let by = &permit.ask().identity;
+                    request::used(connection, (request, before), (by, now))?;
+                    begin(connection, &permit, (until, Some(request)), now)?
+                }
             };
             let authority = keys::signing(connection, Purpose::User)?;
             if *blank.authority() != authority {
@@ -211,7 +221,7 @@ pub(super) fn epoch(connection: &Connection) -> Result<u64, LedgerError> {
     Ok(epoch)
 }
 
-fn standing(
+pub(super) fn standing(
     connection: &Connection,
     identity: &Identity,
 ) -> Result<(Standing, identity::Kind), LedgerError> {
@@ -226,7 +236,10 @@ fn standing(
     })
 }
 
-fn host_at(connection: &Connection, address: &Address) -> Result<Option<Host>, LedgerError> {
+pub(super) fn host_at(
+    connection: &Connection,
+    address: &Address,
+) -> Result<Option<Host>, LedgerError> {
     let host = connection
         .prepare_cached(
             "SELECT name, labels FROM hosts WHERE name = ?1 \
@@ -246,7 +259,7 @@ fn grants(
     now: Timestamp,
 ) -> Result<Vec<Grant>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, role, until FROM grants WHERE identity = ? AND host = ? AND until > ?",
+        "SELECT id, role, until, request FROM grants WHERE identity = ? AND host = ? AND until > ?",
     )?;
     let rows =
         statement.query_map(params![identity.as_str(), host.as_str(), now.millis()], |row| {
@@ -254,6 +267,7 @@ fn grants(
                 id: column::number(row, 0, GrantId::try_new)?,
                 role: column::name(row, 1)?,
                 until: column::moment(row, 2)?,
+                request: column::maybe_number(row, 3, RequestId::try_new)?,
             })
         })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -263,19 +277,22 @@ fn grants(
 fn begin(
     connection: &Connection,
     permit: &Permit,
-    (until, now): (Timestamp, Timestamp),
+    (until, request): (Timestamp, Option<RequestId>),
+    now: Timestamp,
 ) -> Result<GrantId, LedgerError> {
     let ask = permit.ask();
     let twin = connection
         .prepare_cached(
-            "SELECT 1 FROM grants WHERE identity = ? AND host = ? AND role = ? AND until > ? AND until <= ?",
+            "SELECT 1 FROM grants WHERE identity = ?1 AND host = ?2 AND role = ?3 AND until > ?4 \
+             AND ((?6 IS NULL AND request IS NULL AND until <= ?5) OR request = ?6)",
         )?
         .exists(params![
             ask.identity.as_str(),
             permit.host().as_str(),
             permit.role().as_str(),
             now.millis(),
-            permit.reuse_until().millis()
+            permit.reuse_until().millis(),
+            request.map(RequestId::number)
         ])?;
     if twin {
         return Err(LedgerError::Stale);
@@ -287,7 +304,7 @@ fn begin(
     let grant = GrantId::try_new(id)?;
     connection
         .prepare_cached(
-            "INSERT INTO grants (id, identity, role, host, began, until) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO grants (id, identity, role, host, began, until, request) VALUES (?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id,
@@ -295,7 +312,8 @@ fn begin(
             permit.role().as_str(),
             permit.host().as_str(),
             now.millis(),
-            until.millis()
+            until.millis(),
+            request.map(RequestId::number)
         ])?;
     let data = entry::Grant {
         grant,
@@ -305,6 +323,7 @@ fn begin(
         from: now,
         until,
         reason: ask.reason.as_deref(),
+        request,
     };
     entry::append(connection, Kind::GrantBegun, now, &data)?;
     Ok(grant)

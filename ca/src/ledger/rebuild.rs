@@ -13,12 +13,15 @@ use wire::log::Hash;
 use wire::order::{Instruction, Order};
 use wire::record::SessionEnded;
 use wire::renewal::Window;
+use wire::request::Asked;
 use wire::time::Timestamp;
 
 use super::entry::Kind;
 use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
-use super::{LedgerError, column, extend, grant, incident, order, restore, team};
+use super::{
+    LedgerError, approval, column, extend, grant, incident, order, request, restore, team,
+};
 
 /// What the replay came to.
 #[derive(Debug, Default)]
@@ -213,8 +216,11 @@ impl Said<'_> {
             Kind::HostRemoved => self.host_removed(connection),
             Kind::GrantBegun => self.run(
                 connection,
-                "INSERT INTO grants (id, identity, role, host, began, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![self.number_of("/grant")?, self.text_of("/identity")?, self.text_of("/role")?, self.text_of("/host")?, self.number_of("/from")?, self.number_of("/until")?],
+                "INSERT INTO grants (id, identity, role, host, began, until, request) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    self.number_of("/grant")?, self.text_of("/identity")?, self.text_of("/role")?, self.text_of("/host")?,
+                    self.number_of("/from")?, self.number_of("/until")?, self.body.pointer("/request").and_then(Value::as_u64)
+                ],
             ),
             Kind::Certificate => self.certificate(connection),
             Kind::Lock | Kind::Unlock | Kind::Trust | Kind::Restored | Kind::GrantExtended => {
@@ -236,12 +242,16 @@ impl Said<'_> {
                     params![self.number_of("/incident")?, serde_json::to_string(&settled)?],
                 )
             }
+            Kind::RequestMade => self.request_made(connection),
+            Kind::RequestApproved => self.request_approved(connection),
+            Kind::RequestMoved => self.request_moved(connection),
             Kind::SessionBegun => self.begun(connection),
             Kind::SessionEnded => self.ended(connection),
             // No state follows from these: what was, was refused, or was done outside of the ledger.
             Kind::AuthorityCreated
             | Kind::Denial
             | Kind::ExtensionDenied
+            | Kind::RequestRefused
             | Kind::RolesRefused
             | Kind::Backup
             | Kind::BodiesErased
@@ -279,6 +289,26 @@ impl Said<'_> {
             params![self.text_of("/host")?, self.json_of("/addresses"), self.json_of("/labels")],
         )?;
         self.put_addresses(connection)
+    }
+
+    fn request_made(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let text = self.text_of("/asked")?;
+        let unreadable = |flaw| LedgerError::Torn(format!("entry {}: {flaw}", self.seq));
+        let asked = Asked::parse(text).map_err(unreadable)?;
+        request::insert(connection, &asked, text)?;
+        Ok(Told::Wholly)
+    }
+
+    fn request_approved(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let who = (self.read("/request")?, &self.read("/by")?, &self.read("/key")?);
+        approval::insert(connection, who, (&self.read("/signed")?, self.at))?;
+        Ok(Told::Wholly)
+    }
+
+    fn request_moved(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let note = self.body.pointer("/reason").and_then(Value::as_str);
+        request::set(connection, self.read("/request")?, (self.read("/state")?, note))?;
+        Ok(Told::Wholly)
     }
 
     fn host_removed(&self, connection: &Connection) -> Result<Told, LedgerError> {
@@ -518,7 +548,7 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 16] = [
+const TABLES: [Table; 19] = [
     Table { name: "restores", key: "era", columns: "size, declared" },
     Table { name: "kept_locks", key: "target", columns: "reason, host" },
     Table { name: "identities", key: "name", columns: "operator, disabled, added, kind" },
@@ -531,7 +561,14 @@ const TABLES: [Table; 16] = [
         columns: "labels, addresses, enrolment, enrolled, orders_from, agent_key, certified",
     },
     Table { name: "addresses", key: "address", columns: "host" },
-    Table { name: "grants", key: "id", columns: "identity, role, host, began, until" },
+    Table { name: "grants", key: "id", columns: "identity, role, host, began, until, request" },
+    Table {
+        name: "requests",
+        key: "id",
+        columns: "identity, role, asked, state, due, extends, at, note",
+    },
+    Table { name: "request_hosts", key: "request, host", columns: "place" },
+    Table { name: "approvals", key: "request, identity", columns: "key, approval, signature, at" },
     Table {
         name: "certificates",
         key: "serial",

@@ -22,7 +22,7 @@ impl Ledger {
     ) -> Result<bool, LedgerError> {
         let own = Arc::clone(&self.roles);
         self.write(move |connection| {
-            let data = entry::RolesNow { roles: roles.as_map() };
+            let data = entry::RolesNow { roles: &roles };
             let mark = mark(&serde_json::to_vec(&data)?);
             *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
             let before: Option<i64> = connection

@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 11] = [("
+const STEPS: [Step; 12] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -422,6 +422,22 @@ CREATE TABLE search_ranges (
     block INTEGER NOT NULL, enrolment INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     PRIMARY KEY (block, enrolment)
 ) STRICT, WITHOUT ROWID;
+", nothing), ("
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL, role TEXT NOT NULL, asked TEXT NOT NULL, state TEXT NOT NULL,
+    due INTEGER, extends INTEGER, at INTEGER NOT NULL, note TEXT
+) STRICT;
+CREATE INDEX requests_by_due ON requests (due);
+CREATE INDEX requests_by_identity ON requests (identity, due);
+CREATE TABLE request_hosts (
+    request INTEGER NOT NULL, host TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (request, host)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE approvals (
+    request INTEGER NOT NULL, identity TEXT NOT NULL, key TEXT NOT NULL, approval TEXT NOT NULL,
+    signature TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (request, identity)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE grants ADD COLUMN request INTEGER;
+CREATE INDEX grants_by_request ON grants (request);
 ", nothing)];
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod options;
 mod postgres;
 mod program;
 mod renewal;
+mod request;
 mod restore;
 mod routes;
 mod search;

@@ -191,9 +191,9 @@ fn note(path: &Path) -> anyhow::Result<Note> {
 }
 
 fn described(verified: &Verified) -> String {
-    let Verified { first, last, erased, certificates, head } = verified;
+    let Verified { first, last, erased, certificates, approvals, head } = verified;
     format!(
-        "entries {first} to {last} hold under the checkpoint over {} entries: {certificates} certificates, {erased} bodies erased",
+        "entries {first} to {last} hold under the checkpoint over {} entries: {certificates} certificates, {erased} bodies erased, {approvals} approvals",
         head.size
     )
 }

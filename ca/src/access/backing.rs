@@ -1,0 +1,206 @@
+//! What stands behind a certificate for which a role requires approval: a request, and those who approved it.
+//!
+//! Everything is counted anew at each certificate, by the rules of that moment: that a request was approved once is not enough.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use wire::identifier::{HostName, Identity, Label, QuorumName, RequestId, RoleName, TeamName};
+use wire::request::{Asked, Missing, MissingSeat, State};
+use wire::time::Timestamp;
+
+use super::{Denial, Facts, Grant, Host, Plan};
+use crate::approval::{Candidate, Case, Count, Quorums};
+use crate::request::{Event, Refused, settle, step};
+use crate::role::Role;
+
+/// A request of the identity for the host that is not over, and its approvals whose signatures hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Backing {
+    /// What was asked.
+    pub(crate) asked: Asked,
+    /// Where it stands.
+    pub(crate) state: State,
+    /// Who approved.
+    pub(crate) approvals: Vec<Approver>,
+}
+
+/// Somebody who approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Approver {
+    /// Who.
+    pub(crate) candidate: Candidate,
+    /// From then on the approval begins nothing any more.
+    pub(crate) until: Timestamp,
+}
+
+/// A role, by which rules it is granted, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule<'a> {
+    /// Its name.
+    pub(crate) name: &'a RoleName,
+    /// The role.
+    pub(crate) role: &'a Role,
+    /// The quorums.
+    pub(crate) quorums: &'a Quorums,
+    /// Now.
+    pub(crate) now: Timestamp,
+}
+
+impl Backing {
+    /// Those whose approval counts at `now`: what has begun is not ended by the age of its approvals.
+    pub(crate) fn people(&self, now: Timestamp) -> Vec<Candidate> {
+        let has_begun = matches!(self.state, State::Active { .. });
+        let counts = |one: &&Approver| has_begun || now < one.until;
+        self.approvals.iter().filter(counts).map(|one| one.candidate.clone()).collect()
+    }
+
+    /// What the role requires on this host and is not there.
+    pub(crate) fn missing(&self, host: &Host, rule: &Rule<'_>) -> Vec<Missing> {
+        let (people, owners) = (self.people(rule.now), owners(&host.labels));
+        missing(&people, (&host.name, rule), &self.case(&owners, rule.now))
+    }
+
+    fn case<'a>(&'a self, owners: &'a BTreeSet<TeamName>, now: Timestamp) -> Case<'a> {
+        Case { requester: &self.asked.identity, owners, asked: self.asked.at, now }
+    }
+}
+
+/// What nobody has approved yet of a role on a host.
+pub(crate) fn demanded(who: &Identity, host: &Host, rule: &Rule<'_>) -> Vec<Missing> {
+    let owners = owners(&host.labels);
+    let case = Case { requester: who, owners: &owners, asked: rule.now, now: rule.now };
+    missing(&[], (&host.name, rule), &case)
+}
+
+fn missing(
+    people: &[Candidate],
+    (host, rule): (&HostName, &Rule<'_>),
+    case: &Case<'_>,
+) -> Vec<Missing> {
+    let one = |quorum: &QuorumName| {
+        let (seats, problem) = match rule.quorums.count(quorum, people, case) {
+            Count::Met(_) | Count::Automatic(_) => return None,
+            Count::Open(seats) => (seats, None),
+            Count::Unknown => (Vec::new(), Some("there is no quorum of that name".to_owned())),
+        };
+        let seats = seats.into_iter().map(|seat| MissingSeat {
+            seat,
+            words: rule.quorums.words(quorum, seat, case),
+            who: Vec::new(),
+        });
+        let widens = rule.quorums.next_circle(quorum, case);
+        let (quorum, host, seats) = (quorum.clone(), host.clone(), seats.collect());
+        Some(Missing { quorum, host, seats, widens, problem })
+    };
+    rule.role.requires.iter().filter_map(one).collect()
+}
+
+/// Under what a certificate can be issued, of what is there already: a grant that is under way, or an approved request.
+/// Nothing, where a role requires nothing and neither is there; a denial that says what is missing, where it does.
+pub(super) fn under(
+    who: &Identity,
+    (host, facts): (&Host, &Facts),
+    rule: &Rule<'_>,
+) -> Result<Option<Plan>, Denial> {
+    let longest = rule.now.after(Duration::from_secs(rule.role.max_secs));
+    let of_role = |backing: &&Backing| backing.asked.role == *rule.name;
+    let mut reason = None;
+    for backing in facts.requests.iter().filter(of_role) {
+        let missing = backing.missing(host, rule);
+        if !missing.is_empty() {
+            reason = Some(Denial::Unapproved {
+                request: Some(backing.asked.request),
+                role: rule.name.clone(),
+                host: host.name.clone(),
+                missing: in_words(&missing),
+            });
+            continue;
+        }
+        let grant = facts.grants.iter().filter(|grant| belongs(grant, backing.asked.request));
+        if let Some(grant) = grant.filter(|grant| rule.now < grant.until).max_by_key(|g| g.until) {
+            return Ok(Some(Plan::Reuse(grant.id, grant.until.min(longest))));
+        }
+        match step(&backing.asked, backing.state, Event::Used, rule.now) {
+            Ok(State::Active { until }) => {
+                let until = Timestamp::from_secs(until.min(longest).secs());
+                let request = backing.asked.request;
+                return Ok(Some(Plan::Under { request, until, before: backing.state }));
+            }
+            Ok(_) | Err(Refused::Over(_)) => {}
+            Err(refused) => {
+                let request = backing.asked.request;
+                reason = Some(Denial::Waiting { request, why: waiting(refused) });
+            }
+        }
+    }
+    if rule.role.requires.is_empty() {
+        return Ok(None);
+    }
+    Err(reason.unwrap_or_else(|| Denial::Unapproved {
+        request: None,
+        role: rule.name.clone(),
+        host: host.name.clone(),
+        missing: in_words(&demanded(who, host, rule)),
+    }))
+}
+
+/// Whether a grant may be taken up again that no request stands behind.
+pub(super) fn is_free(grant: &Grant, role: &Role) -> bool {
+    role.requires.is_empty() && grant.request.is_none()
+}
+
+fn belongs(grant: &Grant, request: RequestId) -> bool {
+    grant.request == Some(request)
+}
+
+fn waiting(refused: Refused) -> String {
+    match refused {
+        Refused::Early(from) => format!("it begins at {} (seconds since 1970)", from.secs()),
+        other => other.to_string(),
+    }
+}
+
+/// `owner+security (somebody of team dba; somebody of team security)`
+pub(crate) fn in_words(missing: &[Missing]) -> String {
+    let one = |missing: &Missing| {
+        let seats: Vec<&str> = missing.seats.iter().map(|seat| seat.words.as_str()).collect();
+        let said = missing.problem.clone().unwrap_or_else(|| seats.join("; "));
+        format!("{} ({said})", missing.quorum)
+    };
+    let all: Vec<String> = missing.iter().map(one).collect();
+    all.join(", ")
+}
+
+/// The teams that own a host, by its labels `owner=TEAM`.
+pub(crate) fn owners(labels: &BTreeSet<Label>) -> BTreeSet<TeamName> {
+    let owner = |label: &Label| match label.as_str().split_once('=') {
+        Some(("owner", team)) => team.parse().ok(),
+        _ => None,
+    };
+    labels.iter().filter_map(owner).collect()
+}
+
+/// Where a request stands now.
+pub(crate) fn current(state: State, now: Timestamp) -> State {
+    settle(state, now)
+}
+
+/// Where a request stands once its newest approval is counted: on each of its hosts all that is required must be there.
+pub(crate) fn approved(
+    backing: &Backing,
+    hosts: &[Host],
+    (rule, secs): (&Rule<'_>, u64),
+) -> Result<State, Refused> {
+    let is_whole = backing.asked.hosts.iter().all(|name| {
+        let host = hosts.iter().find(|host| host.name == *name);
+        host.is_some_and(|host| backing.missing(host, rule).is_empty())
+    });
+    let now = rule.now;
+    match current(backing.state, now) {
+        State::Ended { how, .. } => Err(Refused::Over(how)),
+        state if !is_whole => Ok(state),
+        State::Active { until } => Ok(State::Active { until }),
+        state => step(&backing.asked, state, Event::Approved { secs }, now),
+    }
+}

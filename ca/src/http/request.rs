@@ -1,0 +1,182 @@
+//! Requests: asking, looking, approving, saying no. Who has no business with one learns that there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use wire::identifier::{NameError, RequestId};
+use wire::problem::Code;
+use wire::request::{ApprovalAsk, NoAsk, RequestAsk, RequestDetail, RequestView};
+
+use super::body::Body;
+use super::caller::Caller;
+use super::refusal::Refusal;
+use crate::authority::Authority;
+use crate::clock;
+use crate::ledger::{NewApproval, NewRequest, No, RequestRefusal, Speaker};
+
+/// Which ones.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Which {
+    /// Those that are over too.
+    #[serde(default)]
+    all: bool,
+}
+
+/// How long to wait for something to be decided.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wait {
+    #[serde(default)]
+    wait_millis: u64,
+}
+
+/// `GET /v1/requests?all=`
+pub(crate) async fn list(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Vec<RequestView>>, Refusal> {
+    let Query(which) = which.map_err(malformed_query)?;
+    let by = speaker(&caller);
+    let requests = authority.ledger.requests((by, which.all), authority.roles(), clock::now());
+    Ok(Json(requests.await?))
+}
+
+/// `POST /v1/requests`
+pub(crate) async fn make(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Body(ask): Body<RequestAsk>,
+) -> Result<Json<RequestDetail>, Refusal> {
+    let by = speaker(&caller);
+    let identity = caller.person()?.identity;
+    let new = NewRequest {
+        identity: identity.clone(),
+        ask,
+        authority: authority.root.fingerprint(),
+        roles: authority.roles(),
+        keyring: authority.keyring(),
+        patience: authority.config.patience,
+    };
+    let request = authority.ledger.make_request(new, clock::now()).await??;
+    tracing::info!(%request, %identity, "access was asked for");
+    detail(&authority, (by, request)).await
+}
+
+/// `GET /v1/requests/{id}?wait_millis=`
+pub(crate) async fn show(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Path(request): Path<String>,
+    wait: Result<Query<Wait>, QueryRejection>,
+) -> Result<Json<RequestDetail>, Refusal> {
+    let request = id(&request)?;
+    let Query(wait) = wait.map_err(malformed_query)?;
+    let mut decided = authority.ledger.checkpoints();
+    decided.borrow_and_update();
+    if wait.wait_millis > 0 {
+        // Before the wait: who may not see it does not wait for it.
+        let seen = detail(&authority, (speaker(&caller), request)).await?;
+        let wait = Duration::from_millis(wait.wait_millis).min(MAX_WAIT);
+        let is_told = tokio::time::timeout(wait, decided.changed()).await;
+        if !matches!(is_told, Ok(Ok(()))) {
+            return Ok(seen);
+        }
+    }
+    detail(&authority, (speaker(&caller), request)).await
+}
+
+/// `POST /v1/requests/{id}/approve`
+pub(crate) async fn approve(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Path(request): Path<String>,
+    Body(ask): Body<ApprovalAsk>,
+) -> Result<Json<RequestDetail>, Refusal> {
+    let (by, request) = (speaker(&caller), id(&request)?);
+    let identity = caller.person()?.identity;
+    let new = NewApproval { by: identity.clone(), request, signed: ask.signed };
+    let with = (authority.roles(), authority.keyring());
+    let state = authority.ledger.approve_request(new, with, clock::now()).await?;
+    let state = state.inspect_err(|refusal| {
+        tracing::info!(%request, by = %identity, %refusal, "an approval was not taken");
+    })?;
+    tracing::info!(%request, by = %identity, state = state.word(), "a request was approved");
+    authority.krl.wake();
+    detail(&authority, (by, request)).await
+}
+
+/// `POST /v1/requests/{id}/deny`
+pub(crate) async fn deny(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Path(request): Path<String>,
+    Body(ask): Body<NoAsk>,
+) -> Result<Json<RequestDetail>, Refusal> {
+    let (by, request) = (speaker(&caller), id(&request)?);
+    let no = No { request, by: by.clone(), reason: ask.reason.to_string() };
+    let with = (authority.roles(), authority.keyring());
+    let state = authority.ledger.deny_request(no, with, clock::now()).await??;
+    let actor = by.actor();
+    tracing::warn!(%request, by = actor.as_str(), state = state.word(), "a request was refused");
+    authority.krl.wake();
+    detail(&authority, (by, request)).await
+}
+
+/// `POST /v1/requests/{id}/withdraw`
+pub(crate) async fn withdraw(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Path(request): Path<String>,
+    Body(ask): Body<NoAsk>,
+) -> Result<Json<RequestDetail>, Refusal> {
+    let (by, request) = (speaker(&caller), id(&request)?);
+    let who = (caller.person()?.identity, request);
+    authority.ledger.withdraw_request(who, ask.reason.to_string(), clock::now()).await??;
+    detail(&authority, (by, request)).await
+}
+
+async fn detail(
+    authority: &Authority,
+    (by, request): (Speaker, RequestId),
+) -> Result<Json<RequestDetail>, Refusal> {
+    let found = authority.ledger.request((by, request), authority.roles(), clock::now()).await?;
+    Ok(Json(found.ok_or(RequestRefusal::Unknown(request))?))
+}
+
+fn speaker(caller: &Caller) -> Speaker {
+    let identity = match caller {
+        Caller::Local => None,
+        Caller::Person(login) => Some(login.identity.clone()),
+    };
+    Speaker { identity, is_operator: caller.is_operator() }
+}
+
+fn id(text: &str) -> Result<RequestId, Refusal> {
+    let read: Result<RequestId, NameError> = text.parse();
+    read.map_err(|error| Refusal::new(Code::Malformed, error.to_string()))
+}
+
+fn malformed_query(rejection: QueryRejection) -> Refusal {
+    Refusal::new(Code::Malformed, rejection.body_text())
+}
+
+impl From<RequestRefusal> for Refusal {
+    fn from(refusal: RequestRefusal) -> Self {
+        let code = match &refusal {
+            RequestRefusal::Unknown(_) => Code::NotFound,
+            RequestRefusal::NotYours { .. } | RequestRefusal::Denied(_) => Code::Denied,
+            RequestRefusal::Malformed(_) => Code::Malformed,
+            RequestRefusal::Conflict(_) => Code::Conflict,
+        };
+        Self::new(code, refusal.to_string())
+    }
+}
+
+/// Longest wait; a caller who wants more asks again.
+const MAX_WAIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,573 @@
+//! Approvals: signatures of people over what they approve, taken, counted, and shown.
+//!
+//! Whoever can write into the database can put rows here, and gains nothing: each time approvals are counted their signatures are
+//! verified again, by keys that are enrolled at that moment, over the text of the request as it is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ssh_key::PublicKey;
+use wire::identifier::{Fingerprint, GrantId, HostName, Identity, RequestId};
+use wire::identity::Kind;
+use wire::lock::{Lock, Target};
+use wire::log::Hash;
+use wire::request::{
+    Approval, ApprovalView, Asked, Missing, RequestDetail, RequestView, SignedApproval, State,
+};
+use wire::time::Timestamp;
+
+use super::entry;
+use super::request::{self, Kept, RequestRefusal, Speaker};
+use super::sql::{Connection, params};
+use super::{Actor, Ledger, LedgerError, column, extend, grant, order, team};
+use crate::access::backing::{self, Approver, Backing, Rule};
+use crate::access::{Host, Standing};
+use crate::approval::{Candidate, Case};
+use crate::key::Keyring;
+use crate::role::{Role, Roles};
+
+/// Who approves what, with what they signed.
+#[derive(Debug, Clone)]
+pub(crate) struct NewApproval {
+    /// Who.
+    pub(crate) by: Identity,
+    /// Which request.
+    pub(crate) request: RequestId,
+    /// What they signed.
+    pub(crate) signed: SignedApproval,
+}
+
+/// A row of an approval.
+struct Row {
+    by: Identity,
+    key: Fingerprint,
+    signed: SignedApproval,
+    at: Timestamp,
+}
+
+impl Ledger {
+    /// Takes an approval, counts, and lets the request go on if nothing is missing any more: in one transaction.
+    pub(crate) async fn approve_request(
+        &self,
+        new: NewApproval,
+        (roles, keyring): (Arc<Roles>, Arc<Keyring>),
+        now: Timestamp,
+    ) -> Result<Result<State, RequestRefusal>, LedgerError> {
+        let own = Arc::clone(&self.roles);
+        self.write(move |connection| {
+            super::role::refuse_others(connection, &own)?;
+            let speaker = Speaker { identity: Some(new.by.clone()), is_operator: false };
+            // Before anything is said of the request: who has no business with it learns nothing.
+            let seen = request::visible(connection, new.request, (&speaker, &roles), now)?;
+            let Some(kept) = seen else { return Ok(Err(RequestRefusal::Unknown(new.request))) };
+            match take(connection, (&kept, &new), &roles, now)? {
+                Ok(()) => Ok(Ok(recount(connection, &kept, (&roles, &keyring), now)?)),
+                Err(refusal) => {
+                    let about = (&new.by, Some(new.request));
+                    request::refused(connection, about, &refusal, now)?;
+                    Ok(Err(refusal))
+                }
+            }
+        })
+        .await
+    }
+
+    /// Requests that are any of the speaker's business: those under way, and with `all` the last ones that are over.
+    pub(crate) async fn requests(
+        &self,
+        (by, all): (Speaker, bool),
+        roles: Arc<Roles>,
+        now: Timestamp,
+    ) -> Result<Vec<RequestView>, LedgerError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT asked, state, note FROM requests WHERE ? OR due IS NOT NULL ORDER BY id DESC LIMIT 1000",
+            )?;
+            let found: Vec<Kept> =
+                statement.query_map([all], request::kept)?.collect::<Result<_, _>>()?;
+            let mut views = Vec::new();
+            for kept in found {
+                let view = view(connection, &kept, (by.identity.as_ref(), &roles), now)?;
+                let is_theirs = by.identity.as_ref() == Some(&view.identity);
+                let may_look = by.is_operator || is_theirs || view.yours_to_approve;
+                let has_a_say = || match &by.identity {
+                    Some(who) => has_a_say(connection, &kept, (who, &roles), now),
+                    None => Ok(true),
+                };
+                if may_look || has_a_say()? {
+                    views.push(view);
+                }
+            }
+            Ok(views)
+        })
+        .await
+    }
+
+    /// All that there is to a request, if it is any of the speaker's business.
+    pub(crate) async fn request(
+        &self,
+        (by, request): (Speaker, RequestId),
+        roles: Arc<Roles>,
+        now: Timestamp,
+    ) -> Result<Option<RequestDetail>, LedgerError> {
+        self.read(move |connection| {
+            let seen = request::visible(connection, request, (&by, &roles), now)?;
+            let Some(kept) = seen else { return Ok(None) };
+            let view = view(connection, &kept, (by.identity.as_ref(), &roles), now)?;
+            let missing = if view.state.is_live() {
+                missing(connection, &kept, &roles, now)?
+            } else {
+                Vec::new()
+            };
+            let approvals = views(connection, &kept, now)?;
+            let grants = grants_of(connection, &kept)?;
+            let policy = roles.digest()?;
+            let Kept { text, note, .. } = kept;
+            Ok(Some(RequestDetail { view, text, policy, now, approvals, missing, grants, note }))
+        })
+        .await
+    }
+}
+
+/// Checks an approval and keeps it.
+fn take(
+    connection: &Connection,
+    (kept, new): (&Kept, &NewApproval),
+    roles: &Roles,
+    now: Timestamp,
+) -> Result<Result<(), RequestRefusal>, LedgerError> {
+    let denied = |why: &str| Ok(Err(RequestRefusal::Denied(why.to_owned())));
+    let asked = &kept.asked;
+    if new.by == asked.identity {
+        return denied("nobody approves their own request, operators included");
+    }
+    if let State::Ended { how, .. } = backing::current(kept.state, now) {
+        let (id, how) = (asked.request, how.word());
+        return Ok(Err(RequestRefusal::Conflict(format!("request {id} is over: {how}"))));
+    }
+    let locks = order::locks_in_force(connection, now)?;
+    let me = candidate(connection, &new.by, (&locks, now))?;
+    if !me.is_active {
+        return denied("only people approve, and none who is disabled or locked");
+    }
+    let Some((key, text)) = signer(connection, (&new.by, &new.signed), &locks)? else {
+        return denied("the signature is by no key of yours that is enrolled and not locked");
+    };
+    let (said, _presence) = match new.signed.verify(&text) {
+        Ok(verified) => verified,
+        Err(flaw) => return Ok(Err(RequestRefusal::Denied(format!("the approval: {flaw}")))),
+    };
+    if let Err(why) = agrees(&said, (kept, new), (roles.digest()?, now)) {
+        return denied(why);
+    }
+    let known = connection
+        .prepare_cached("SELECT 1 FROM approvals WHERE request = ? AND identity = ?")?
+        .exists(params![asked.request.number(), new.by.as_str()])?;
+    if known {
+        let why = "you have approved this request already; one person counts once";
+        return Ok(Err(RequestRefusal::Conflict(why.into())));
+    }
+    let data = entry::Approved {
+        by: &new.by,
+        request: asked.request,
+        key: &key,
+        public_key: &text.to_openssh().map_err(unwritable)?,
+        signed: &new.signed,
+    };
+    entry::append(connection, entry::Kind::RequestApproved, now, &data)?;
+    insert(connection, (asked.request, &new.by, &key), (&new.signed, now))?;
+    Ok(Ok(()))
+}
+
+/// Whether what was signed is about this request, as it is, by these rules, now.
+fn agrees(
+    said: &Approval,
+    (kept, new): (&Kept, &NewApproval),
+    (policy, now): (Hash, Timestamp),
+) -> Result<(), &'static str> {
+    let asked = &kept.asked;
+    if said.authority != asked.authority {
+        return Err("the approval is for another authority");
+    }
+    if said.request != asked.request {
+        return Err("the approval is of another request");
+    }
+    if said.hash != Hash::of(kept.text.as_bytes()) {
+        return Err("the approval is of another text: the request is not as it was shown");
+    }
+    if said.by != new.by {
+        return Err("the approval names somebody else");
+    }
+    if said.duration_secs == 0 || said.duration_secs > asked.duration_secs {
+        return Err("an approver can shorten what is asked for, and not lengthen it");
+    }
+    if said.policy != policy {
+        return Err("the rules have changed since the request was shown; look at it again");
+    }
+    if said.at > now.after(SKEW) || said.at < now.before(FRESH) {
+        return Err("the approval was not signed just now; approve again");
+    }
+    if said.until <= now || said.until > asked.latest_start().after(SKEW) {
+        return Err("the approval's end is past, or beyond that of the request");
+    }
+    Ok(())
+}
+
+/// Counts what is there, and lets the request go on if nothing is missing any more.
+pub(super) fn recount(
+    connection: &Connection,
+    kept: &Kept,
+    (roles, keyring): (&Roles, &Keyring),
+    now: Timestamp,
+) -> Result<State, LedgerError> {
+    let asked = &kept.asked;
+    let Some(role) = roles.find(&asked.role) else { return Ok(kept.state) };
+    let backing = backing(connection, kept, now)?;
+    let shortest = rows(connection, asked.request)?
+        .iter()
+        .filter_map(|row| row.signed.read().ok())
+        .map(|said| said.duration_secs)
+        .chain([asked.duration_secs])
+        .min();
+    let rule = Rule { name: &asked.role, role, quorums: roles.approval(), now };
+    let hosts = request::hosts(connection, asked)?;
+    let secs = shortest.unwrap_or(0);
+    let state = match backing::approved(&backing, &hosts, (&rule, secs)) {
+        Ok(state) if state != kept.state => state,
+        Ok(_) | Err(_) => return Ok(kept.state),
+    };
+    let why = grounds(&backing, role, now);
+    request::put(connection, asked.request, (state, (&Actor::rules(), Some(&why))), now)?;
+    match asked.extends {
+        Some(grant) => {
+            let kept = Kept { state, note: Some(why), ..kept.clone() };
+            extend_it(connection, (&kept, grant, secs), (roles, keyring), now)
+        }
+        None => Ok(state),
+    }
+}
+
+/// On what a request is approved, in words.
+fn grounds(backing: &Backing, role: &Role, now: Timestamp) -> String {
+    let names: Vec<String> =
+        backing.people(now).iter().map(|person| person.identity.to_string()).collect();
+    match (role.requires.is_empty(), names.is_empty()) {
+        (true, _) => "the role requires no approval".into(),
+        (false, true) => "who asks is on call".into(),
+        (false, false) => format!("approved by {}", names.join(", ")),
+    }
+}
+
+/// An approved extension is one at once: the grant gets its later end, by an order to its host.
+fn extend_it(
+    connection: &Connection,
+    (kept, grant, secs): (&Kept, GrantId, u64),
+    (roles, keyring): (&Roles, &Keyring),
+    now: Timestamp,
+) -> Result<State, LedgerError> {
+    let asked = &kept.asked;
+    let by = Actor::person(&asked.identity);
+    let wish = extend::GrantWish {
+        grant,
+        owner: Some(asked.identity.clone()),
+        by: by.clone(),
+        reason: asked.reason.to_string(),
+    };
+    let span = Duration::from_secs(secs);
+    let (state, why) = match extend::approved(connection, (&wish, span), (roles, keyring), now) {
+        Ok(Ok(until)) => (State::Active { until }, kept.note.clone().unwrap_or_default()),
+        Ok(Err(denial)) => (over(now), denial.to_string()),
+        Err(LedgerError::Conflict(why) | LedgerError::NotFound(why)) => (over(now), why),
+        Err(error) => return Err(error),
+    };
+    request::put(connection, asked.request, (state, (&Actor::rules(), Some(&why))), now)?;
+    Ok(state)
+}
+
+const fn over(now: Timestamp) -> State {
+    State::Ended { how: wire::request::End::Unused, at: now }
+}
+
+/// A request and its approvals whose signatures hold, as the decision takes them.
+pub(super) fn backing(
+    connection: &Connection,
+    kept: &Kept,
+    now: Timestamp,
+) -> Result<Backing, LedgerError> {
+    let locks = order::locks_in_force(connection, now)?;
+    let mut approvals = Vec::new();
+    for row in rows(connection, kept.asked.request)? {
+        match holds(connection, kept, &row, &locks)? {
+            Ok(said) => approvals.push(Approver {
+                candidate: candidate(connection, &row.by, (&locks, now))?,
+                until: said.until,
+            }),
+            Err(why) => {
+                let (request, by) = (kept.asked.request, &row.by);
+                tracing::warn!(%request, %by, why, "an approval does not count");
+            }
+        }
+    }
+    Ok(Backing { asked: kept.asked.clone(), state: kept.state, approvals })
+}
+
+/// The requests of an identity that bear on a host, as the decision takes them.
+pub(super) fn backings(
+    connection: &Connection,
+    (identity, host): (&Identity, &HostName),
+    now: Timestamp,
+) -> Result<Vec<Backing>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT asked, state, note FROM requests JOIN request_hosts ON request = id \
+         WHERE identity = ? AND host = ? AND due IS NOT NULL AND extends IS NULL ORDER BY id",
+    )?;
+    let found: Vec<Kept> = statement
+        .query_map(params![identity.as_str(), host.as_str()], request::kept)?
+        .collect::<Result<_, _>>()?;
+    found.iter().map(|kept| backing(connection, kept, now)).collect()
+}
+
+/// Whether somebody's approval would count for a request, or would have.
+pub(super) fn has_a_say(
+    connection: &Connection,
+    kept: &Kept,
+    (who, roles): (&Identity, &Roles),
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    let asked = &kept.asked;
+    let Some(role) = roles.find(&asked.role).filter(|_| *who != asked.identity) else {
+        return Ok(false);
+    };
+    let locks = order::locks_in_force(connection, now)?;
+    let me = candidate(connection, who, (&locks, now))?;
+    let hosts = request::hosts(connection, asked)?;
+    Ok(hosts.iter().any(|host| {
+        let owners = backing::owners(&host.labels);
+        let case = case(asked, &owners, now);
+        role.requires.iter().any(|name| roles.approval().has_a_say(name, &me, &case))
+    }))
+}
+
+fn case<'a>(
+    asked: &'a Asked,
+    owners: &'a BTreeSet<wire::identifier::TeamName>,
+    now: Timestamp,
+) -> Case<'a> {
+    Case { requester: &asked.identity, owners, asked: asked.at, now }
+}
+
+/// What is missing, and who could give it.
+fn missing(
+    connection: &Connection,
+    kept: &Kept,
+    roles: &Roles,
+    now: Timestamp,
+) -> Result<Vec<Missing>, LedgerError> {
+    let asked = &kept.asked;
+    let Some(role) = roles.find(&asked.role) else { return Ok(Vec::new()) };
+    let backing = backing(connection, kept, now)?;
+    let rule = Rule { name: &asked.role, role, quorums: roles.approval(), now };
+    let hosts = request::hosts(connection, asked)?;
+    let mut all: Vec<(Host, Missing)> = Vec::new();
+    for host in hosts {
+        let missing = backing.missing(&host, &rule);
+        all.extend(missing.into_iter().map(|missing| (host.clone(), missing)));
+    }
+    if all.is_empty() {
+        return Ok(Vec::new());
+    }
+    let given: BTreeSet<&Identity> =
+        backing.approvals.iter().map(|one| &one.candidate.identity).collect();
+    let people = people(connection, now)?;
+    let people: Vec<&Candidate> =
+        people.iter().filter(|person| !given.contains(&person.identity)).collect();
+    Ok(all
+        .into_iter()
+        .map(|(host, mut missing)| {
+            let owners = backing::owners(&host.labels);
+            let case = case(asked, &owners, now);
+            for seat in &mut missing.seats {
+                let fits = |person: &&&Candidate| {
+                    roles.approval().could_fill((&missing.quorum, &[seat.seat]), person, &case)
+                };
+                let names = people.iter().filter(fits).map(|person| person.identity.clone());
+                seat.who = names.take(TOLD).collect();
+            }
+            missing
+        })
+        .collect())
+}
+
+/// A request in a listing.
+fn view(
+    connection: &Connection,
+    kept: &Kept,
+    (who, roles): (Option<&Identity>, &Roles),
+    now: Timestamp,
+) -> Result<RequestView, LedgerError> {
+    let asked = &kept.asked;
+    let state = backing::current(kept.state, now);
+    let waits = matches!(state, State::Pending { .. });
+    let given = rows(connection, asked.request)?.into_iter().any(|row| Some(&row.by) == who);
+    let yours = match who {
+        Some(who) if waits && !given => has_a_say(connection, kept, (who, roles), now)?,
+        _ => false,
+    };
+    Ok(RequestView {
+        request: asked.request,
+        identity: asked.identity.clone(),
+        role: asked.role.clone(),
+        hosts: asked.hosts.iter().cloned().collect(),
+        duration_secs: asked.duration_secs,
+        reason: asked.reason.clone(),
+        urgent: asked.urgent,
+        at: asked.at,
+        state,
+        yours_to_approve: yours,
+    })
+}
+
+fn views(
+    connection: &Connection,
+    kept: &Kept,
+    now: Timestamp,
+) -> Result<Vec<ApprovalView>, LedgerError> {
+    let locks = order::locks_in_force(connection, now)?;
+    let mut views = Vec::new();
+    for row in rows(connection, kept.asked.request)? {
+        let held = holds(connection, kept, &row, &locks)?;
+        let duration_secs = held.as_ref().map_or(0, |said| said.duration_secs);
+        let person = candidate(connection, &row.by, (&locks, now))?;
+        let void = match held {
+            Err(why) => Some(why.to_owned()),
+            Ok(_) if !person.is_active => Some("who gave it is disabled or locked".into()),
+            Ok(said) => (said.until <= now && !matches!(kept.state, State::Active { .. }))
+                .then(|| "it has expired".into()),
+        };
+        let Row { by, key, signed, at } = row;
+        views.push(ApprovalView { by, key, at, duration_secs, void, signed });
+    }
+    Ok(views)
+}
+
+fn grants_of(connection: &Connection, kept: &Kept) -> Result<Vec<GrantId>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM grants WHERE request = ? ORDER BY id")?;
+    let rows = statement
+        .query_map([kept.asked.request.number()], |row| column::number(row, 0, GrantId::try_new))?;
+    let mut grants: Vec<GrantId> = rows.collect::<Result<_, _>>()?;
+    grants.extend(kept.asked.extends);
+    Ok(grants)
+}
+
+/// What an approval says, if it is by a key that is its giver's, and about this request as it is.
+fn holds(
+    connection: &Connection,
+    kept: &Kept,
+    row: &Row,
+    locks: &[Lock],
+) -> Result<Result<Approval, &'static str>, LedgerError> {
+    let Some((key, text)) = signer(connection, (&row.by, &row.signed), locks)? else {
+        return Ok(Err("its key is not enrolled any more, or is locked"));
+    };
+    let Ok((said, _presence)) = row.signed.verify(&text) else {
+        return Ok(Err("its signature does not hold"));
+    };
+    let is_about_it = said.hash == Hash::of(kept.text.as_bytes())
+        && said.request == kept.asked.request
+        && said.authority == kept.asked.authority
+        && said.by == row.by
+        && key == row.key;
+    Ok(if is_about_it { Ok(said) } else { Err("it is not about this request as it is") })
+}
+
+/// The enrolled key that a signature names, if it is this identity's and not locked.
+fn signer(
+    connection: &Connection,
+    (by, signed): (&Identity, &SignedApproval),
+    locks: &[Lock],
+) -> Result<Option<(Fingerprint, PublicKey)>, LedgerError> {
+    let Ok(seal) = wire::sshsig::parse(&signed.signature) else { return Ok(None) };
+    let print = wire::certificate::fingerprint(seal.public_key());
+    let is_locked = locks.iter().any(|lock| lock.target == Target::Key(print.clone()));
+    let is_theirs = connection
+        .prepare_cached("SELECT 1 FROM keys WHERE fingerprint = ? AND identity = ?")?
+        .exists(params![print.as_str(), by.as_str()])?;
+    let key = PublicKey::from(seal.public_key().clone());
+    Ok(Some((print, key)).filter(|_| is_theirs && !is_locked))
+}
+
+/// A person as they can count now.
+fn candidate(
+    connection: &Connection,
+    identity: &Identity,
+    (locks, now): (&[Lock], Timestamp),
+) -> Result<Candidate, LedgerError> {
+    let target = Target::Identity(identity.clone());
+    let is_locked = locks.iter().any(|lock| lock.holds_at(now) && lock.target == target);
+    let may_approve = grant::standing(connection, identity)? == (Standing::Active, Kind::Person);
+    Ok(Candidate {
+        identity: identity.clone(),
+        is_active: may_approve && !is_locked,
+        teams: team::of(connection, identity)?,
+    })
+}
+
+/// Everybody who could approve something.
+fn people(connection: &Connection, now: Timestamp) -> Result<Vec<Candidate>, LedgerError> {
+    let locks = order::locks_in_force(connection, now)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT name FROM identities WHERE NOT disabled ORDER BY name LIMIT 2000",
+    )?;
+    let names: Vec<Identity> =
+        statement.query_map((), |row| column::name(row, 0))?.collect::<Result<_, _>>()?;
+    names.iter().map(|name| candidate(connection, name, (&locks, now))).collect()
+}
+
+fn rows(connection: &Connection, request: RequestId) -> Result<Vec<Row>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT identity, key, approval, signature, at FROM approvals WHERE request = ? ORDER BY at, identity",
+    )?;
+    let rows = statement.query_map([request.number()], |row| {
+        Ok(Row {
+            by: column::name(row, 0)?,
+            key: column::name(row, 1)?,
+            signed: SignedApproval { approval: row.get(2)?, signature: row.get(3)? },
+            at: column::moment(row, 4)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The row of an approval.
+pub(super) fn insert(
+    connection: &Connection,
+    (request, by, key): (RequestId, &Identity, &Fingerprint),
+    (signed, at): (&SignedApproval, Timestamp),
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO approvals (request, identity, key, approval, signature, at) VALUES (?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            request.number(),
+            by.as_str(),
+            key.as_str(),
+            signed.approval,
+            signed.signature,
+            at.millis()
+        ])?;
+    Ok(())
+}
+
+fn unwritable(_error: ssh_key::Error) -> LedgerError {
+    LedgerError::Torn("a login key cannot be written".into())
+}
+
+/// How far an approver's clock may be ahead: they are told ours.
+const SKEW: Duration = Duration::from_secs(60);
+/// How long what was shown may lie on a screen before it is signed and sent.
+const FRESH: Duration = Duration::from_secs(15 * 60);
+/// Most people named for a seat.
+const TOLD: usize = 8;
