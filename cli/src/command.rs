@@ -1,9 +1,11 @@
 //! What each subcommand does.
 
+pub(crate) mod approve;
 pub(crate) mod attempts;
 pub(crate) mod audit;
 pub(crate) mod certificate;
 pub(crate) mod completions;
+pub(crate) mod deny;
 pub(crate) mod done;
 pub(crate) mod extend;
 pub(crate) mod grants;
@@ -13,11 +15,14 @@ pub(crate) mod lock;
 pub(crate) mod locks;
 pub(crate) mod login;
 pub(crate) mod man;
+pub(crate) mod request;
+pub(crate) mod requests;
 pub(crate) mod sessions;
 pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod unlock;
 pub(crate) mod whoami;
+pub(crate) mod withdraw;
 
 use anyhow::Result;
 
@@ -33,6 +38,11 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Hosts(hosts) => hosts.run(screen),
         Command::Ssh(ssh) => ssh.run(screen),
         Command::Certificate(certificate) => certificate.run(screen),
+        Command::Request(request) => request.run(screen),
+        Command::Requests(requests) => requests.run(screen),
+        Command::Approve(approve) => approve.run(screen),
+        Command::Deny(deny) => deny.run(screen),
+        Command::Withdraw(withdraw) => withdraw.run(screen),
         Command::Grants(grants) => grants.run(screen),
         Command::Extend(extend) => extend.run(screen),
         Command::Done(done) => done.run(screen),

@@ -72,28 +72,38 @@ impl LoginKey {
 
     /// Signs a login: an armoured SSHSIG over `message`.
     pub(crate) fn sign(&self, message: &str, agent: Option<&mut SshAgent>) -> Result<String> {
+        self.sign_for(login::NAMESPACE, message, agent)
+    }
+
+    /// Signs `message` for another purpose, and for that one alone.
+    pub(crate) fn sign_for(
+        &self,
+        namespace: &str,
+        message: &str,
+        agent: Option<&mut SshAgent>,
+    ) -> Result<String> {
         let signature = match &self.place {
             Place::Agent => agent.context("the ssh-agent is gone")?.sign(
                 self.public.key_data(),
-                login::NAMESPACE,
+                namespace,
                 message.as_bytes(),
             )?,
-            Place::File(path) => sign_by_file(path, message)?,
+            Place::File(path) => sign_by_file(path, namespace, message)?,
         };
         signature.to_pem(LineEnding::LF).context("cannot write the signature")
     }
 }
 
-fn sign_by_file(path: &Path, message: &str) -> Result<SshSig> {
+fn sign_by_file(path: &Path, namespace: &str, message: &str) -> Result<SshSig> {
     let shown = path.display();
     let key = PrivateKey::read_openssh_file(path).with_context(|| {
         format!("cannot read the private key {shown}; is it in OpenSSH's form, or only in an ssh-agent that is not running?")
     })?;
     if !signs_here(&key) {
-        return sign_by_keygen(path, message);
+        return sign_by_keygen(path, namespace, message);
     }
     let key = if key.is_encrypted() { unlock(&key, path)? } else { key };
-    key.sign(login::NAMESPACE, HashAlg::Sha512, message.as_bytes()).with_context(|| {
+    key.sign(namespace, HashAlg::Sha512, message.as_bytes()).with_context(|| {
         format!("cannot sign with {shown}, a key of kind {}; put it into your ssh-agent (ssh-add {shown})", key.algorithm())
     })
 }
@@ -108,10 +118,10 @@ fn signs_here(key: &PrivateKey) -> bool {
 }
 
 /// RSA, P-521 and security keys: by ssh-keygen, which speaks to tokens and asks for a touch, a PIN or a passphrase.
-fn sign_by_keygen(path: &Path, message: &str) -> Result<SshSig> {
+fn sign_by_keygen(path: &Path, namespace: &str, message: &str) -> Result<SshSig> {
     let shown = path.display();
     let mut keygen = Command::new("ssh-keygen")
-        .args(["-q", "-Y", "sign", "-n", login::NAMESPACE, "-f"])
+        .args(["-q", "-Y", "sign", "-n", namespace, "-f"])
         .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

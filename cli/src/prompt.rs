@@ -1,4 +1,4 @@
-//! A question on the terminal whose answer is not shown.
+//! Questions on the terminal.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -28,6 +28,15 @@ pub(crate) fn passphrase(question: &str) -> io::Result<Option<Zeroizing<String>>
         return Err(io::Error::new(io::ErrorKind::Interrupted, "given up"));
     }
     Ok(Some(answer))
+}
+
+/// Asks on the controlling terminal, as everything else that is typed there; none when there is no terminal.
+pub(crate) fn answer(question: &str) -> io::Result<Option<String>> {
+    let Ok(mut terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
+        return Ok(None);
+    };
+    terminal.write_all(question.as_bytes())?;
+    line(&mut terminal).map(|line| Some(line.to_string()))
 }
 
 /// One line without its end. A terminal hands out a line at a time, so one read is enough.

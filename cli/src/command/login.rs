@@ -175,14 +175,14 @@ fn prove_with(
 }
 
 /// An agent that does not answer is said and done without: a key file may still serve.
-fn agent(screen: &Screen) -> Option<SshAgent> {
+pub(crate) fn agent(screen: &Screen) -> Option<SshAgent> {
     SshAgent::of_environment().unwrap_or_else(|error| {
         screen.note(&format!("{error}; going on without it"));
         None
     })
 }
 
-fn is_refusal(error: &anyhow::Error) -> bool {
+pub(crate) fn is_refusal(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref::<Fault>(),
         Some(Fault::Refused(problem)) if matches!(problem.code, Code::Unauthenticated | Code::Denied)

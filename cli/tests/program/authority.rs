@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) login: Duration,
     /// Method and path of each call.
     pub(crate) calls: Vec<String>,
+    /// What was sent with the last call that sent something.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Authority {
@@ -66,6 +68,7 @@ impl Authority {
             signer: None,
             login: Duration::from_secs(3_600),
             calls: vec![],
+            body: vec![],
         }));
         let key = |seed| PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]));
         let authority = Self { url, fingerprint, user_key: key(101), host_key: key(102), state };
@@ -93,6 +96,11 @@ impl Authority {
         self.set(|state| state.answers.push((path.to_owned(), value)));
     }
 
+    /// What was sent last.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        self.state.lock().unwrap().body.clone()
+    }
+
     /// The calls since the last time this was asked.
     pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().calls)
@@ -112,6 +120,9 @@ impl Room {
         let mut reader = BufReader::new(tls);
         while let Some((call, token, body)) = read(&mut reader) {
             self.state.lock().unwrap().calls.push(call.clone());
+            if !body.is_empty() {
+                self.state.lock().unwrap().body.clone_from(&body);
+            }
             let (status, value) = self.answer(&call, token, &body);
             let text = value.to_string();
             let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", text.len());

@@ -13,6 +13,8 @@ mod plain_ssh;
 #[cfg(test)]
 mod renewal;
 #[cfg(test)]
+mod request;
+#[cfg(test)]
 mod sshd;
 #[cfg(test)]
 mod views;

@@ -1,0 +1,216 @@
+//! `curfew requests`: what waits for you, and where your own requests stand.
+
+use anyhow::{Context as _, Result};
+use jiff::tz::TimeZone;
+use wire::identifier::{HostName, Identity, Login, RequestId};
+use wire::log::Hash;
+use wire::request::{Asked, RequestDetail, RequestView, State};
+use wire::time::Timestamp;
+
+use crate::client::Client;
+use crate::clock;
+use crate::duration::rough;
+use crate::exit::Exit;
+use crate::home::Home;
+use crate::render::{Cell, Screen, Table, Tone, moment, plain};
+
+/// List requests: those you can approve, and your own; everybody's, if you are an operator
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Requests {
+    #[command(subcommand)]
+    command: Option<Show>,
+    /// Also those that are over
+    #[arg(long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to do with one of them.
+#[derive(Debug, clap::Subcommand)]
+enum Show {
+    /// Show one request: what is asked for, who approved, what is missing
+    Show {
+        /// Its number, such as r42
+        request: RequestId,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Requests {
+    pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
+        let mut client = Client::of(&Home::find()?)?;
+        if let Some(Show::Show { request, json }) = self.command {
+            let detail: RequestDetail = client.get(&format!("/v1/requests/{request}"))?;
+            if json {
+                screen.json(&detail)?;
+            } else {
+                show(&detail, screen)?;
+            }
+            return Ok(Exit::Done);
+        }
+        let requests: Vec<RequestView> = client.get(&format!("/v1/requests?all={}", self.all))?;
+        if self.json {
+            screen.json(&requests)?;
+        } else if requests.is_empty() {
+            screen.line("No request is under way.")?;
+        } else {
+            screen.table(&table(&requests, clock::now()))?;
+            let waiting = requests.iter().filter(|view| view.yours_to_approve);
+            for view in waiting {
+                let id = view.request;
+                screen.line(&format!("{id} waits for you: curfew approve {id}"))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn table(requests: &[RequestView], now: Timestamp) -> Table {
+    let mut table =
+        Table::new(&["REQUEST", "STATE", "IDENTITY", "ROLE", "HOSTS", "FOR", "ASKED", "REASON"]);
+    for view in requests {
+        let tone = match view.state {
+            _ if view.yours_to_approve => Tone::Warning,
+            State::Approved { .. } | State::Active { .. } => Tone::Good,
+            State::Ended { .. } => Tone::Faint,
+            _ => Tone::Plain,
+        };
+        let urgent = if view.urgent { "urgent: " } else { "" };
+        table.row(vec![
+            Cell::toned(Tone::Strong, view.request.to_string()),
+            Cell::toned(tone, view.state.word()),
+            view.identity.as_str().into(),
+            view.role.as_str().into(),
+            list(&view.hosts).into(),
+            span(view.duration_secs).into(),
+            moment::relative(view.at, now).into(),
+            format!("{urgent}{}", plain(view.reason.as_str())).into(),
+        ]);
+    }
+    table
+}
+
+/// A request as its text says it, after the text was read and compared with what the listing says.
+pub(crate) fn read(detail: &RequestDetail) -> Result<(Asked, Hash)> {
+    let asked = Asked::parse(&detail.text).context("the request's text cannot be read")?;
+    anyhow::ensure!(
+        asked.request == detail.view.request,
+        "the authority gave the text of {} for {}",
+        asked.request,
+        detail.view.request
+    );
+    Ok((asked, Hash::of(detail.text.as_bytes())))
+}
+
+/// All of a request, in words.
+pub(crate) fn show(detail: &RequestDetail, screen: &Screen) -> Result<()> {
+    let (asked, _hash) = read(detail)?;
+    screen.line(&format!("Request {} by {}: {}", asked.request, asked.identity, stand(detail)))?;
+    for (name, value) in words(&asked) {
+        screen.line(&format!("  {name:<9} {value}"))?;
+    }
+    let now = detail.now;
+    for approval in &detail.approvals {
+        let when = moment::relative(approval.at, now);
+        let line =
+            format!("  approved by {} for {} {when}", approval.by, span(approval.duration_secs));
+        match &approval.void {
+            None => screen.toned(Tone::Good, &line)?,
+            Some(why) => {
+                screen.toned(Tone::Bad, &format!("{line}; does not count: {}", plain(why)))?
+            }
+        }
+    }
+    for line in missing_lines(detail) {
+        screen.toned(Tone::Warning, &format!("  {line}"))?;
+    }
+    if !detail.grants.is_empty() {
+        let grants: Vec<String> = detail.grants.iter().map(ToString::to_string).collect();
+        screen.line(&format!("  grants    {}", grants.join(", ")))?;
+    }
+    if let Some(note) = &detail.note {
+        screen.line(&format!("  note      {}", plain(note)))?;
+    }
+    Ok(())
+}
+
+/// What is asked for, one thing after another.
+pub(crate) fn words(asked: &Asked) -> Vec<(&'static str, String)> {
+    let logins: Vec<&str> = asked.logins.iter().map(Login::as_str).collect();
+    let hosts: Vec<HostName> = asked.hosts.iter().cloned().collect();
+    let long = span(asked.duration_secs);
+    let how_long = match (asked.start, asked.extends) {
+        (_, Some(grant)) => format!("{long} more for grant {grant}"),
+        (Some(start), None) => {
+            format!("{long} from {}", moment::clock(start, &TimeZone::system()))
+        }
+        (None, None) => {
+            format!("{long} from the first login, within {}", span(asked.use_within_secs))
+        }
+    };
+    let mut words = vec![
+        ("who", asked.identity.to_string()),
+        ("role", format!("{} (as {})", asked.role, logins.join(", "))),
+        ("hosts", list(&hosts)),
+        ("for", how_long),
+        ("reason", plain(asked.reason.as_str())),
+    ];
+    words.extend(asked.expected.as_ref().map(|text| ("expected", plain(text.as_str()))));
+    words.extend(asked.ticket.as_ref().map(|ticket| ("ticket", ticket.to_string())));
+    if asked.urgent {
+        words.push(("urgent", "yes; it skips nothing".into()));
+    }
+    words
+}
+
+/// Where it stands, in words.
+pub(crate) fn stand(detail: &RequestDetail) -> String {
+    let now = detail.now;
+    match detail.view.state {
+        State::Pending { until } => format!("waits for approval, until {}", ahead(until, now)),
+        State::Scheduled { from, .. } => format!("approved, begins {}", ahead(from, now)),
+        State::Approved { until, secs, .. } => {
+            format!("approved for {}, to be used until {}", span(secs), ahead(until, now))
+        }
+        State::Active { until } => format!("active, ends {}", ahead(until, now)),
+        State::Ended { how, at } => format!("over: {} {}", how.word(), moment::relative(at, now)),
+    }
+}
+
+/// What is missing, and who can give it, one line each.
+pub(crate) fn missing_lines(detail: &RequestDetail) -> Vec<String> {
+    let mut lines = Vec::new();
+    for missing in &detail.missing {
+        let (quorum, host) = (&missing.quorum, &missing.host);
+        if let Some(problem) = &missing.problem {
+            lines.push(format!("{quorum} on {host}: {}", plain(problem)));
+        }
+        for seat in &missing.seats {
+            let names: Vec<&str> = seat.who.iter().map(Identity::as_str).collect();
+            let who = if names.is_empty() { "nobody can now".into() } else { names.join(", ") };
+            lines.push(format!("{quorum} on {host} needs {} ({who})", plain(&seat.words)));
+        }
+        if let Some(at) = missing.widens {
+            let when = moment::relative(at, detail.now);
+            lines.push(format!("{quorum} on {host}: more people can approve {when}"));
+        }
+    }
+    lines
+}
+
+fn ahead(at: Timestamp, now: Timestamp) -> String {
+    moment::both(at, now, &TimeZone::system())
+}
+
+fn span(secs: u64) -> String {
+    rough(std::time::Duration::from_secs(secs))
+}
+
+fn list(hosts: &[HostName]) -> String {
+    hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ")
+}
