@@ -111,13 +111,6 @@ pub(crate) enum Count {
     Unknown,
 }
 
-impl Count {
-    /// Whether it is met.
-    pub(crate) const fn is_met(&self) -> bool {
-        matches!(self, Self::Met(_) | Self::Automatic(_))
-    }
-}
-
 impl Quorums {
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {

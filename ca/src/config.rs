@@ -156,20 +156,7 @@ impl Config {
                 minutes(1),
                 &(secs(5)..=minutes(5)),
             )?,
-            patience: Patience {
-                approval: source.span(
-                    "approval_timeout",
-                    form.approval_timeout,
-                    minutes(180),
-                    &(secs(1)..=days(7)),
-                )?,
-                first_use: source.span(
-                    "first_use_timeout",
-                    form.first_use_timeout,
-                    minutes(60),
-                    &(secs(1)..=days(7)),
-                )?,
-            },
+            patience: Patience::checked(source, (form.approval_timeout, form.first_use_timeout))?,
             keys: Keys::checked(source, form.keys)?,
             witnesses: Cosigning::checked(
                 source,
@@ -178,6 +165,19 @@ impl Config {
             ledger: ledger::Server::checked(source, form.ledger)?,
         };
         Ok(config)
+    }
+}
+
+impl Patience {
+    fn checked(
+        source: &Source,
+        (approval, first_use): (Option<Spanned<String>>, Option<Spanned<String>>),
+    ) -> Result<Self, ConfigError> {
+        let range = secs(1)..=days(7);
+        Ok(Self {
+            approval: source.span("approval_timeout", approval, minutes(180), &range)?,
+            first_use: source.span("first_use_timeout", first_use, minutes(60), &range)?,
+        })
     }
 }
 

@@ -477,6 +477,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_quorum_is_refused_with_its_line() {
+        let table = [
+            (
+                format!("{GOOD}requires = [\"two\"]"),
+                "test.toml:5: role deploy: requires: there is no quorum two; define",
+            ),
+            (format!("{GOOD}requires = []"), "test.toml:5: role deploy: requires: no quorum is"),
+            (
+                "[quorum.q]\nseats = []".to_owned(),
+                "test.toml:2: quorum q: seats is empty, so nobody could ever approve",
+            ),
+            (
+                "[quorum.q]\nseats = [{ people = [] }]".to_owned(),
+                "test.toml:2: quorum q: seats: a seat names no people",
+            ),
+            (
+                "[quorum.q]\nseats = [{ on-call = \"sre\" }]".to_owned(),
+                "test.toml:2: quorum q: seats: there is no rota sre: there is none",
+            ),
+            ("[quorum.q]\nseats = [\"anybody\"]".to_owned(), "test.toml:2: unknown variant"),
+            (
+                format!("[quorum.q]\nseats = [{}]", "\"owner\",".repeat(11)),
+                "test.toml:2: quorum q: 11 seats; at most 10",
+            ),
+            ("[quorum.Q]\nseats = [\"owner\"]".to_owned(), "test.toml:1: quorum holds 'Q'"),
+            (
+                "[[rota.a]]\nwho = \"a\"\nfrom = \"soon\"\nuntil = \"later\"".to_owned(),
+                "test.toml:3: rota a: from: write a moment as",
+            ),
+            (
+                "[[rota.a]]\nwho = \"a\"\nfrom = \"2026-11-30T08:00:00Z\"\nuntil = \"2026-11-30T08:00:00Z\""
+                    .to_owned(),
+                "test.toml:4: rota a: until is not after from",
+            ),
+        ];
+        for (text, start) in table {
+            let error = Roles::parse(&Source::of(&text)).unwrap_err().to_string();
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+
+    #[test]
     fn a_short_maximum_shortens_the_default() {
         let roles = Roles::of(&format!("{GOOD}max_duration = \"10m\""));
         assert_eq!(roles.iter().next().unwrap().1.default_secs, 600);
@@ -539,38 +581,6 @@ mod tests {
                 "test.toml:5: role deploy: subject_keys: verify_required needs a security key",
             ),
             (format!("{GOOD}verify_required = \"yes\""), "test.toml:5: invalid type"),
-            (
-                format!("{GOOD}requires = [\"two\"]"),
-                "test.toml:5: role deploy: requires: there is no quorum two; define",
-            ),
-            (format!("{GOOD}requires = []"), "test.toml:5: role deploy: requires: no quorum is"),
-            (
-                "[quorum.q]\nseats = []".to_owned(),
-                "test.toml:2: quorum q: seats is empty, so nobody could ever approve",
-            ),
-            (
-                "[quorum.q]\nseats = [{ people = [] }]".to_owned(),
-                "test.toml:2: quorum q: seats: a seat names no people",
-            ),
-            (
-                "[quorum.q]\nseats = [{ on-call = \"sre\" }]".to_owned(),
-                "test.toml:2: quorum q: seats: there is no rota sre: there is none",
-            ),
-            ("[quorum.q]\nseats = [\"anybody\"]".to_owned(), "test.toml:2: unknown variant"),
-            (
-                format!("[quorum.q]\nseats = [{}]", "\"owner\",".repeat(11)),
-                "test.toml:2: quorum q: 11 seats; at most 10",
-            ),
-            ("[quorum.Q]\nseats = [\"owner\"]".to_owned(), "test.toml:1: quorum holds 'Q'"),
-            (
-                "[[rota.a]]\nwho = \"a\"\nfrom = \"soon\"\nuntil = \"later\"".to_owned(),
-                "test.toml:3: rota a: from: write a moment as",
-            ),
-            (
-                "[[rota.a]]\nwho = \"a\"\nfrom = \"2026-11-30T08:00:00Z\"\nuntil = \"2026-11-30T08:00:00Z\""
-                    .to_owned(),
-                "test.toml:4: rota a: until is not after from",
-            ),
         ];
         for (text, start) in table {
             let error = Roles::parse(&Source::of(&text)).unwrap_err().to_string();

@@ -4,6 +4,12 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
+impl Count {
+    const fn is_met(&self) -> bool {
+        matches!(self, Self::Met(_) | Self::Automatic(_))
+    }
+}
+
 fn person(name: &str, teams: &[&str]) -> Candidate {
     Candidate {
         identity: name.parse().unwrap(),
@@ -121,7 +127,7 @@ fn brute(fits: &[Vec<bool>], seat: usize, used: &mut Vec<bool>) -> bool {
     for person in 0..used.len() {
         if fits[seat][person] && !used[person] {
             used[person] = true;
-            if brute(fits, seat + 1, used) {
+            if brute(fits, seat.saturating_add(1), used) {
                 return true;
             }
             used[person] = false;

@@ -214,14 +214,7 @@ impl Said<'_> {
             Kind::HostCertified => self.certified(connection),
             Kind::HostChanged => self.host_changed(connection),
             Kind::HostRemoved => self.host_removed(connection),
-            Kind::GrantBegun => self.run(
-                connection,
-                "INSERT INTO grants (id, identity, role, host, began, until, request) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![
-                    self.number_of("/grant")?, self.text_of("/identity")?, self.text_of("/role")?, self.text_of("/host")?,
-                    self.number_of("/from")?, self.number_of("/until")?, self.body.pointer("/request").and_then(Value::as_u64)
-                ],
-            ),
+            Kind::GrantBegun => self.grant_begun(connection),
             Kind::Certificate => self.certificate(connection),
             Kind::Lock | Kind::Unlock | Kind::Trust | Kind::Restored | Kind::GrantExtended => {
                 self.order(connection)
@@ -230,18 +223,7 @@ impl Said<'_> {
             Kind::RolesChanged => self.roles(connection),
             Kind::KeysChanged => self.keys_changed(connection),
             Kind::Incident => self.incident(connection),
-            Kind::IncidentSettled => {
-                let settled = Settled {
-                    by: self.read("/by")?,
-                    at: self.at,
-                    reason: self.read("/reason")?,
-                };
-                self.run(
-                    connection,
-                    "UPDATE incidents SET settled = ?2 WHERE number = ?1",
-                    params![self.number_of("/incident")?, serde_json::to_string(&settled)?],
-                )
-            }
+            Kind::IncidentSettled => self.incident_settled(connection),
             Kind::RequestMade => self.request_made(connection),
             Kind::RequestApproved => self.request_approved(connection),
             Kind::RequestMoved => self.request_moved(connection),
@@ -289,6 +271,31 @@ impl Said<'_> {
             params![self.text_of("/host")?, self.json_of("/addresses"), self.json_of("/labels")],
         )?;
         self.put_addresses(connection)
+    }
+
+    fn grant_begun(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        self.run(
+            connection,
+            "INSERT INTO grants (id, identity, role, host, began, until, request) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                self.number_of("/grant")?,
+                self.text_of("/identity")?,
+                self.text_of("/role")?,
+                self.text_of("/host")?,
+                self.number_of("/from")?,
+                self.number_of("/until")?,
+                self.body.pointer("/request").and_then(Value::as_u64)
+            ],
+        )
+    }
+
+    fn incident_settled(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let settled = Settled { by: self.read("/by")?, at: self.at, reason: self.read("/reason")? };
+        self.run(
+            connection,
+            "UPDATE incidents SET settled = ?2 WHERE number = ?1",
+            params![self.number_of("/incident")?, serde_json::to_string(&settled)?],
+        )
     }
 
     fn request_made(&self, connection: &Connection) -> Result<Told, LedgerError> {
@@ -590,7 +597,7 @@ const TABLES: [Table; 19] = [
     Table { name: "counters", key: "name", columns: "value" },
 ];
 /// Kinds of entries that count the epoch, whatever they say: an erased body leaves no doubt about that.
-const COUNTED: [&str; 13] = [
+const COUNTED: [&str; 14] = [
     "identity_enabled",
     "team_changed",
     "host_enrolled",
@@ -604,6 +611,7 @@ const COUNTED: [&str; 13] = [
     "restored",
     "grant_ended",
     "grant_extended",
+    "request_moved",
 ];
 /// Most rows told of one table.
 const MAX_TOLD: u64 = 100;

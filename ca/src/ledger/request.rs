@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, RequestId, RoleName};
 use wire::lock::Target;
-use wire::request::{Asked, End, MAX_HOSTS, RequestAsk, RequestFlaw, State};
+use wire::request::{Asked, MAX_HOSTS, RequestAsk, RequestFlaw, State};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
@@ -19,7 +19,7 @@ use crate::access::{Host, Standing};
 use crate::config::Patience;
 use crate::key::Keyring;
 use crate::request::{Event, begin, settle, step};
-use crate::role::{Holder, MIN_GRANT, Roles};
+use crate::role::{Holder, MIN_GRANT, Role, Roles};
 
 /// Who asks for what, and by which rules.
 #[derive(Debug, Clone)]
@@ -243,15 +243,9 @@ fn draft(
         (grant::standing(connection, identity)?, team::of(connection, identity)?);
     let holder = Holder { identity, kind, teams: &teams };
     let role = roles.find(&ask.role).filter(|role| role.is_had_by(holder));
-    for name in &hosts {
-        let host = grant::host_at(connection, &Address::try_new(name.as_str())?)?;
-        let reaches = role.zip(host).is_some_and(|(role, host)| {
-            host.name == *name && role.reaches(&host.name, &host.labels)
-        });
-        if !reaches {
-            let (role, identity, host) = (ask.role.clone(), identity.clone(), name.clone());
-            return Ok(Err(RequestRefusal::NotYours { role, identity, host }));
-        }
+    if let Some(host) = unreached(connection, role, &hosts)? {
+        let (role, identity) = (ask.role.clone(), identity.clone());
+        return Ok(Err(RequestRefusal::NotYours { role, identity, host }));
     }
     let Some(role) = role else {
         return Ok(Err(RequestRefusal::Malformed("name a host".into())));
@@ -286,6 +280,24 @@ fn draft(
         at: now,
         expires: expires(ask, (duration_secs, new.patience.approval), now),
     }))
+}
+
+/// The first host that there is not, or that the role does not reach.
+fn unreached(
+    connection: &Connection,
+    role: Option<&Role>,
+    hosts: &BTreeSet<HostName>,
+) -> Result<Option<HostName>, LedgerError> {
+    for name in hosts {
+        let host = grant::host_at(connection, &Address::try_new(name.as_str())?)?;
+        let reaches = role.zip(host).is_some_and(|(role, host)| {
+            host.name == *name && role.reaches(&host.name, &host.labels)
+        });
+        if !reaches {
+            return Ok(Some(name.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// Until when it waits for approvals: never beyond the window that it is for.
@@ -415,7 +427,7 @@ pub(super) fn put(
     set(connection, request, (state, reason))
 }
 
-/// The row of it. What can turn a yes into a no counts the epoch.
+/// The row of it. Every move counts the epoch, whatever it is: an entry whose body was erased leaves no doubt about that.
 pub(super) fn set(
     connection: &Connection,
     request: RequestId,
@@ -429,14 +441,7 @@ pub(super) fn set(
             note,
             request.number()
         ])?;
-    // That time passes is seen by whoever decides.
-    let by_time = [End::Expired, End::TimedOut, End::Unused];
-    if let State::Ended { how, .. } = state
-        && !by_time.contains(&how)
-    {
-        grant::bump_epoch(connection)?;
-    }
-    Ok(())
+    grant::bump_epoch(connection)
 }
 
 /// The rows of a new request.

@@ -119,12 +119,11 @@ pub(crate) fn show(detail: &RequestDetail, screen: &Screen) -> Result<()> {
         let when = moment::relative(approval.at, now);
         let line =
             format!("  approved by {} for {} {when}", approval.by, span(approval.duration_secs));
-        match &approval.void {
-            None => screen.toned(Tone::Good, &line)?,
-            Some(why) => {
-                screen.toned(Tone::Bad, &format!("{line}; does not count: {}", plain(why)))?
-            }
-        }
+        let (tone, line) = match &approval.void {
+            None => (Tone::Good, line),
+            Some(why) => (Tone::Bad, format!("{line}; does not count: {}", plain(why))),
+        };
+        screen.toned(tone, &line)?;
     }
     for line in missing_lines(detail) {
         screen.toned(Tone::Warning, &format!("  {line}"))?;

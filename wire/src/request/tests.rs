@@ -24,7 +24,7 @@ pub(crate) fn asked() -> Asked {
         ticket: Some("OPS-1".parse().unwrap()),
         urgent: false,
         at: NOW,
-        expires: Timestamp::from_secs(NOW.secs() + 3_600),
+        expires: NOW.after(std::time::Duration::from_secs(3_600)),
     }
 }
 
