@@ -24,6 +24,13 @@ use crate::peer::Peer;
 pub enum Said {
     /// `curfew-pty`, or a process that does as if, asks.
     Asked(Asked),
+    /// A recorder has connected; bytes for it go here.
+    Reporting {
+        /// Which connection, counted.
+        connection: u64,
+        /// For the agent's words.
+        words: mpsc::Sender<u8>,
+    },
     /// A recorder reports.
     Reported {
         /// Which connection, counted.
@@ -107,8 +114,22 @@ async fn hear_ask(
 
 async fn hear_reports(stream: UnixStream, connection: u64, desk: mpsc::Sender<Said>) {
     let mut inbox = Inbox::default();
+    let (words, mut to_say) = mpsc::channel(WORDS);
+    if desk.send(Said::Reporting { connection, words }).await.is_err() {
+        return;
+    }
     loop {
-        match next(&stream, &mut inbox).await {
+        let heard = tokio::select! {
+            heard = next(&stream, &mut inbox) => heard,
+            Some(word) = to_say.recv() => {
+                // A recorder whose socket takes not even a byte hears the next one.
+                if let Err(error) = stream.try_write(&[word]) {
+                    tracing::debug!(%error, "a recorder was not told");
+                }
+                continue;
+            }
+        };
+        match heard {
             Ok(report) => {
                 if desk.send(Said::Reported { connection, report }).await.is_err() {
                     return;
@@ -179,6 +200,8 @@ impl Drop for Place {
     }
 }
 
+/// Words that may wait for a recorder.
+const WORDS: usize = 4;
 /// Questions of one user under way at once: more than a burst of logins to a shared account, far fewer than the agent's
 /// descriptors.
 const MAX_OF_ONE: u32 = 128;

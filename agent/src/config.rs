@@ -48,6 +48,19 @@ pub struct Config {
     pub strict_silence: Option<Duration>,
     /// Limits that hold for every session of the host, whatever its role says.
     pub ceiling: Limits,
+    /// How much room recordings of terminals may take.
+    pub room: Room,
+}
+
+/// How much room recordings of terminals may take, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// One recording.
+    pub one: u64,
+    /// All that the authority does not have yet.
+    pub all: u64,
+    /// What stays free on the disk for records of what is run.
+    pub reserve: u64,
 }
 
 /// What becomes of logins that are not under our authority.
@@ -155,6 +168,24 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("\"none\""),
         range: "\"none\" or a length of 5s to 24h",
         sentence: "The longest that any session on this host may last; a role can only be stricter.",
+    },
+    Setting {
+        key: "recording_quota",
+        default: Some("\"256MiB\""),
+        range: "a number with MiB or GiB, 1MiB to 1024GiB",
+        sentence: "The largest recording of one terminal. What passes beyond is counted and not kept; where the role requires the recording, the terminal ends.",
+    },
+    Setting {
+        key: "recordings_quota",
+        default: Some("\"2GiB\""),
+        range: "a number with MiB or GiB, 1MiB to 1024GiB",
+        sentence: "How much recordings of terminals take in `state_dir` that the authority does not have yet. Beyond, none is kept that need not be, and nobody gets in whose role requires one.",
+    },
+    Setting {
+        key: "disk_reserve",
+        default: Some("\"512MiB\""),
+        range: "a number with MiB or GiB, 1MiB to 1024GiB",
+        sentence: "What recordings of terminals leave free on the disk of `state_dir`, for records of what is run; a twentieth of the disk, where that is less. Those that are required may use three quarters of it.",
     },
     Setting {
         key: "attribution",
@@ -281,6 +312,11 @@ impl Config {
                 transfer_idle_secs: page.setting(&table, "transfer_idle", limit)?,
                 longest_secs: page.setting(&table, "longest_session", limit)?,
                 ..Limits::default()
+            },
+            room: Room {
+                one: page.setting(&table, "recording_quota", size)?,
+                all: page.setting(&table, "recordings_quota", size)?,
+                reserve: page.setting(&table, "disk_reserve", size)?,
             },
         })
     }
@@ -416,6 +452,23 @@ fn folder(value: &DeValue<'_>) -> Result<PathBuf, String> {
         return Err(format!("{} is not a plain absolute path below /", path.display()));
     }
     Ok(path)
+}
+
+/// A number of bytes, with its unit.
+fn size(value: &DeValue<'_>) -> Result<u64, String> {
+    let text = text(value)?;
+    let (number, unit) = match (text.strip_suffix("MiB"), text.strip_suffix("GiB")) {
+        (Some(number), _) => (number, 1 << 20),
+        (_, Some(number)) => (number, 1 << 30),
+        _ => return Err(format!("{text:?} has neither MiB nor GiB")),
+    };
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let bytes =
+        number.parse::<u64>().ok().filter(|_| plain).and_then(|count| count.checked_mul(unit));
+    match bytes {
+        Some(bytes) if (1 << 20..=1 << 40).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("{text:?} is not within that")),
+    }
 }
 
 fn other_logins(value: &DeValue<'_>) -> Result<OtherLogins, String> {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use wire::hostlink::{ToAuthority, Trust};
 use wire::identifier::{OrderNumber, SessionId};
-use wire::limits::Limits;
+use wire::limits::{Limits, Need};
+use wire::lock::{Lock, Target};
 use wire::record::{AgentStarted, Event, Receipt, Tier};
 use wire::time::Uptime;
 
@@ -17,7 +18,7 @@ use crate::gate::{Book, Others, Refusals, Rules};
 use crate::kernel::{self, Kernel, KernelError};
 use crate::peer::Held;
 use crate::proof::Proofs;
-use crate::revocation::Revocation;
+use crate::revocation::{LocalLock, Revocation};
 use crate::session::{Action, Input, Session, Sessions, State};
 use crate::spool::{Spool, SpoolError};
 use crate::status::Status;
@@ -36,6 +37,8 @@ mod limit;
 mod local;
 mod login;
 mod outside;
+mod program;
+mod recording;
 mod renewal;
 mod restore;
 mod trust;
@@ -105,6 +108,20 @@ struct Places {
     ledger: ledger::Places,
 }
 
+impl Places {
+    fn of(config: &Config) -> Self {
+        Self {
+            trust: config.state_dir.join("trust.json"),
+            revocation: config.state_dir.join("revocation.json"),
+            handed: handed::kept_at(&config.run_dir),
+            local: config.state_dir.join("local-locks.json"),
+            sessions: config.run_dir.join("sessions"),
+            logins: config.run_dir.join("logins"),
+            ledger: ledger::Places::of(config),
+        }
+    }
+}
+
 /// Everything that the agent is.
 #[derive(Debug)]
 pub struct Host {
@@ -122,15 +139,20 @@ pub struct Host {
     monitors: BTreeMap<SessionId, Held>,
     /// Tags that the kernel knows and we do not: a login that was under way when an agent died. They are ended.
     strays: BTreeSet<SessionId>,
+    /// Sessions of which a record could not be written.
+    unrecorded: BTreeSet<SessionId>,
     /// Processes killed in each session that is ending, each once: one that is slow to die is struck again.
     struck: BTreeMap<SessionId, BTreeSet<(u32, u64)>>,
     /// The kernel's event numbers of each session.
     sequences: BTreeMap<SessionId, watch::Sequence>,
+    /// The processes of sessions, as they were seen last.
+    running: program::Running,
     /// When every session is looked at next, whatever the events said; soon, when absent.
     next_look: Option<Uptime>,
     /// Whether events may wait that nobody will wake us for.
     behind: bool,
     channels: channel::Channels,
+    recordings: recording::Recordings,
     /// The user that recorders run as.
     recorder_uid: Option<u32>,
     /// What clients do, looked at where limits ask for it.
@@ -162,15 +184,7 @@ impl Host {
     /// # Errors
     /// When the host is not enrolled, or something that it needs cannot be used.
     pub fn open(config: &Config) -> Result<Self, HostError> {
-        let places = Places {
-            trust: config.state_dir.join("trust.json"),
-            revocation: config.state_dir.join("revocation.json"),
-            handed: handed::kept_at(&config.run_dir),
-            local: config.state_dir.join("local-locks.json"),
-            sessions: config.run_dir.join("sessions"),
-            logins: config.run_dir.join("logins"),
-            ledger: ledger::Places::of(config),
-        };
+        let places = Places::of(config);
         let trust = read_trust(&places.trust)?;
         let (revocation, lacks_orders) = bar::open_revocation(&places.revocation, &trust)?;
         let kernel = kernel::open(config.attribution, &config.bpf_dir)?;
@@ -195,11 +209,14 @@ impl Host {
             revocation,
             monitors: BTreeMap::new(),
             strays: BTreeSet::new(),
+            unrecorded: BTreeSet::new(),
             struck: BTreeMap::new(),
             sequences: BTreeMap::new(),
+            running: program::Running::default(),
             next_look: None,
             behind: false,
             channels: channel::Channels::default(),
+            recordings: recording::Recordings::open(config)?,
             recorder_uid: recorder_uid(),
             watching: limit::Watching::default(),
             book: Book::default(),
@@ -264,7 +281,7 @@ impl Host {
         self.relock(now);
         self.drain(now);
         self.look_for_ended(now);
-        self.settle();
+        self.settle(now.up);
         Ok(())
     }
 
@@ -390,6 +407,23 @@ impl Host {
     fn record(&mut self, session: Option<SessionId>, event: Event, now: Now) {
         if let Err(error) = self.spool.append(session, event, now) {
             tracing::error!(%error, "a record could not be written");
+            self.unrecorded.extend(session);
+        }
+    }
+
+    /// Ends the sessions of which a record could not be written and that must not go on without.
+    fn end_unrecorded(&mut self) {
+        let now = now();
+        for id in std::mem::take(&mut self.unrecorded) {
+            let required = |session: &Session| session.limits.recording.need == Need::Required;
+            if !self.sessions.find(id).is_some_and(required) {
+                continue;
+            }
+            let reason = "this host cannot record it any more".to_owned();
+            let lock = Lock { target: Target::Session(id), reason, until: None };
+            let local = LocalLock { source: "records".into(), lock };
+            let actions = self.sessions.step(Input::LockedHere(local), now.up);
+            self.perform(actions, now);
         }
     }
 
@@ -408,6 +442,7 @@ impl Host {
         }
         self.monitors.remove(&id);
         self.sequences.remove(&id);
+        self.running.forget(id);
         self.struck.remove(&id);
         self.forget_client(id);
         if let Err(error) = self.kernel.forget(act::tag(id)) {
@@ -464,8 +499,11 @@ impl Host {
     }
 
     /// After each turn of the loop: frames go out, and records follow as the authority takes them.
-    pub fn settle(&mut self) {
-        self.send();
+    pub fn settle(&mut self, up: Uptime) {
+        if !self.unrecorded.is_empty() {
+            self.end_unrecorded();
+        }
+        self.send(up);
     }
 
     /// Whether records wait to be brought to the disk.
@@ -506,6 +544,8 @@ impl Host {
             locks: self.revocation.locks.len(),
             local_locks: self.revocation.local.clone(),
             local_trouble: self.local_trouble(),
+            recordings: self.recordings.waiting(),
+            recordings_full: self.recordings.full().map(str::to_owned),
             handed: self.handed_work(),
             spooled: self.spool.waiting(),
             certificates: self.upkeep.renewal.standing(),

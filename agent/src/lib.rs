@@ -27,6 +27,7 @@ pub mod local;
 pub mod log;
 pub mod peer;
 pub mod proof;
+pub mod recording;
 pub mod renewal;
 pub mod revocation;
 pub mod run;

@@ -177,6 +177,7 @@ mod tests {
             by: "local:root".into(),
             instruction,
             extend: None,
+            recording: None,
         }
     }
 

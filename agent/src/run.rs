@@ -94,8 +94,9 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         _ = stop.recv() => Ok(()),
     };
     host.count_out(now());
-    host.settle();
+    host.settle(now().up);
     host.sync();
+    host.note_recordings();
     tracing::info!("stopping; sessions go on and are taken up again by the next start");
     end
 }
@@ -226,6 +227,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
                 host.look_for_unfinished(now());
                 host.tell_disorder(now());
                 host.look_at_channels(now());
+                host.look_at_recordings(now());
                 host.beat(now());
             }
             _ = alive.tick() => {
@@ -235,7 +237,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
             () = ready(doors.kernel.as_ref(), host.is_behind()) => host.drain(now()),
             () = tokio::time::sleep(wait) => {}
         }
-        host.settle();
+        host.settle(now().up);
     }
 }
 

@@ -45,6 +45,12 @@ pub struct Status {
     pub local_trouble: Vec<String>,
     /// Records that the authority does not have yet.
     pub spooled: u64,
+    /// Recordings of terminals that the authority does not have to their end.
+    #[serde(default)]
+    pub recordings: usize,
+    /// Why no terminal is kept that need not be, while that is so.
+    #[serde(default)]
+    pub recordings_full: Option<String>,
     /// How this host's SSH certificates stand.
     #[serde(default)]
     pub certificates: Standing,

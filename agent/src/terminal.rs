@@ -1,5 +1,6 @@
 //! Terminals: which of them sshd made for a session's client, and the session's own.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -99,8 +100,8 @@ impl Recorder {
         Ok(Self(socket))
     }
 
-    /// Gives it a terminal to relay: who uses it, the client's end, and both ends of the session's. What is given is kept
-    /// by nobody else.
+    /// Gives it a terminal to relay: who uses it, the client's end, both ends of the session's, and the file for what is
+    /// kept. What is given is kept by nobody else.
     ///
     /// # Errors
     /// When it has gone.
@@ -108,10 +109,11 @@ impl Recorder {
         self,
         start: &Start,
         stub: impl AsFd,
-        outer: &OwnedFd,
-        inner: &Terminal,
+        (outer, inner): (&OwnedFd, &Terminal),
+        file: Option<&File>,
     ) -> Result<(), pty::passing::PassError> {
-        let ends = [stub.as_fd(), outer.as_fd(), inner.own.as_fd(), inner.session.as_fd()];
+        let mut ends = vec![stub.as_fd(), outer.as_fd(), inner.own.as_fd(), inner.session.as_fd()];
+        ends.extend(file.map(AsFd::as_fd));
         send(&self.0, start, &ends)
     }
 }
@@ -134,7 +136,7 @@ mod tests {
         assert!(is_served_by(me, terminal.number).unwrap());
         drop(terminal.own);
         assert!(!is_served_by(me, terminal.number).unwrap());
-        assert_eq!(number_of(std::fs::File::open("/dev/null").unwrap()).unwrap(), None);
+        assert_eq!(number_of(File::open("/dev/null").unwrap()).unwrap(), None);
     }
 
     #[test]

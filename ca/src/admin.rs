@@ -144,6 +144,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/erase", post(crate::http::erase))
         .route("/admin/backup", post(backup::begin))
         .route("/admin/keys", get(keys::list).post(keys::step))
+        .route("/admin/keys/recording", post(keys::make_recording))
         .with_state(authority)
 }
 

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ssh_key::PublicKey;
 use wire::api::{HostProgress, OrderProgress};
-use wire::hostlink::SILENCE_SECS;
+use wire::hostlink::{RecordingStanding, SILENCE_SECS};
 use wire::identifier::{Fingerprint, HostName, OrderNumber};
+use wire::order::SignedOrder;
+use wire::recording::RecordingKey;
 use wire::time::Timestamp;
 
 use crate::access::{self, Ask, Denial, Facts, Rules};
@@ -21,6 +23,8 @@ use crate::key::secret::Secrets;
 use crate::key::{KeyError, Keyring, Purpose, Ring, Sign, Slot, Store};
 use crate::krl::Lists;
 use crate::ledger::{Actor, Ledger, LedgerError, Move, Place, ReceiptRow, Vouch};
+use crate::recording::store::Folder;
+use crate::recording::{OpeningKeys, Recordings};
 use crate::role::Roles;
 use crate::rotation::{Exceptions, Fresh, Input, Stage};
 use crate::signer::{Blank, Signed, Signer, SignerError};
@@ -42,6 +46,10 @@ pub(crate) struct Authority {
     pub(crate) krl: Lists,
     /// Who cosigns the ledger's checkpoints.
     pub(crate) witnesses: Witnesses,
+    /// What was recorded of terminals.
+    pub(crate) recordings: Arc<Recordings>,
+    /// What opens it.
+    opening: RwLock<Arc<OpeningKeys>>,
     /// Login challenges.
     pub(crate) challenges: Challenges,
     /// Where keys are made and kept.
@@ -131,6 +139,9 @@ impl Authority {
         let dir = config.state_dir.clone();
         let keys = Arc::new(Store::new(&dir, config.keys.clone(), Secrets::default()));
         let ring = Arc::new(Ring::new(keys.open()?));
+        let opening = Arc::new(keys.open_recording()?);
+        let recordings = Recordings::new(Arc::new(Folder::new(config.recordings_dir.clone())));
+        let recordings = Arc::new(recordings);
         let roles = Roles::read(&config.roles_file)?;
         let ledger = Ledger::open(&Place::of(&config)?, &ring)?;
         Ok(Self {
@@ -139,6 +150,8 @@ impl Authority {
             fleet: Fleet::default(),
             krl: Lists::default(),
             witnesses: Witnesses::new(&config.witnesses),
+            recordings,
+            opening: RwLock::new(opening),
             challenges: Challenges::new(config.challenge_lifetime, ledger.challenge_key()),
             ledger,
             keys,
@@ -317,6 +330,69 @@ impl Authority {
             }
             Err(error) => tracing::error!(%error, "hosts could not be told which keys to believe"),
         }
+    }
+
+    /// The keys that open recordings.
+    pub(crate) fn opening(&self) -> Arc<OpeningKeys> {
+        Arc::clone(&self.opening.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The key by which hosts are told what of their recordings is here: the ledger's.
+    pub(crate) fn log_key(&self) -> Result<Arc<dyn Sign>, LedgerError> {
+        let keys = self.ledger.keys_now();
+        let torn = || LedgerError::Torn("no key signs the ledger".into());
+        let fingerprint = keys.signing(Purpose::Log).ok_or_else(torn)?.fingerprint.clone();
+        let purpose = Purpose::Log;
+        self.keyring().find(&fingerprint).ok_or(LedgerError::KeyAbsent { purpose, fingerprint })
+    }
+
+    /// What a host is told that records to no key or another: the order that says to which, made now where none has yet.
+    /// What fails is said, and tried at the next arrival of a host.
+    pub(crate) async fn tell_recording_key(
+        &self,
+        knows: Option<&RecordingStanding>,
+    ) -> Option<Box<SignedOrder>> {
+        let (key, knows) = (self.opening().newest()?, knows?);
+        if knows.key == Some(key.name()) {
+            return None;
+        }
+        let said = (Actor::authority(), "a host does not know this key yet".into());
+        let told = match self.ledger.record_to(said, key, self.keyring(), clock::now()).await {
+            Ok(Some(order)) => {
+                tracing::info!(%order, %key, "hosts are told what to record terminals to");
+                return None;
+            }
+            Ok(None) => self.ledger.recording_key().await,
+            Err(error) => Err(error),
+        };
+        match told {
+            Ok(told) => told.map(|told| Box::new(told.signed)),
+            Err(error) => {
+                tracing::error!(%error, "hosts could not be told what to record terminals to");
+                None
+            }
+        }
+    }
+
+    /// Makes a new recording key and tells hosts. What was recorded to those before still opens.
+    pub(crate) async fn renew_recording_key(
+        &self,
+        by: Actor,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(RecordingKey, OrderNumber), RotationError> {
+        let _turn = self.rotating.lock().await;
+        let keys = Arc::clone(&self.keys);
+        let made = tokio::task::spawn_blocking(move || -> Result<OpeningKeys, KeyError> {
+            keys.create_recording(&keys.recording_protection()?)?;
+            keys.open_recording()
+        });
+        let opening = made.await.map_err(|_died| RotationError::Died)??;
+        let lost = || RotationError::Lost("recording".into());
+        let key = opening.newest().ok_or_else(lost)?;
+        *self.opening.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opening);
+        let order = self.ledger.record_to((by, reason), key, self.keyring(), now).await?;
+        Ok((key, order.ok_or_else(lost)?))
     }
 
     /// Takes a step of a rotation. A key that it needs is made first, in the next slot; one that lies there because a

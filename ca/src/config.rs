@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) admin_socket: PathBuf,
     /// The roles.
     pub(crate) roles_file: PathBuf,
+    /// Where recordings of terminals are kept.
+    pub(crate) recordings_dir: PathBuf,
     /// How long a user certificate opens anything.
     pub(crate) certificate_lifetime: Duration,
     /// How long before its issue a certificate's window begins.
@@ -116,8 +118,10 @@ impl Config {
         let names = form.names.unwrap_or_else(|| {
             ["localhost", "127.0.0.1", "::1"].map(|name| untouched(name.to_owned())).into()
         });
+        let state_dir = form.state_dir.unwrap_or_else(|| "/var/lib/curfew-ca".into());
         let config = Self {
-            state_dir: form.state_dir.unwrap_or_else(|| "/var/lib/curfew-ca".into()),
+            recordings_dir: form.recordings_dir.unwrap_or_else(|| state_dir.join("recordings")),
+            state_dir,
             listen: form.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 7442))),
             hosts_listen: form
                 .hosts_listen
@@ -301,6 +305,7 @@ struct Form {
     names: Option<Vec<Spanned<String>>>,
     admin_socket: Option<PathBuf>,
     roles_file: Option<PathBuf>,
+    recordings_dir: Option<PathBuf>,
     certificate_lifetime: Option<Spanned<String>>,
     backdate: Option<Spanned<String>>,
     host_certificate_lifetime: Option<Spanned<String>>,
@@ -319,7 +324,7 @@ pub(crate) const DEFAULT_CONFIG: &str = "/etc/curfew/ca.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 14] = [
+pub(crate) const SETTINGS: [Setting; 15] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -355,6 +360,12 @@ pub(crate) const SETTINGS: [Setting; 14] = [
         default: "/etc/curfew/roles.toml",
         range: "a path",
         sentence: "The roles; read again when it changes.",
+    },
+    Setting {
+        key: "recordings_dir",
+        default: "recordings in state_dir",
+        range: "a folder",
+        sentence: "Where recordings of terminals are kept, encrypted; several authorities that share a ledger share it too.",
     },
     Setting {
         key: "certificate_lifetime",

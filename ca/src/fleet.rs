@@ -13,6 +13,7 @@ use crate::ledger::HostRow;
 
 mod enrolment;
 mod frames;
+mod lane;
 mod link;
 pub(crate) mod listener;
 mod renewal;

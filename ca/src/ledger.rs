@@ -42,6 +42,7 @@ mod order;
 mod place;
 mod reader;
 mod rebuild;
+mod recording;
 mod request;
 mod restore;
 mod revocation;
@@ -390,6 +391,11 @@ impl Actor {
     /// Nobody: the rules say so.
     pub(crate) fn rules() -> Self {
         Self("local:rules".into())
+    }
+
+    /// The authority by itself.
+    pub(crate) fn authority() -> Self {
+        Self("local:authority".into())
     }
 
     /// As text.

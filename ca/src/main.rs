@@ -23,6 +23,7 @@ mod krl;
 mod lapse;
 mod ledger;
 mod random;
+mod recording;
 mod request;
 mod revocation;
 mod role;

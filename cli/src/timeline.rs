@@ -395,11 +395,12 @@ mod tests {
             cut: 0,
             terminal: Some("pts0".into()),
             nameless: false,
+            program: None,
         })
     }
 
     fn exit(pid: i32, code: u8) -> Event {
-        Event::Exit(Exit { sequence: 2, pid, status: ExitStatus::Code(code) })
+        Event::Exit(Exit { sequence: 2, pid, status: ExitStatus::Code(code), ran_micros: None })
     }
 
     fn texts(records: &[Record]) -> Vec<String> {

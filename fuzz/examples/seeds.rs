@@ -84,6 +84,7 @@ fn order(instruction: Instruction) -> Result<Order, Box<dyn Error>> {
         by: "ops@example.com".into(),
         instruction,
         extend: None,
+        recording: None,
     })
 }
 
@@ -122,6 +123,7 @@ fn frames() -> Done {
         proof: None,
         keys: None,
         era: None,
+        recording: None,
     };
     let enrol = Enrol {
         version: 1,
@@ -160,8 +162,10 @@ fn frames() -> Done {
         at: NOW,
         tree: Some(2),
         challenge: Some("c".into()),
-        records: 2,
+        records: 3,
         era: None,
+        recordings: true,
+        recording: None,
     };
     let refused = Problem::new(Code::Denied, "no");
     for (name, frame) in [
@@ -235,6 +239,7 @@ fn records() -> Result<Vec<Record>, Box<dyn Error>> {
         cut: 0,
         terminal: Some("pts0".into()),
         nameless: false,
+        program: None,
     };
     let ended =
         SessionEnded { reason: EndReason::GrantEnded, killed: 2, survivors: 0, took_micros: 5 };

@@ -1,5 +1,7 @@
 //! What is recorded of a session is what happened in it: every program, argument by argument, and how it ended.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use tests::{FleetError, Host, Person, Site, grace};
@@ -57,6 +59,78 @@ fn programs_that_run_at_once_are_all_recorded() -> Result<(), FleetError> {
         (1..=8).flat_map(|row| (1..=100).map(move |seat| format!("{row}-{seat}"))).collect();
     ran.sort();
     assert_eq!(seen, ran);
+    Ok(())
+}
+
+/// Programs that are started at a pace, each with a word of its own; the truth is what the workload itself wrote.
+#[test]
+fn what_the_workload_says_it_ran_is_recorded_or_told_to_be_lost() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    db1.put("/usr/local/bin/oracle", ORACLE, 0o755)?;
+    // A busy machine runs what it can; with ORACLE=full the paces of the promise are asked for.
+    let full = std::env::var("ORACLE").is_ok_and(|asked| asked == "full");
+    let paces: &[(u32, u32)] =
+        if full { &[(10_000, 500), (10_000, 1_000), (10_000, 2_000)] } else { &[(2_000, 2_000)] };
+    for (number, (count, pace)) in (1..).zip(paces) {
+        let (count, pace) = (count.to_string(), pace.to_string());
+        let said = ana.ssh("deploy", &db1).run(["oracle", &count, &pace])?.ok()?;
+        let session = site.last_of(number)?;
+        let records = ana.records(&session)?;
+        let lost: u64 = records
+            .iter()
+            .filter_map(|record| record.pointer("/event/loss/missing")?.as_u64())
+            .sum();
+        let seen: BTreeSet<String> = programs(&records)
+            .iter()
+            .filter(|command| command.arguments[0] == b"/bin/true")
+            .map(|command| String::from_utf8_lossy(&command.arguments[1]).into_owned())
+            .collect();
+        let ran: BTreeSet<String> = said.text().lines().map(str::to_owned).collect();
+        assert_eq!(ran.len().to_string(), count);
+        assert!(seen.is_subset(&ran));
+        let missing = ran.difference(&seen).count();
+        assert!(
+            u64::try_from(missing).expect("it is small") <= lost,
+            "{missing} missing, {lost} told"
+        );
+        let took = said.stderr.trim();
+        println!(
+            "{count} execs asked at {pace}/s: {took} s, {missing} missing, {lost} told to be lost"
+        );
+        assert_eq!(session["lost"], lost);
+    }
+    Ok(())
+}
+
+/// What is known of a program beside its arguments.
+#[test]
+fn a_program_is_recorded_with_what_runs_it_and_from_where() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    db1.put("/usr/local/bin/marked", "#!/bin/sh -e\nsleep 0.6\n", 0o755)?;
+    ana.ssh("deploy", &db1).run(["cd /usr/local && marked; passwd -S"])?.done()?;
+    let records = ana.records(&site.last_of(1)?)?;
+    let mut execs = records.iter().filter_map(|record| record.pointer("/event/exec"));
+    let marked = execs.find(|exec| exec["path"] == "/usr/local/bin/marked").expect("the script");
+    let program = &marked["program"];
+    assert_eq!(program["interpreter"], "/bin/sh", "{marked}");
+    assert_eq!(program["folder"], "/usr/local", "{marked}");
+    assert!(program["resolved"].as_str().is_some_and(|path| path.ends_with("sh")), "{marked}");
+    assert!(program["inode"].as_u64().is_some_and(|inode| inode > 0), "{marked}");
+    let ended = records
+        .iter()
+        .find(|record| record.pointer("/event/exit/pid").is_some_and(|pid| *pid == marked["pid"]));
+    let ran = ended.and_then(|record| record.pointer("/event/exit/ran_micros")?.as_u64());
+    assert!(ran.is_some_and(|ran| ran >= 600_000), "{ended:?}");
+    let set_id = &exec_of(&records, "passwd")["program"];
+    let deploy: u64 = db1.run(["id", "-u", "deploy"])?.text().parse().expect("a number");
+    assert_eq!(
+        (&set_id["elevated"], &set_id["before"]),
+        (&true.into(), &vec![deploy, deploy].into())
+    );
     Ok(())
 }
 
@@ -249,6 +323,24 @@ fn shown(command: &Command) -> String {
 fn code(code: u8) -> Value {
     serde_json::json!({ "code": code })
 }
+
+/// Starts `$1` programs, `$2` in a second if the machine can, eight at a time; says which, and how long it took.
+const ORACLE: &str = r#"#!/usr/bin/perl
+use strict; use Time::HiRes qw(time sleep);
+my ($count, $pace) = @ARGV;
+my ($running, $began) = (0, time);
+for my $number (1 .. $count) {
+    my $wait = $began + $number / $pace - time;
+    sleep $wait if $wait > 0;
+    while ($running >= 8) { wait; $running-- }
+    my $pid = fork // die;
+    if (!$pid) { exec { "/bin/true" } "/bin/true", "o$number"; die }
+    $running++;
+    print "o$number\n";
+}
+while (wait != -1) {}
+printf STDERR "%.2f", time - $began;
+"#;
 
 /// Eight rows of a hundred programs, the rows side by side.
 const CROWD: &str = r"#!/bin/bash

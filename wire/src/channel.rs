@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::identifier::SessionId;
 use crate::log::Hash;
 use crate::octets::Octets;
+use crate::recording::RecordingKey;
 use crate::time::Uptime;
 
 /// The name of a channel: a number that the agent draws.
@@ -47,6 +48,9 @@ pub struct Ask {
     pub version: u32,
     /// Whether the client's terminal comes with this.
     pub terminal: bool,
+    /// What the client calls its terminal (`TERM`): for whoever looks at a recording, and believed for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<String>,
 }
 
 /// The agent's answer to [`Ask`].
@@ -82,7 +86,7 @@ pub struct Started {
 }
 
 /// From the agent to a recorder, with four descriptors: the connection of `curfew-pty`, the client's terminal, and
-/// both ends of the session's terminal, its own end first.
+/// both ends of the session's terminal, its own end first; and with a fifth where what passes is kept: the file for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// The version of the wire.
@@ -95,9 +99,25 @@ pub struct Start {
     pub outer: u32,
     /// The number of the session's terminal.
     pub inner: u32,
-    /// Whether what passes is kept, and not only counted.
+    /// How what passes is kept; where it is only counted, nothing.
     #[serde(default)]
-    pub keep: bool,
+    pub keep: Option<Keep>,
+}
+
+/// How what passes is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    /// What it is encrypted to.
+    pub key: RecordingKey,
+    /// Most bytes of the recording.
+    pub quota: u64,
+    /// So many bytes are left free on the disk; a quarter of it, where the recording is required.
+    pub reserve: u64,
+    /// Whether the channel must end when it cannot be kept.
+    pub required: bool,
+    /// What the client calls its terminal.
+    #[serde(default)]
+    pub term: Option<String>,
 }
 
 /// What a recorder tells the agent, at most once a second and at the end.
@@ -144,6 +164,9 @@ pub struct Passed {
     pub typed_at: Option<Uptime>,
     /// Bytes to the client's terminal.
     pub output: u64,
+    /// Bytes of the recording that are in its file.
+    #[serde(default)]
+    pub kept: u64,
 }
 
 /// Why a channel ended.
@@ -200,6 +223,10 @@ pub const RESIZED: u8 = b'w';
 pub const EXITED: u8 = b'x';
 /// Everything is with the client's terminal.
 pub const DRAINED: u8 = b'd';
+/// From the agent to a recorder: what need not be kept is not to be, until [`KEEP_ON`].
+pub const HOLD: u8 = b'h';
+/// From the agent to a recorder: there is room again.
+pub const KEEP_ON: u8 = b'k';
 /// Where the agent listens for `curfew-pty` and for recorders.
 pub const CHANNEL_PATH: &str = "/run/curfew/channel.sock";
 /// Where systemd listens for the agent in the place of the recorders.

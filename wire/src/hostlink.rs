@@ -13,6 +13,7 @@ use crate::log::{Declared, Era, Hash, Head, Note};
 use crate::order::SignedOrder;
 use crate::problem::Problem;
 use crate::record::{Receipt, Record, Tier};
+use crate::recording::{RecordingKey, lane};
 use crate::renewal::{self, Window};
 use crate::time::Timestamp;
 use crate::trust::{self, AuthorityKey, Keys, KeysError};
@@ -43,6 +44,8 @@ pub enum ToAuthority {
     /// "The records up to this one are not here any more, and you do not have them": a ledger that was given up had
     /// acknowledged them. Only to an authority whose welcome names a [`Welcome::era`].
     Gone(RecordNumber),
+    /// A part of what was recorded of a terminal; only to an authority whose welcome says [`Welcome::recordings`].
+    Recording(Box<lane::Upload>),
 }
 
 /// What the authority sends.
@@ -70,6 +73,8 @@ pub enum ToHost {
     Renewed(renewal::Answer),
     /// The answer to [`ToAuthority::RenewLink`]; the link keeps it.
     LinkRenewed(renewal::LinkAnswer),
+    /// The answer to [`ToAuthority::Recording`].
+    Recording(Box<lane::Answer>),
     /// The last frame before the authority closes: why.
     Refused(Problem),
 }
@@ -147,6 +152,25 @@ pub struct Trust {
     /// The restores of the ledger when the host joined, so that it knows what was given up in each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restores: Vec<Declared>,
+    /// What terminals are recorded to; nothing before the authority has said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordTo>,
+}
+
+/// What terminals are recorded to, and which order said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordTo {
+    /// The authority's recording key.
+    pub key: RecordingKey,
+    /// The order; 0 where the host knows it since it joined.
+    pub order: u64,
+}
+
+/// What a host knows of recording keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingStanding {
+    /// The name of the one that it records to; none when it knows of none.
+    pub key: Option<Hash>,
 }
 
 impl Trust {
@@ -227,6 +251,9 @@ pub struct Hello {
     /// The newest era of the ledger that the host knows of; none from an agent that knows of no restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub era: Option<Era>,
+    /// What it records terminals to; absent from an agent that records none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingStanding>,
 }
 
 /// The authority's answer.
@@ -252,6 +279,12 @@ pub struct Welcome {
     /// The ledger's era; absent from an authority that takes no [`ToAuthority::Gone`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub era: Option<Era>,
+    /// Whether it takes recordings.
+    #[serde(default)]
+    pub recordings: bool,
+    /// The newest order that named a recording key, where the host took it before its agent knew of recordings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Box<SignedOrder>>,
 }
 
 const fn first_generation() -> u32 {

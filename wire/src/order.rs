@@ -11,6 +11,7 @@ use crate::VERSION;
 use crate::identifier::{GrantId, OrderNumber};
 use crate::lock::{Lock, Target};
 use crate::log::Declared;
+use crate::recording::RecordingKey;
 use crate::sshsig::{self, SealFlaw};
 use crate::time::Timestamp;
 use crate::trust::{AuthorityKey, Keys};
@@ -56,6 +57,10 @@ pub struct Order {
     /// before extensions takes the order, does nothing, and ends sessions when they would have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extend: Option<Extension>,
+    /// What terminals are recorded to from now on. It stands beside an unlocking of this very key, which nobody locks: an
+    /// agent from before recordings takes the order and does nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingKey>,
 }
 
 /// An order as it travels and as it is kept: its exact bytes and an SSHSIG signature over them.
@@ -174,6 +179,7 @@ mod tests {
             by: "local:root".into(),
             instruction: Instruction::Lock(lock),
             extend: None,
+            recording: None,
         }
     }
 

@@ -352,6 +352,65 @@ pub struct Exec {
     /// The file has no name any more (deleted, or made in memory).
     #[serde(default)]
     pub nameless: bool,
+    /// What else is known of it; absent from agents that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Box<Program>>,
+}
+
+/// What else is known of a program that was started. A field that could not be read is absent, or its absence is said in
+/// `faults`; an event is never left out for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// What runs a script: its interpreter. Absent where the file itself runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<Octets>,
+    /// The file that runs, as the kernel names it; absent where the process was over before it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Octets>,
+    /// That file's inode.
+    pub inode: u64,
+    /// Its device, as major and minor number.
+    pub device: (u32, u32),
+    /// The folder that it was started in; absent where the process was over before it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<Octets>,
+    /// The group it runs as.
+    pub gid: u32,
+    /// The effective group.
+    pub egid: u32,
+    /// Whose login it belongs to by the kernel's audit, which root can change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_uid: Option<u32>,
+    /// User and effective user that the process was seen with last before it, where they were others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<(u32, u32)>,
+    /// Whether a set-id bit or file capabilities took effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elevated: bool,
+    /// What of it could not be read whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// What of an event could not be read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// A page of the arguments.
+    Arguments,
+    /// A part of the arguments was lost on its way.
+    ArgumentsLost,
+    /// The path is longer than what is kept of it.
+    PathCut,
+    /// The path.
+    Path,
+    /// The interpreter's path is longer than what is kept of it.
+    InterpreterCut,
+    /// The interpreter's path.
+    Interpreter,
+    /// A version after this one says something that this one does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// A process that ended.
@@ -363,6 +422,10 @@ pub struct Exit {
     pub pid: i32,
     /// How it ended.
     pub status: ExitStatus,
+    /// How long its last program ran, in microseconds; since it was made, where it started none. Absent where neither was
+    /// seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran_micros: Option<u64>,
 }
 
 /// How a process ended.

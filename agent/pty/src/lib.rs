@@ -6,7 +6,7 @@
 //! processes can neither read, stop nor fake it; when it dies, the terminal hangs up.
 //!
 //! In reading order: [`plan`] says what is to be run; [`standing`] what is known without the agent; [`stub`] is
-//! `curfew-pty`; [`typed`] counts; [`relay`] is the recorder. `unsafe` is in [`tty`] alone.
+//! `curfew-pty`; [`typed`] counts; [`veil`] decides what of the input is kept, and [`tape`] keeps; [`relay`] is the recorder. `unsafe` is in [`tty`] alone.
 
 pub mod clock;
 pub mod passing;
@@ -14,5 +14,7 @@ pub mod plan;
 pub mod relay;
 pub mod standing;
 pub mod stub;
+pub mod tape;
 pub mod tty;
 pub mod typed;
+pub mod veil;

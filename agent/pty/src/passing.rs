@@ -134,8 +134,8 @@ impl Inbox {
     }
 }
 
-/// Descriptors that one frame brings at most: a connection and three terminals' ends.
-pub const MAX_DESCRIPTORS: usize = 4;
+/// Descriptors that one frame brings at most: a connection, three terminals' ends, and a file.
+pub const MAX_DESCRIPTORS: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -147,7 +147,7 @@ mod tests {
     fn a_frame_brings_its_descriptors() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (kept, sent) = UnixStream::pair().unwrap();
-        let ask = Ask { version: 1, terminal: true };
+        let ask = Ask { version: 1, terminal: true, term: None };
         send(&ours, &ask, &[sent.as_fd()]).unwrap();
         drop(sent);
         let mut inbox = Inbox::default();

@@ -14,13 +14,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fchmod, fcntl_getfl, fcntl_setfl, open};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
-use wire::channel::{DRAINED, EXITED, End, Passed, RESIZED, Start, Started};
+use wire::channel::{DRAINED, EXITED, End, Keep, Passed, RESIZED, Start, Started};
+use wire::recording::record::{Size, Term};
 use wire::time::Uptime;
 
-use crate::clock::now;
+use crate::clock::{now, wall};
 use crate::passing::{Inbox, send};
+use crate::tape::{Beginning, Tape};
 use crate::tty;
 use crate::typed::Scanner;
+use crate::veil::Echo;
 
 mod queue;
 mod report;
@@ -56,6 +59,8 @@ struct Relay {
     scanner: Scanner,
     passed: Passed,
     desk: Desk,
+    /// What keeps what passes.
+    tape: Option<Tape>,
     /// Nothing more comes from the session: all of its ends are closed.
     closed: bool,
     /// Why it is about to end, since when, and how much has come since.
@@ -90,11 +95,15 @@ pub fn run(agent: impl AsFd) -> Result<(), RelayError> {
     }
     let missing = || RelayError {
         what: "begin",
-        source: io::Error::other("the agent sent no four descriptors"),
+        source: io::Error::other("the agent did not send the descriptors that belong to its word"),
     };
-    let ends: [OwnedFd; 4] =
-        inbox.descriptors().try_into().map_err(|_sent: Vec<OwnedFd>| missing())?;
-    let mut relay = Relay::begin(&start, ends)?;
+    let mut ends = inbox.descriptors();
+    let file = start.keep.as_ref().and_then(|_| ends.pop());
+    if file.is_none() && start.keep.is_some() {
+        return Err(missing());
+    }
+    let ends: [OwnedFd; 4] = ends.try_into().map_err(|_sent: Vec<OwnedFd>| missing())?;
+    let mut relay = Relay::begin(&start, ends, file)?;
     let end = relay.turn();
     let why = end.as_ref().map_or(End::Failed, |why| *why);
     relay.finish(why);
@@ -103,7 +112,7 @@ pub fn run(agent: impl AsFd) -> Result<(), RelayError> {
 
 impl Relay {
     /// Puts itself between the two, and then lets the session have its terminal: nothing passes before that.
-    fn begin(start: &Start, ends: [OwnedFd; 4]) -> Result<Self, RelayError> {
+    fn begin(start: &Start, ends: [OwnedFd; 4], file: Option<OwnedFd>) -> Result<Self, RelayError> {
         let [stub, outer, inner, slave] = ends;
         let signals = signals().map_err(failed("wait for signals"))?;
         let outer = take_over(&outer).map_err(failed("take the client's terminal over"))?;
@@ -116,6 +125,10 @@ impl Relay {
         let flags = fcntl_getfl(&inner).map_err(failed("use the session's terminal"))?;
         fcntl_setfl(&inner, flags | OFlags::NONBLOCK)
             .map_err(failed("use the session's terminal"))?;
+        let tape = match (&start.keep, file) {
+            (Some(keep), Some(file)) => Some(keep_in(file, (start, keep), &outer)?),
+            _ => None,
+        };
         let relay = Self {
             outer,
             inner,
@@ -126,6 +139,7 @@ impl Relay {
             scanner: Scanner::default(),
             passed: Passed::default(),
             desk: Desk::new(start, now()),
+            tape,
             closed: false,
             ending: None,
         };
@@ -146,6 +160,7 @@ impl Relay {
     fn turn(&mut self) -> Result<End, RelayError> {
         loop {
             let up = now();
+            self.keep(up);
             self.desk.tell(self.passed, up);
             if let Some(why) = self.is_over(up) {
                 return Ok(why);
@@ -172,9 +187,25 @@ impl Relay {
         }
     }
 
+    /// Looks after what is kept. A channel that must be kept and cannot be is over.
+    fn keep(&mut self, up: Uptime) {
+        let Some(tape) = &mut self.tape else { return };
+        if let Some(held) = self.desk.held() {
+            tape.hold(held);
+        }
+        tape.look(up);
+        self.passed.kept = tape.written();
+        if tape.must_end() {
+            self.end(End::Unkept);
+        }
+    }
+
     /// Whether nothing is left to do.
     fn is_over(&self, up: Uptime) -> Option<End> {
         let ending = self.ending?;
+        if ending.why == End::Unkept {
+            return Some(End::Unkept);
+        }
         let quiet = self.closed
             || up.since(ending.since) >= LINGER
             || self.passed.output.saturating_sub(ending.output) > LAST_WORDS;
@@ -200,7 +231,8 @@ impl Relay {
         }
         // Its end is all that the agent says; then it is looked for again.
         fds.extend(self.desk.agent().map(|agent| PollFd::new(agent, PollFlags::IN)));
-        let wait = [self.desk.due(self.passed, up), self.ending.map(|_| LINGER)]
+        let tape = self.tape.as_ref().and_then(|tape| tape.due(up));
+        let wait = [self.desk.due(self.passed, up), self.ending.map(|_| LINGER), tape]
             .into_iter()
             .flatten()
             .min();
@@ -225,7 +257,7 @@ impl Relay {
         })
     }
 
-    fn hear_signals(&self) -> io::Result<()> {
+    fn hear_signals(&mut self) -> io::Result<()> {
         while let Some(seen) = self.signals.read_signal()? {
             if seen.ssi_signo == SIGWINCH {
                 self.resized();
@@ -234,9 +266,12 @@ impl Relay {
         Ok(())
     }
 
-    fn resized(&self) {
+    fn resized(&mut self) {
         // A terminal that has just gone has no size; its end is noticed where it is read.
         self.resize().unwrap_or_default();
+        if let (Some(tape), Ok(size)) = (&mut self.tape, size_of(&self.inner)) {
+            tape.resized(size, now());
+        }
     }
 
     /// What `curfew-pty` says; that it is gone, too.
@@ -269,6 +304,11 @@ impl Relay {
         let up = now();
         let typed = self.scanner.input(bytes, up);
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if let Some(tape) = &mut self.tape {
+            // Settings that cannot be read are those of a terminal that shows nothing.
+            let echo = tcgetattr(&self.inner).map_or(Echo::Nobody, |settings| Echo::of(&settings));
+            tape.input(bytes, echo, up);
+        }
         self.passed.input = self.passed.input.saturating_add(count);
         if typed > 0 {
             self.passed.typed = self.passed.typed.saturating_add(typed);
@@ -285,7 +325,11 @@ impl Relay {
     fn take_output(&mut self) {
         match self.output.fill(&self.inner) {
             Ok(Some(bytes)) => {
-                self.scanner.output(bytes, now());
+                let up = now();
+                self.scanner.output(bytes, up);
+                if let Some(tape) = &mut self.tape {
+                    tape.output(bytes, up);
+                }
                 let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 self.passed.output = self.passed.output.saturating_add(count);
                 // Who still has something to say is heard out.
@@ -304,14 +348,20 @@ impl Relay {
 
     /// Lets go of the terminals, in an order that loses nothing, and tells who must know.
     fn finish(self, why: End) {
-        let Self { outer, inner, stub, desk, passed, .. } = self;
+        let Self { outer, inner, stub, desk, tape, mut passed, .. } = self;
+        if why == End::Unkept {
+            // A terminal that takes nothing now is not waited for.
+            rustix::io::write(&outer, UNKEPT).unwrap_or_default();
+        }
         drop(inner);
         // Who leads a session and ends hangs its terminal up, and what the client has not read yet would be lost.
         let gave_up = tty::let_go(outer.as_fd());
         drop((gave_up, outer));
         let told = rustix::net::send(&stub, &[DRAINED], rustix::net::SendFlags::NOSIGNAL);
         drop((told, stub));
-        desk.close(passed, why);
+        let kept = tape.and_then(|tape| tape.end(why, now()));
+        passed.kept = kept.as_ref().map_or(passed.kept, |kept| kept.bytes);
+        desk.close(passed, why, kept);
     }
 }
 
@@ -343,6 +393,27 @@ fn take_over(terminal: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(outer)
 }
 
+/// Keeps what passes in `file`.
+fn keep_in(
+    file: OwnedFd,
+    (start, keep): (&Start, &Keep),
+    outer: &OwnedFd,
+) -> Result<Tape, RelayError> {
+    let beginning = Beginning {
+        session: start.session,
+        channel: start.channel,
+        size: size_of(outer).unwrap_or_default(),
+        term: keep.term.as_deref().and_then(Term::new),
+        at: wall(),
+    };
+    Tape::begin(&beginning, keep, file).map_err(failed("keep what passes"))
+}
+
+fn size_of(terminal: impl AsFd) -> io::Result<Size> {
+    let size = tcgetwinsize(terminal)?;
+    Ok(Size { columns: size.ws_col, rows: size.ws_row })
+}
+
 fn signals() -> nix::Result<SignalFd> {
     let mut mask = SigSet::empty();
     for signal in
@@ -356,6 +427,8 @@ fn signals() -> nix::Result<SignalFd> {
 
 #[expect(clippy::as_conversions, reason = "the number of a signal, known when this is built")]
 const SIGWINCH: u32 = Signal::SIGWINCH as u32;
+const UNKEPT: &[u8] =
+    b"\r\n*** curfew: this terminal ends, because it cannot be recorded any more ***\r\n";
 /// How long after its end what ran in a terminal may be heard, when something it left behind keeps the terminal open.
 const LINGER: Duration = Duration::from_millis(50);
 /// How much of it.

@@ -3,7 +3,8 @@
 //! It decides nothing. It asks the agent, which knows by the kernel's tag what login this is; gives its terminal away;
 //! and runs what was asked for as sshd would have. Killing or tracing it gains a user nothing: it holds no terminal of
 //! the session's any more, and the recorder hangs up when it is gone. Of the environment it reads
-//! `SSH_ORIGINAL_COMMAND`, which is what the user asked for, and `LOGNAME`, to choose between two accounts of one uid.
+//! `SSH_ORIGINAL_COMMAND`, which is what the user asked for, `LOGNAME`, to choose between two accounts of one uid, and `TERM`, which is
+//! noted in a recording and decides nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -26,6 +27,7 @@ use wire::channel::{
     Started,
 };
 use wire::octets::Octets;
+use wire::recording::record::Term;
 
 use crate::passing::{Inbox, PassError, send};
 use crate::plan::{Plan, SFTP_SERVERS};
@@ -158,7 +160,9 @@ fn ask(terminal: bool) -> Result<(OwnedFd, Answer), PassError> {
     }
     let stdin = io::stdin();
     let with = [stdin.as_fd()];
-    let ask = Ask { version: wire::VERSION, terminal };
+    let term = std::env::var("TERM").ok().filter(|_| terminal);
+    let term = term.filter(|term| Term::new(term).is_some());
+    let ask = Ask { version: wire::VERSION, terminal, term };
     send(&agent, &ask, if terminal { &with } else { &[] })?;
     let answer = Inbox::default().wait(&agent)?;
     Ok((agent, answer))

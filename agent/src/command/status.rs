@@ -41,7 +41,7 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         if status.connected { "connected" } else { "out of reach; limits stay in force" };
     table::say(&format!(
         "host       {}\nauthority  {} ({authority})\nsees       {tier}\norders     up to {} in force, {} locks\n\
-         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\ncertified  {}\nsessions   {}\nrefused    {}",
+         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\nrecordings {}\ncertified  {}\nsessions   {}\nrefused    {}",
         status.host,
         config.authority,
         status.last_order,
@@ -49,6 +49,7 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         krl(status.krl.as_ref()),
         ledger(&status),
         status.spooled,
+        recordings(&status),
         life(&status.certificates, status.at),
         status.sessions.len(),
         denials(&status)
@@ -105,6 +106,15 @@ fn denials(status: &Status) -> String {
         ));
     }
     text
+}
+
+/// How recordings of terminals stand.
+fn recordings(status: &Status) -> String {
+    let waiting = format!("{} not yet whole at the authority", status.recordings);
+    match &status.recordings_full {
+        None => waiting,
+        Some(why) => format!("{waiting}; NOTHING MORE IS KEPT that need not be: {why}"),
+    }
 }
 
 fn krl(standing: Option<&KrlStanding>) -> String {

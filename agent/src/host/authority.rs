@@ -5,6 +5,7 @@ use wire::hostlink::{Heartbeat, Hello, ToAuthority, ToHost, Welcome};
 use wire::identifier::OrderNumber;
 use wire::order::SignedOrder;
 use wire::record::Receipt;
+use wire::time::Uptime;
 use wire::trust::Keys;
 
 use super::Host;
@@ -49,6 +50,16 @@ impl Link {
         self.upload.as_ref().is_some_and(|upload| upload.held_back)
     }
 
+    /// Whether it takes more, and leaves room for what goes before.
+    pub(super) fn has_room(&self) -> bool {
+        self.out.capacity() > KEPT_FREE
+    }
+
+    /// Sends a frame; whether it was taken.
+    pub(super) fn send(&self, frame: ToAuthority) -> bool {
+        self.out.try_send(frame).is_ok()
+    }
+
     /// Whether the authority has welcomed the host.
     #[must_use]
     pub const fn is_welcome(&self) -> bool {
@@ -88,11 +99,13 @@ impl Host {
             renews: true,
             keys: Some(self.trust.digest()),
             era: Some(self.witness.era()),
+            recording: Some(self.recording_standing()),
         };
         match out.try_send(ToAuthority::Hello(hello)) {
             Ok(()) => {
                 self.witness.hang_up();
                 self.lists.begin_again();
+                self.recordings.begin_again();
                 let (shows_trees, upload, challenge) = (false, None, None);
                 self.link = Some(Link { connection, out, shows_trees, upload, challenge });
             }
@@ -112,6 +125,7 @@ impl Host {
                 self.look_whether_whole();
             }
             ToHost::Checkpoint(answer) => self.take_continuation(&answer, now),
+            ToHost::Recording(answer) => self.hear_of_recordings(*answer, now),
             ToHost::Acknowledged(number) => self.acknowledged(number.number()),
             ToHost::Refused(problem) => {
                 tracing::error!(%problem, "the authority refuses this host");
@@ -163,6 +177,10 @@ impl Host {
             link.shows_trees = welcome.tree.is_some();
             link.challenge.clone_from(&welcome.challenge);
         }
+        self.recordings.taken = welcome.recordings;
+        if let Some(signed) = &welcome.recording {
+            self.told_again(signed);
+        }
         self.told_newest(welcome.newest_order);
         self.followed = None;
         self.follow_ledger(now);
@@ -211,6 +229,7 @@ impl Host {
             }
             Taken::Lock(_) | Taken::Unlock => {
                 tracing::info!(order = %order.number, "an order is in force");
+                self.record_to(&order);
                 self.receipt(nothing_ended(order.number));
             }
             Taken::Extend(extension) => {
@@ -271,7 +290,12 @@ impl Host {
     }
 
     /// Sends what waits, then records as far as the authority's acknowledgements allow.
-    pub(super) fn send(&mut self) {
+    pub(super) fn send(&mut self, up: Uptime) {
+        self.send_frames();
+        self.send_recordings(up);
+    }
+
+    fn send_frames(&mut self) {
         let Some(link) = &mut self.link else {
             self.outbox.clear();
             return;

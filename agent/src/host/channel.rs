@@ -1,10 +1,12 @@
 //! Channels of sessions: what runs in them, who relays their terminals, and what has passed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
-use wire::channel::{Answer, ChannelId, End, Kept, Passed, Report, Standing, Start};
+use tokio::sync::mpsc;
+use wire::channel::{Answer, ChannelId, End, HOLD, Keep, Kept, Passed, Report, Standing, Start};
 use wire::identifier::SessionId;
 use wire::limits::{Level, Need, Recording};
 use wire::octets::Octets;
@@ -16,6 +18,7 @@ use super::{Host, session_of};
 use crate::activity;
 use crate::channel::{Asked, Said};
 use crate::clock::Now;
+use crate::recording::Of;
 use crate::session::{Input, Monitor, Relayed, Session, State};
 use crate::store;
 use crate::terminal::{self, Recorder, Terminal};
@@ -26,6 +29,8 @@ pub(super) struct Channels {
     open: BTreeMap<ChannelId, Channel>,
     /// Which channel a recorder's connection is about.
     connections: BTreeMap<u64, ChannelId>,
+    /// Where words for recorders go.
+    words: BTreeMap<u64, mpsc::Sender<u8>>,
 }
 
 impl Channels {
@@ -33,6 +38,18 @@ impl Channels {
     pub(super) fn clients(&self, session: SessionId) -> BTreeMap<u32, u32> {
         let of = self.open.values().filter(|channel| channel.session == session);
         of.map(|channel| (channel.inner, channel.outer)).collect()
+    }
+
+    /// The recordings of channels that are open.
+    pub(super) fn recordings(&self) -> BTreeSet<Of> {
+        self.open.iter().map(|(id, channel)| (channel.session, *id)).collect()
+    }
+
+    /// Says a word to every recorder. One that does not listen hears the next.
+    pub(super) fn say(&self, word: u8) {
+        for to in self.words.values() {
+            to.try_send(word).unwrap_or_default();
+        }
     }
 }
 
@@ -68,8 +85,15 @@ impl Host {
     pub fn channel(&mut self, said: Said, now: Now) {
         match said {
             Said::Asked(asked) => self.channel_asked(asked, now),
+            Said::Reporting { connection, words } => {
+                if self.recordings.full().is_some() {
+                    words.try_send(HOLD).unwrap_or_default();
+                }
+                self.channels.words.insert(connection, words);
+            }
             Said::Reported { connection, report } => self.reported(connection, report, now),
             Said::Gone { connection } => {
+                self.channels.words.remove(&connection);
                 if let Some(channel) = self.channels.connections.remove(&connection) {
                     self.channel_over(channel, None, (End::Lost, None), now);
                 }
@@ -111,7 +135,7 @@ impl Host {
             (Verdict::Outside, ..) => say(&connection, &Answer::Outside),
             (Verdict::Refuse(line), ..) => say(&connection, &Answer::Refuse(line)),
             (Verdict::Relay(forced), Some(id), Some(outer)) => {
-                self.relay((id, forced, peer.uid), outer, &connection, now);
+                self.relay((id, forced, peer.uid), (outer, ask.term), &connection, now);
             }
             (Verdict::Run(forced) | Verdict::Relay(forced), ..) => {
                 say(&connection, &Answer::Run { forced });
@@ -123,28 +147,28 @@ impl Host {
     fn relay(
         &mut self,
         (id, forced, uid): (SessionId, Option<Octets>, u32),
-        outer: OwnedFd,
+        (outer, term): (OwnedFd, Option<String>),
         connection: &std::os::unix::net::UnixStream,
         now: Now,
     ) {
         let Some(session) = self.sessions.find(id) else { return };
-        let (required, keep) = recording(session);
+        let session = session.clone();
+        let (required, _) = recording(&session);
         let answer = Answer::Relay { forced: forced.clone(), required };
-        let begun = match self.client_terminal(session, &outer) {
-            Ok(_) if required && keep => Err(KEEPS_NOTHING.into()),
-            Ok(number) => self.begin_relay((id, uid), (number, outer), (&answer, connection), now),
+        let begun = match self.client_terminal(&session, &outer) {
+            Ok(number) => {
+                let taken = (number, outer, term);
+                self.begin_relay((&session, uid), taken, (&answer, connection), now)
+            }
             Err(why) => Err(why),
         };
         match begun {
-            Ok(channel) => {
+            Ok((channel, kept)) => {
                 let opened = self.channels.open.get(&channel);
                 let terminal = opened.map_or(0, |opened| opened.inner);
-                tracing::info!(session = %id, %channel, terminal, "a terminal is relayed");
-                let event = ChannelEvent::Opened {
-                    channel,
-                    terminal: format!("pts/{terminal}"),
-                    kept: false,
-                };
+                tracing::info!(session = %id, %channel, terminal, kept, "a terminal is relayed");
+                let terminal = format!("pts/{terminal}");
+                let event = ChannelEvent::Opened { channel, terminal, kept };
                 self.record(Some(id), Event::Channel(event), now);
             }
             Err(why) => {
@@ -175,13 +199,15 @@ impl Host {
         Ok(number)
     }
 
+    /// Hands the terminal to a recorder; says which channel it is, and whether what passes is kept.
     fn begin_relay(
         &mut self,
-        (id, uid): (SessionId, u32),
-        (number, outer): (u32, OwnedFd),
+        (session, uid): (&Session, u32),
+        (number, outer, term): (u32, OwnedFd, Option<String>),
         (answer, connection): (&Answer, &std::os::unix::net::UnixStream),
         now: Now,
-    ) -> Result<ChannelId, Why> {
+    ) -> Result<(ChannelId, bool), Why> {
+        let id = session.id;
         let recorder_uid =
             self.recorder_uid.ok_or("there is no user curfew-rec; run `curfew-agent install`")?;
         let recorder =
@@ -189,6 +215,8 @@ impl Host {
         let inner =
             Terminal::make(uid).map_err(|error| format!("there is no terminal for it: {error}"))?;
         let channel = ChannelId::new(getrandom::u64().map_err(|error| error.to_string())?);
+        let (keep, file) = self.keeping(session, (channel, term), now)?.unzip();
+        let kept = keep.is_some();
         // From here on nobody of the user's can open the client's terminal.
         let owner = Some(rustix::fs::Uid::from_raw(recorder_uid));
         rustix::fs::fchown(&outer, owner, None)
@@ -199,12 +227,15 @@ impl Host {
             channel,
             outer: number,
             inner: inner.number,
-            keep: false,
+            keep,
         };
         // The answer comes first on the connection; then it is the recorder's.
         say(connection, answer);
-        let begun = recorder.begin(&start, connection, &outer, &inner);
-        begun.map_err(|error| format!("the recorder took no terminal: {error}"))?;
+        let begun = recorder.begin(&start, connection, (&outer, &inner), file.as_ref());
+        if let Err(error) = begun {
+            self.forget_recording((id, channel));
+            return Err(format!("the recorder took no terminal: {error}"));
+        }
         let open = Channel {
             session: id,
             outer: number,
@@ -215,7 +246,32 @@ impl Host {
         };
         self.channels.open.insert(channel, open);
         self.counted(id, channel, now.up, now);
-        Ok(channel)
+        Ok((channel, kept))
+    }
+
+    /// How what passes is kept; nothing where it is not to be. Where it should be and cannot, the terminal is refused or
+    /// goes on without, as the session's role has it.
+    fn keeping(
+        &mut self,
+        session: &Session,
+        what: (ChannelId, Option<String>),
+        now: Now,
+    ) -> Result<Option<(Keep, File)>, Why> {
+        let (required, keeps) = recording(session);
+        if !keeps {
+            return Ok(None);
+        }
+        match self.begin_recording(session, what, required) {
+            Ok(kept) => Ok(Some(kept)),
+            Err(why) if required => Err(why),
+            Err(why) => {
+                tracing::error!(session = %session.id, "a terminal is not kept: {why}");
+                let event =
+                    ChannelEvent::Unrelayed { why: format!("{NOT_KEPT}{why}"), refused: false };
+                self.record(Some(session.id), Event::Channel(event), now);
+                Ok(None)
+            }
+        }
     }
 
     fn reported(&mut self, connection: u64, report: Report, now: Now) {
@@ -258,9 +314,13 @@ impl Host {
     fn passed(&mut self, channel: ChannelId, passed: Passed, now: Now) {
         let Some(open) = self.channels.open.get_mut(&channel) else { return };
         let typed = passed.typed.saturating_sub(open.passed.typed);
+        let grew = passed.kept > open.passed.kept;
         open.heard = now.up;
         open.passed = passed;
         let session = open.session;
+        if grew {
+            self.recording_grew((session, channel));
+        }
         let at = passed.typed_at.unwrap_or(now.up).min(now.up);
         let word = Relayed::Typed(activity::Channel(channel.number()), typed);
         let actions = self.sessions.step(Input::Relayed { session, word }, at);
@@ -287,6 +347,7 @@ impl Host {
         let actions = self.sessions.step(Input::Relayed { session, word }, now.up);
         self.perform(actions, now);
         let passed = passed.unwrap_or(open.passed);
+        self.recording_ended((session, channel), end);
         if end == End::Lost {
             tracing::error!(session = %open.session, %channel, "the recorder of a terminal is gone, and the terminal with it");
         }
@@ -347,7 +408,7 @@ fn say(connection: &std::os::unix::net::UnixStream, answer: &Answer) {
     }
 }
 
-/// A role of a newer authority may ask for more than is there.
-const KEEPS_NOTHING: &str = "this version keeps nothing of what passes a terminal";
+/// Before the reason why a terminal that is relayed is not kept.
+const NOT_KEPT: &str = "what passes it is not kept: ";
 /// After this, a recorder that is not connected is gone. It tries once a second.
 const UNHEARD: std::time::Duration = std::time::Duration::from_secs(5);

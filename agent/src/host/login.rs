@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use wire::certificate::Facts;
 use wire::gate::{Answer, Login, Question};
 use wire::identifier::SessionId;
+use wire::limits::{Level, Need, Recording};
 use wire::octets::Octets;
 use wire::record::{Event, Outside, SessionBegan};
 
@@ -116,10 +117,20 @@ impl Host {
 
     /// Whether somebody may come in now whose certificate is good.
     fn may_enter(&self, facts: &Facts, remote: &str, now: Now) -> Result<(), Box<No>> {
-        match self.barred(now) {
+        match self.barred(now).or_else(|| self.unrecordable(facts)) {
             Some(why) => Err(crowd::refused(facts, remote, why)),
             None => self.make_room(facts, remote),
         }
+    }
+
+    /// Why somebody may not come in who must be recorded and cannot be.
+    fn unrecordable(&self, facts: &Facts) -> Option<String> {
+        let Recording { level, need } = facts.limits.meet(&self.ceiling).recording;
+        if need != Need::Required {
+            return None;
+        }
+        let why = self.cannot_record(level == Level::Full)?;
+        Some(format!("this login must be recorded, and cannot be: {why}"))
     }
 
     /// Whether one more session of this identity under this role fits. Asked in the step in which the session begins too, so

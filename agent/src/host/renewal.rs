@@ -129,6 +129,11 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
+    /// The agent's own key; none on a host that enrolled before agents had one.
+    pub(super) const fn agent_key(&self) -> Option<&PrivateKey> {
+        self.agent_key.as_ref()
+    }
+
     /// Reads what lies in the agent's state folder.
     pub(super) fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let certificates = Certificates::in_state(state_dir);

@@ -176,6 +176,7 @@ fn exec_of(pid: u32) -> Option<Exec> {
         arguments,
         terminal: None,
         nameless: false,
+        program: None,
     })
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use wire::identifier::SessionId;
 use wire::octets::Octets;
-use wire::record::{Event, Exec, Exit, ExitStatus, Loss, Tier};
+use wire::record::{Event, Exec, Exit, ExitStatus, Loss, Program, Tier};
 use wire::time::Uptime;
 
-use super::{Host, session_of};
+use super::{Host, program, session_of};
 use crate::act;
 use crate::clock::Now;
 use crate::handed::asks_a_daemon;
@@ -85,7 +85,7 @@ impl Host {
                     _ => None,
                 };
                 let metered = self.metered(session, &event);
-                if let Some(event) = described(event) {
+                if let Some(event) = self.described(session, event, now) {
                     self.note(session, event, (loginuid, now.when(up)));
                 }
                 if let Some(program) = metered {
@@ -94,6 +94,30 @@ impl Host {
             }
         }
         left
+    }
+
+    /// What is recorded of an event; forks are counted in the sequence and not written.
+    fn described(&mut self, session: SessionId, event: event::Event, now: Now) -> Option<Event> {
+        let pid = i32::try_from(event.process.pid()).unwrap_or(0);
+        match &event.detail {
+            Detail::Fork => {
+                self.running.note(session, &event);
+                None
+            }
+            Detail::Exit(status) => {
+                let ran_micros = self.running.end(session, &event);
+                let status = match (status.signal(), status.code()) {
+                    (Some(signal), _) => ExitStatus::Signal(signal),
+                    (None, code) => ExitStatus::Code(code.unwrap_or(0)),
+                };
+                Some(Event::Exit(Exit { sequence: event.seq, pid, status, ran_micros }))
+            }
+            Detail::Exec(exec) => {
+                let before = self.running.note(session, &event);
+                let program = program::program(&event, exec, before, now.up);
+                Some(Event::Exec(started(&event, exec, program)))
+            }
+        }
     }
 
     /// A thing that was seen: of a session it is recorded as it is, of handed work as that, of others not at all.
@@ -189,37 +213,22 @@ impl Host {
     }
 }
 
-/// What is recorded of an event; forks are counted in the sequence and not written.
-fn described(event: event::Event) -> Option<Event> {
-    let pid = i32::try_from(event.process.pid()).unwrap_or(0);
-    match event.detail {
-        Detail::Fork => None,
-        Detail::Exit(status) => {
-            let status = match (status.signal(), status.code()) {
-                (Some(signal), _) => ExitStatus::Signal(signal),
-                (None, code) => ExitStatus::Code(code.unwrap_or(0)),
-            };
-            Some(Event::Exit(Exit { sequence: event.seq, pid, status }))
-        }
-        Detail::Exec(exec) => {
-            let arguments: Vec<Octets> =
-                exec.argv.args().take(MAX_ARGUMENTS).map(Octets::new).collect();
-            let kept = arguments.iter().map(|argument| argument.as_bytes().len().saturating_add(1));
-            let kept: usize = kept.sum::<usize>().min(exec.argv.bytes.len());
-            Some(Event::Exec(Exec {
-                sequence: event.seq,
-                pid,
-                parent: i32::try_from(event.ppid).unwrap_or(0),
-                uid: event.uid,
-                euid: event.euid,
-                cut: u64::from(exec.argv.total)
-                    .saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)),
-                arguments,
-                terminal: terminal(&exec.tty),
-                nameless: event.flags.has(Flags::UNLINKED),
-                path: Octets::new(exec.filename),
-            }))
-        }
+fn started(event: &event::Event, exec: &event::Exec, program: Program) -> Exec {
+    let arguments: Vec<Octets> = exec.argv.args().take(MAX_ARGUMENTS).map(Octets::new).collect();
+    let kept = arguments.iter().map(|argument| argument.as_bytes().len().saturating_add(1));
+    let kept: usize = kept.sum::<usize>().min(exec.argv.bytes.len());
+    Exec {
+        sequence: event.seq,
+        pid: i32::try_from(event.process.pid()).unwrap_or(0),
+        parent: i32::try_from(event.ppid).unwrap_or(0),
+        uid: event.uid,
+        euid: event.euid,
+        cut: u64::from(exec.argv.total).saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)),
+        arguments,
+        terminal: terminal(&exec.tty),
+        nameless: event.flags.has(Flags::UNLINKED),
+        path: Octets::new(exec.filename.clone()),
+        program: Some(Box::new(program)),
     }
 }
 

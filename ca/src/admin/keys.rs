@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use wire::identifier::{Fingerprint, HostName};
+use wire::recording::RecordingKey;
 use wire::time::Timestamp;
 
 use crate::authority::{Act, Authority, Plan, RotationError};
@@ -97,6 +98,36 @@ pub(crate) struct KeysMoved {
     pub(crate) keys: KeysView,
 }
 
+/// "Make a new recording key."
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MakeRecording {
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// A recording key was made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RecordingMade {
+    /// Its public half.
+    pub(crate) key: RecordingKey,
+    /// The order by which hosts hear of it.
+    pub(crate) order: u64,
+}
+
+/// `POST /admin/keys/recording`
+pub(super) async fn make_recording(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<MakeRecording>,
+) -> Result<Json<RecordingMade>, Refusal> {
+    crate::http::check_reason(&ask.reason)?;
+    let made = authority.renew_recording_key(caller.actor(), ask.reason, clock::now()).await;
+    let (key, order) = made.map_err(refused)?;
+    tracing::warn!(%key, %order, "terminals are recorded to another key");
+    Ok(Json(RecordingMade { key, order: order.number() }))
+}
+
 /// `GET /admin/keys`
 pub(super) async fn list(
     State(authority): State<Arc<Authority>>,
@@ -122,13 +153,17 @@ pub(super) async fn step(
     let plan = Plan { purpose: ask.purpose, act, exceptions, reason: ask.reason };
     let by = caller.actor();
     let who = by.as_str().to_owned();
-    let order = authority.rotate(by, plan, clock::now()).await.map_err(|error| match error {
-        RotationError::Ledger(error) => error.into(),
-        other => Refusal::internal(&other),
-    })?;
+    let order = authority.rotate(by, plan, clock::now()).await.map_err(refused)?;
     tracing::warn!(purpose = ask.purpose.name(), step = ?ask.step, by = %who, order = order.number(),
         "the authority's keys have changed");
     Ok(Json(KeysMoved { order: order.number(), keys: view(&authority).await? }))
+}
+
+fn refused(error: RotationError) -> Refusal {
+    match error {
+        RotationError::Ledger(error) => error.into(),
+        other => Refusal::internal(&other),
+    }
 }
 
 async fn view(authority: &Authority) -> Result<KeysView, Refusal> {

@@ -137,6 +137,12 @@ fn cut_of(cut: &Path, begun: u64) -> Result<(KeyName, Note), BackupError> {
 fn private(store: &Store, order: &Order<'_>) -> Result<(Vec<String>, Vec<LeftOut>), BackupError> {
     let (mut names, mut left_out) = (vec![ROOT.to_owned()], Vec::new());
     let mut leave = |key: String, whereabouts| left_out.push(LeftOut { key, whereabouts });
+    for (name, kept) in store.kept_recording()? {
+        match kept {
+            Kept::Plain if !order.plain_keys => leave(name, Whereabouts::PlainFile),
+            _ => names.push(name),
+        }
+    }
     for (slot, kept) in store.kept()? {
         names.push(format!("{slot}.slot"));
         match kept {

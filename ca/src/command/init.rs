@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use ssh_key::HashAlg;
+use wire::recording::RecordingKey;
 
 use super::say;
 use crate::clock;
 use crate::config::Config;
-use crate::config::keys::Backend;
+use crate::config::keys::{Backend, Place as Passphrase};
 use crate::key::secret::{Secrets, passphrase_of};
 use crate::key::{Keyring, Protection, Purpose, Store, guard};
 use crate::ledger::{Ledger, Place};
@@ -47,7 +48,7 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> 
     }
     // A server that cannot be reached, or has a ledger, is found before keys are made.
     Ledger::may_be_created(&place)?;
-    let (keyring, is_plain) = make_keys(config, arguments)?;
+    let Made { keyring, recording, is_plain } = make_keys(config, arguments)?;
     let now = clock::now();
     let fingerprint = Root::create(dir, now)?;
     Ledger::create(&place, &fingerprint, now)?;
@@ -57,6 +58,12 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> 
             let print = public.fingerprint(HashAlg::Sha256);
             say(&format!("Key {slot}: {} {print}", public.algorithm()))?;
         }
+    }
+    match recording {
+        Some(key) => say(&format!("Key recording: {key}"))?,
+        None => say(
+            "No key to record terminals to was made, for want of a passphrase: `curfew-ca keys record` makes one.",
+        )?,
     }
     say(&format!("Fingerprint: {fingerprint}"))?;
     if is_plain {
@@ -92,8 +99,18 @@ fn make_dir(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A key for each purpose, and whether files among them are plain.
-fn make_keys(config: &Config, arguments: &Arguments) -> anyhow::Result<(Keyring, bool)> {
+/// The keys of a new authority.
+struct Made {
+    /// One for each purpose.
+    keyring: Keyring,
+    /// What terminals are recorded to.
+    recording: Option<RecordingKey>,
+    /// Whether files among them are plain.
+    is_plain: bool,
+}
+
+/// A key for each purpose, and one to record to.
+fn make_keys(config: &Config, arguments: &Arguments) -> anyhow::Result<Made> {
     let mut secrets = Secrets::default();
     let mut given = None;
     if let Some(path) = &arguments.passphrase_file {
@@ -115,6 +132,17 @@ fn make_keys(config: &Config, arguments: &Arguments) -> anyhow::Result<(Keyring,
         };
         protections.push((purpose, protection));
     }
+    // Protected like the ledger's key; where that is no file, by a passphrase of its own, if there is one.
+    let for_recording = match (settings.setting(Purpose::Log), &given) {
+        (_, Some(secret)) => Some(Protection::Passphrase(secret.clone())),
+        (_, None) if arguments.unencrypted => Some(Protection::Nothing),
+        (Backend::File { passphrase, .. }, None) => {
+            Some(Protection::Passphrase(secrets.choose(passphrase)?))
+        }
+        (_, None) => secrets.choose(&Passphrase::Default).ok().map(Protection::Passphrase),
+    };
+    let recording = for_recording.map(|protection| settings.create_recording(&protection));
+    let recording = recording.transpose()?.map(|key| key.public());
     let mut keyring = Keyring::default();
     let mut is_plain = false;
     for (purpose, protection) in protections {
@@ -128,7 +156,7 @@ fn make_keys(config: &Config, arguments: &Arguments) -> anyhow::Result<(Keyring,
         };
         keyring.add(slot, key)?;
     }
-    Ok((keyring, is_plain))
+    Ok(Made { keyring, recording, is_plain })
 }
 
 fn imported(text: &str) -> Result<(Purpose, PathBuf), String> {

@@ -6,7 +6,9 @@ use wire::time::Timestamp;
 
 use super::{list, say, say_json, say_table, shown};
 use crate::admin::client::Client;
-use crate::admin::keys::{KeyStep, KeyView, KeysMoved, KeysView, MoveKeys};
+use crate::admin::keys::{
+    KeyStep, KeyView, KeysMoved, KeysView, MakeRecording, MoveKeys, RecordingMade,
+};
 use crate::key::Purpose;
 use crate::rotation::{Confirmation, Stage};
 
@@ -37,6 +39,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FINGERPRINT")]
         compromised: Option<Fingerprint>,
     },
+    /// Make a new key to record terminals to, and tell hosts: the first one, or the next
+    Record {
+        /// Why; it is recorded
+        #[arg(long, value_name = "TEXT", default_value = "rotation")]
+        reason: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What every step takes.
@@ -64,6 +75,7 @@ impl Command {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         let (step, what) = match self {
             Self::List { all, json } => return show(&client.read("/admin/keys").await?, all, json),
+            Self::Record { reason, json } => return record(client, reason, json).await,
             Self::Rotate(step) => (step, KeyStep::Rotate),
             Self::Revert(step) => (step, KeyStep::Revert),
             Self::Retire { step, compromised: None } => (step, KeyStep::Retire),
@@ -82,6 +94,21 @@ impl Command {
         say("")?;
         say(&next(&moved.keys, purpose))
     }
+}
+
+async fn record(client: &Client, reason: String, json: bool) -> anyhow::Result<()> {
+    let made: RecordingMade =
+        client.send("/admin/keys/recording", &MakeRecording { reason }).await?;
+    if json {
+        return say_json(&made);
+    }
+    say(&format!(
+        "Terminals are recorded to {} from now on; hosts hear of it by order {}.",
+        made.key, made.order
+    ))?;
+    say(
+        "Keys from before open what was recorded to them: keep their files, and back up the new one.",
+    )
 }
 
 fn show(view: &KeysView, all: bool, json: bool) -> anyhow::Result<()> {

@@ -8,7 +8,9 @@ use rcgen::CertificateSigningRequestParams;
 use ssh_key::PublicKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wire::VERSION;
-use wire::hostlink::{Enrol, Enrolled as Reply, MAX_HOST_KEYS, ToAuthority, ToHost, Trust};
+use wire::hostlink::{
+    Enrol, Enrolled as Reply, MAX_HOST_KEYS, RecordTo, ToAuthority, ToHost, Trust,
+};
 use wire::problem::{Code, Problem};
 use wire::renewal::Window;
 use wire::trust::AuthorityKey;
@@ -75,6 +77,9 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
     tracing::info!(host = %to.host, host_keys = keys.len(), "a host enrolled");
     authority.fleet.change();
     let restores = authority.ledger.restores().await.map_err(|error| failed(&error))?;
+    let told = authority.ledger.recording_key().await.map_err(|error| failed(&error))?;
+    let order = told.map_or(0, |told| told.to.order);
+    let recording = authority.opening().newest().map(|key| RecordTo { key, order });
     let keys = enrolled.keys();
     let texts = |keys: &[AuthorityKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
     let order_keys = texts(keys.order_keys());
@@ -91,6 +96,7 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
         orders_from: enrolled.orders_from(),
         locks: enrolled.locks().to_vec(),
         restores,
+        recording,
     };
     let root = authority.root.pem().to_owned();
     Ok(Reply { trust, certificate, root, host_certificates, window: Some(window) })

@@ -25,6 +25,9 @@ pub(super) enum LinkError {
     /// The peer took nothing for too long.
     #[error("the peer did not take what was sent to it")]
     Stuck,
+    /// The peer sent a part of a recording that does not belong there.
+    #[error(transparent)]
+    Part(#[from] wire::recording::lane::PartFlaw),
 }
 
 /// Frames that arrive.

@@ -16,16 +16,19 @@ use wire::krl::signed::{KrlAsk, KrlStanding};
 use wire::log::{Era, Head};
 use wire::problem::{Code, Problem};
 use wire::record::Receipt;
+use wire::recording::lane::Assembly;
 use wire::time::Timestamp;
 
 use super::enrolment::version_problem;
 use super::frames::{Incoming, LinkError, Outgoing};
+use super::lane::{self, Lane};
 use super::renewal::Desk;
 use super::{Presence, Seat};
 use crate::authority::Authority;
 use crate::clock;
 use crate::http::refusal::Refusal;
 use crate::ledger::{Certified, HostRow, LedgerError, ReceiptRow};
+use crate::recording::intake::Brought;
 use crate::x509::HostCertificate;
 
 /// Serves the host that `whose` names.
@@ -47,6 +50,7 @@ where
     let (last_order, said, renews, krl) =
         (hello.last_order, hello.at, hello.renews, hello.krl.clone());
     let believed = hello.keys.clone();
+    let records = hello.recording.clone();
     let (row, era) = match greeted(authority, &whose, hello).await {
         Ok(greeted) => greeted,
         Err(problem) => {
@@ -54,6 +58,7 @@ where
             return writer.send(&ToHost::Refused(problem)).await;
         }
     };
+    let told = authority.tell_recording_key(records.as_ref()).await;
     let opened = Desk::open((authority, &whose), row.agent_key.as_deref());
     let desk = opened.map_err(std::io::Error::other)?;
     let now = clock::now();
@@ -71,11 +76,14 @@ where
         challenge: Some(desk.challenge().to_owned()),
         records: wire::record::GENERATION,
         era: Some(era),
+        recordings: true,
+        recording: told,
     };
     writer.send(&ToHost::Welcome(welcome)).await?;
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
     let said = Mutex::new(believed);
-    let link = Link { authority, whose: &whose, seat: &seat, desk, renews, said, era };
+    let lane = Lane::open(authority, whose.host.clone(), row.agent_key.as_deref());
+    let link = Link { authority, whose: &whose, seat: &seat, desk, lane, renews, said, era };
     authority.tell_keys().await;
     link.ask_where_changed(&row);
     link.is_ahead(krl.as_ref()).await;
@@ -97,6 +105,7 @@ struct Link<'a> {
     whose: &'a HostCertificate,
     seat: &'a Seat<'a>,
     desk: Desk<'a>,
+    lane: Lane<'a>,
     /// Whether it can be asked to renew.
     renews: bool,
     /// Which keys it said last that it believes.
@@ -113,9 +122,11 @@ impl Link<'_> {
         answers: mpsc::Sender<ToHost>,
     ) -> Result<(), LinkError> {
         let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
+        let (whole, came) = mpsc::channel(MAX_WHOLE);
         tokio::select! {
-            taken = self.take_frames(incoming, &answers, questions) => taken,
+            taken = self.take_frames(incoming, &answers, (questions, whole)) => taken,
             shown = self.show_trees(asked, &answers) => shown,
+            kept = self.lane.keep(came, &answers) => kept,
         }
     }
 
@@ -146,13 +157,20 @@ impl Link<'_> {
         &self,
         incoming: &mut Incoming<R>,
         answers: &mpsc::Sender<ToHost>,
-        questions: mpsc::Sender<Vec<u64>>,
+        (questions, whole): (mpsc::Sender<Vec<u64>>, mpsc::Sender<Brought>),
     ) -> Result<(), LinkError> {
+        let mut assembly = Assembly::default();
         loop {
             let frame = incoming.next(Duration::from_secs(SILENCE_SECS)).await?;
             let frame = match frame {
                 ToAuthority::Prove(sizes) if sizes.len() <= MAX_SIZES => {
                     questions.try_send(sizes).map_err(|_full| LinkError::Stuck)?;
+                    continue;
+                }
+                ToAuthority::Recording(upload) => {
+                    if let Some(answer) = lane::arrived(&mut assembly, *upload, &whole)? {
+                        answers.try_send(answer).map_err(|_full| LinkError::Stuck)?;
+                    }
                     continue;
                 }
                 other => other,
@@ -219,7 +237,7 @@ impl Link<'_> {
                 Ok(Some(ToHost::LinkRenewed(self.desk.renew_link(&ask, now).await)))
             }
             ToAuthority::KrlAsk(ask) => Ok(self.part(ask)),
-            ToAuthority::Enrol(_) | ToAuthority::Hello(_) => {
+            ToAuthority::Enrol(_) | ToAuthority::Hello(_) | ToAuthority::Recording(_) => {
                 Err(Problem::new(Code::Malformed, "this frame has no place here"))
             }
         }
@@ -450,3 +468,5 @@ const MAX_LEAP: u64 = 1 << 32;
 const MAX_ANSWERS: usize = 64;
 /// Questions about trees that wait; a host asks one at a time.
 const MAX_QUESTIONS: usize = 4;
+/// Blocks of recordings that wait for the disk; a host sends the next when it has the word on the last.
+const MAX_WHOLE: usize = 2;

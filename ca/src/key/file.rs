@@ -19,6 +19,9 @@ use super::{KeyError, Slot};
 use crate::config::keys::Kind;
 use crate::random;
 
+/// 32 random bytes, wiped when they are dropped.
+pub(super) type Seed = Zeroizing<[u8; 32]>;
+
 /// Makes a key of this kind in `dir`, where there must be none; without a passphrase it is not encrypted.
 pub(super) fn create(
     dir: &Path,
@@ -56,6 +59,37 @@ pub(super) fn read(
 ) -> Result<SoftwareKey, KeyError> {
     let path = path(dir, slot);
     usable(&path, &decrypted(&path, ask)?)
+}
+
+/// Makes a seed of 32 random bytes in `dir` under `name`, where there must be none, in the form of an Ed25519 key.
+pub(super) fn create_seed(
+    dir: &Path,
+    name: &str,
+    passphrase: Option<&Secret>,
+) -> Result<Seed, KeyError> {
+    let path = dir.join(name);
+    seed_of(&path, &write_at(&path, name, make::pair(Kind::Ed25519)?, passphrase)?)
+}
+
+/// Reads a seed. `ask` gives the passphrase if it is encrypted.
+pub(super) fn read_seed(
+    path: &Path,
+    ask: impl FnOnce() -> Result<Secret, SecretError>,
+) -> Result<Seed, KeyError> {
+    seed_of(path, &decrypted(path, ask)?)
+}
+
+/// Whether a seed's file is encrypted.
+pub(super) fn is_seed_encrypted(path: &Path) -> Result<bool, KeyError> {
+    parse(path).map(|key| key.is_encrypted())
+}
+
+fn seed_of(path: &Path, key: &PrivateKey) -> Result<Seed, KeyError> {
+    let reason =
+        || format!("a recording key is made of an ed25519 key, and it is {}", key.algorithm());
+    let pair = key.key_data().ed25519();
+    let pair = pair.ok_or_else(|| KeyError::Unfit { path: path.into(), reason: reason() })?;
+    Ok(Zeroizing::new(pair.private.to_bytes()))
 }
 
 /// Whether the slot's file is there, and if so whether it is encrypted.
@@ -103,9 +137,20 @@ fn write(
     passphrase: Option<&Secret>,
 ) -> Result<SoftwareKey, KeyError> {
     let path = path(dir, slot);
-    let form = |source| KeyError::Form { path: path.clone(), source };
-    let key = PrivateKey::new(pair, format!("curfew {slot}")).map_err(form)?;
-    let kept = usable(&path, &key)?;
+    usable(&path, &write_at(&path, &slot.to_string(), pair, passphrase)?)
+}
+
+/// Writes a new private key; it is what it comes back as.
+fn write_at(
+    path: &Path,
+    name: &str,
+    pair: KeypairData,
+    passphrase: Option<&Secret>,
+) -> Result<PrivateKey, KeyError> {
+    let form = |source| KeyError::Form { path: path.into(), source };
+    let key = PrivateKey::new(pair, format!("curfew {name}")).map_err(form)?;
+    // One that this program cannot use is not written.
+    usable(path, &key)?;
     let text = match passphrase {
         None => key.to_openssh(LineEnding::LF).map_err(form)?,
         Some(passphrase) => {
@@ -115,8 +160,8 @@ fn write(
             sealed.and_then(|sealed| sealed.to_openssh(LineEnding::LF)).map_err(form)?
         }
     };
-    create_private(&path, text.as_bytes())?;
-    Ok(kept)
+    create_private(path, text.as_bytes())?;
+    Ok(key)
 }
 
 /// Writes a new file that only its owner can read, durably.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ssh_key::{Algorithm, HashAlg, PublicKey};
+use wire::recording::seal::OpeningKey;
 
 use super::agent::{self, Agent};
 use super::pinned::{Pinned, SUFFIX};
@@ -14,6 +15,7 @@ use super::secret::{Secret, Secrets, Use};
 use super::token::{self, Session};
 use super::{KeyError, Keyring, Purpose, Sign, SignError, Slot, file};
 use crate::config::keys::{AgentKey as Chosen, Backend, Keys, Kind, Place, Token};
+use crate::recording::OpeningKeys;
 
 /// Where the authority's keys are.
 pub(crate) struct Store {
@@ -101,6 +103,71 @@ impl Store {
             return self.open_one(slot);
         }
         self.create(slot, &self.protection(like)?)
+    }
+
+    /// Opens every recording key there is; makes none. An authority from before recordings has none.
+    pub(crate) fn open_recording(&self) -> Result<OpeningKeys, KeyError> {
+        let mut keys = OpeningKeys::default();
+        for name in self.recording_names()? {
+            let path = self.dir.join(&name);
+            let opens = format!("the key {name}");
+            let place = passphrase_of(&self.settings.log);
+            let ask = || self.secrets().find(Use::Passphrase, &place, &opens);
+            keys.add(recording_key(&path, &*file::read_seed(&path, ask)?)?);
+        }
+        Ok(keys)
+    }
+
+    /// Makes the next recording key; the first one, where there is none. It is protected like the ledger's key.
+    pub(crate) fn create_recording(&self, protection: &Protection) -> Result<OpeningKey, KeyError> {
+        let name = match self.recording_names()?.len() {
+            0 => RECORDING.to_owned(),
+            count => format!("{RECORDING}.{}", count.saturating_add(1)),
+        };
+        let seed = file::create_seed(&self.dir, &name, protection.passphrase())?;
+        recording_key(&self.dir.join(&name), &seed)
+    }
+
+    /// How the next recording key is protected: like the one before, or like the ledger's key.
+    pub(crate) fn recording_protection(&self) -> Result<Protection, KeyError> {
+        let is_plain = match self.recording_names()?.last() {
+            Some(last) => !file::is_seed_encrypted(&self.dir.join(last))?,
+            None => {
+                let log = Purpose::Log.first();
+                self.dir.join(log.to_string()).exists() && !file::is_encrypted(&self.dir, log)?
+            }
+        };
+        if is_plain {
+            return Ok(Protection::Nothing);
+        }
+        let place = passphrase_of(&self.settings.log);
+        let opens = "the recording key";
+        Ok(Protection::Passphrase(self.secrets().find(Use::Passphrase, &place, opens)?))
+    }
+
+    /// The files of recording keys, first one first, and how each is kept.
+    pub(crate) fn kept_recording(&self) -> Result<Vec<(String, Kept)>, KeyError> {
+        let kept = |name: String| {
+            let encrypted = file::is_seed_encrypted(&self.dir.join(&name))?;
+            Ok((name, if encrypted { Kept::Encrypted } else { Kept::Plain }))
+        };
+        self.recording_names()?.into_iter().map(kept).collect()
+    }
+
+    /// Numbered without gaps: one that is missing is not passed over.
+    fn recording_names(&self) -> Result<Vec<String>, KeyError> {
+        let mut names = Vec::new();
+        let mut name = RECORDING.to_owned();
+        while self
+            .dir
+            .join(&name)
+            .try_exists()
+            .map_err(|source| KeyError::File { path: self.dir.join(&name), source })?
+        {
+            names.push(name);
+            name = format!("{RECORDING}.{}", names.len().saturating_add(1));
+        }
+        Ok(names)
     }
 
     /// Every slot, and how its private key is kept. None is opened.
@@ -278,6 +345,13 @@ fn reached_by(pinned: &Backend, setting: &Backend) -> Backend {
     }
 }
 
+fn recording_key(path: &Path, seed: &[u8; 32]) -> Result<OpeningKey, KeyError> {
+    crate::recording::key::derive(seed).map_err(|_says_no_more| KeyError::Unfit {
+        path: path.into(),
+        reason: "no recording key can be made of it".into(),
+    })
+}
+
 fn passphrase_of(setting: &Backend) -> Place {
     match setting {
         Backend::File { passphrase, .. } => passphrase.clone(),
@@ -366,9 +440,32 @@ fn slots(dir: &Path, purpose: Purpose) -> Result<Vec<Slot>, KeyError> {
     Ok(slots)
 }
 
+/// What files of recording keys are called after.
+const RECORDING: &str = "recording";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn recording_keys_are_made_one_after_the_other_and_protected_alike() {
+        for passphrase in [None, Some("correct horse")] {
+            let (dir, made) = set_up(passphrase);
+            assert_eq!(made.open_recording().unwrap().newest(), None);
+            let store = store(dir.path(), passphrase);
+            let mut keys = Vec::new();
+            for _ in 0..2 {
+                let protection = store.recording_protection().unwrap();
+                keys.push(store.create_recording(&protection).unwrap().public());
+            }
+            assert_ne!(keys[0], keys[1]);
+            assert_eq!(store.open_recording().unwrap().newest(), Some(keys[1]));
+            let expected = if passphrase.is_some() { Kept::Encrypted } else { Kept::Plain };
+            let kept = store.kept_recording().unwrap();
+            assert_eq!(kept, [("recording".into(), expected), ("recording.2".into(), expected)]);
+            assert_eq!(store.kept().unwrap().len(), Purpose::ALL.len());
+        }
+    }
 
     fn set_up(passphrase: Option<&str>) -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();

@@ -69,6 +69,8 @@ pub(crate) enum Kind {
     Unlock,
     /// Hosts were told which keys to believe.
     Trust,
+    /// Hosts were told which key terminals are recorded to.
+    RecordingKey,
     /// The ledger was put back from a backup, and goes on from there.
     Restored,
     /// A backup of the ledger was begun.
@@ -290,7 +292,8 @@ pub(super) struct ExtensionDenied<'a> {
     pub(super) reason: String,
 }
 
-/// [`Kind::Lock`], [`Kind::Unlock`], [`Kind::Trust`], [`Kind::Restored`], [`Kind::GrantEnded`] and [`Kind::GrantExtended`].
+/// [`Kind::Lock`], [`Kind::Unlock`], [`Kind::Trust`], [`Kind::Restored`], [`Kind::RecordingKey`], [`Kind::GrantEnded`] and
+/// [`Kind::GrantExtended`].
 #[derive(Serialize)]
 pub(super) struct Ordered<'a> {
     pub(super) by: &'a Actor,

@@ -107,7 +107,7 @@ impl Ledger {
             if is_told || has(Confirmation::TooOld) || !has(Confirmation::Behind) {
                 return Ok(None);
             }
-            let by = Actor("local:authority".into());
+            let by = Actor::authority();
             let said = (&by, "hosts do not know these keys yet");
             tell(connection, &*keyring.signing(connection, Purpose::Order)?, said, now).map(Some)
         })

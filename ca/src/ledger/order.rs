@@ -8,6 +8,7 @@ use wire::identifier::{HostName, OrderNumber};
 use wire::lock::{Lock, Target};
 use wire::order::{Extension, Instruction, Order, SignedOrder};
 use wire::record::Receipt;
+use wire::recording::RecordingKey;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
@@ -53,6 +54,8 @@ pub(super) struct Ordering {
     pub(super) instruction: Instruction,
     /// A grant that ends later.
     pub(super) extend: Option<Extension>,
+    /// What terminals are recorded to.
+    pub(super) recording: Option<RecordingKey>,
     /// The kind of its entry; what follows from the instruction, when absent.
     pub(super) kind: Option<Kind>,
 }
@@ -60,7 +63,7 @@ pub(super) struct Ordering {
 impl Ordering {
     /// The instruction alone.
     pub(super) const fn of(instruction: Instruction) -> Self {
-        Self { instruction, extend: None, kind: None }
+        Self { instruction, extend: None, recording: None, kind: None }
     }
 }
 
@@ -265,14 +268,21 @@ fn write_with(
     (by, reason): (&Actor, &str),
     (ordering, at): (Ordering, Timestamp),
 ) -> Result<OrderNumber, LedgerError> {
-    let Ordering { instruction, extend, kind } = ordering;
+    let Ordering { instruction, extend, recording, kind } = ordering;
     let number = match &instruction {
         Instruction::Restored(declared) => declared.read()?.era.first_order(),
         _ => restore::after(connection, newest(connection)?)?,
     };
     let number = OrderNumber::try_new(number)?;
-    let order =
-        Order { version: VERSION, number, at, by: by.as_str().to_owned(), instruction, extend };
+    let order = Order {
+        version: VERSION,
+        number,
+        at,
+        by: by.as_str().to_owned(),
+        instruction,
+        extend,
+        recording,
+    };
     let signed = order.sign(key.public(), |message| key.sign(message))?;
     connection
         .prepare_cached(
@@ -292,6 +302,9 @@ pub(super) fn apply(connection: &Connection, order: &Order) -> Result<Kind, Ledg
     if let Some(extension) = order.extend {
         extend::set_end(connection, extension.grant, extension.until)?;
         return Ok(Kind::GrantExtended);
+    }
+    if order.recording.is_some() {
+        return Ok(Kind::RecordingKey);
     }
     match &order.instruction {
         Instruction::Lock(lock) => {

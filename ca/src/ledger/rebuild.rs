@@ -216,9 +216,12 @@ impl Said<'_> {
             Kind::HostRemoved => self.host_removed(connection),
             Kind::GrantBegun => self.grant_begun(connection),
             Kind::Certificate => self.certificate(connection),
-            Kind::Lock | Kind::Unlock | Kind::Trust | Kind::Restored | Kind::GrantExtended => {
-                self.order(connection)
-            }
+            Kind::Lock
+            | Kind::Unlock
+            | Kind::Trust
+            | Kind::Restored
+            | Kind::RecordingKey
+            | Kind::GrantExtended => self.order(connection),
             Kind::GrantEnded => self.grant_ended(connection),
             Kind::RolesChanged => self.roles(connection),
             Kind::KeysChanged => self.keys_changed(connection),

@@ -28,7 +28,7 @@ pub(super) struct LimitsForm {
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RecordingForm {
-    level: Option<Spanned<Level>>,
+    level: Level,
     need: Need,
 }
 
@@ -55,18 +55,8 @@ enum Amount {
 }
 
 impl RecordingForm {
-    fn checked(self, source: &Source, role: &RoleName) -> Result<Recording, ConfigError> {
-        let level = match self.level {
-            None => Level::default(),
-            Some(level) if *level.get_ref() == Level::Full => {
-                let message = format!(
-                    "role {role}: recording: this version keeps nothing of what passes a terminal; use level = \"commands\""
-                );
-                return Err(source.wrong(level.span().start, message));
-            }
-            Some(level) => level.into_inner(),
-        };
-        Ok(Recording { level, need: self.need })
+    fn checked(self) -> Recording {
+        Recording { level: self.level, need: self.need }
     }
 }
 
@@ -93,7 +83,7 @@ impl LimitsForm {
             transfer_idle_secs: transfer_idle_secs.or(idle_secs),
             longest_secs: secs(source, "longest_session", longest, &LONGEST_SECS)?,
             concurrency: self.concurrency.map(Spanned::into_inner),
-            recording: recording.checked(source, role)?,
+            recording: recording.checked(),
             thresholds: thresholds.transpose()?.unwrap_or_default(),
         };
         // All else was held against its range where it stands.
@@ -230,6 +220,14 @@ mod tests {
     }
 
     #[test]
+    fn a_role_can_have_terminals_recorded() {
+        let recording = limits("recording = { level = \"full\", need = \"required\" }").recording;
+        assert_eq!(recording, Recording { level: Level::Full, need: Need::Required });
+        let level = limits("recording = { level = \"full\" }").recording;
+        assert_eq!(level, Recording { level: Level::Full, need: Need::BestEffort });
+    }
+
+    #[test]
     fn what_is_wrong_is_refused_with_its_line() {
         let table = [
             ("idle = \"4s\"", "test.toml:5: idle: 4s is out of range; use 5s to"),
@@ -240,10 +238,6 @@ mod tests {
             ),
             ("longest_session = \"99d\"", "test.toml:5: longest_session: 99d is out"),
             ("concurrency = 0", "test.toml:5: role deploy: concurrency is 0; it can be 1 to"),
-            (
-                "recording = { level = \"full\" }",
-                "test.toml:5: role deploy: recording: this version keeps nothing of what passes a terminal",
-            ),
             ("recording = { level = \"all\" }", "test.toml:5: unknown variant `all`"),
             ("thresholds = { forks = {} }", "test.toml:5: unknown field `forks`"),
             (

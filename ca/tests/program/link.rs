@@ -29,6 +29,7 @@ pub(crate) fn hello(last_order: u64) -> ToAuthority {
         renews: true,
         keys: None,
         era: None,
+        recording: None,
     })
 }
 
@@ -92,6 +93,7 @@ fn exec() -> Event {
         cut: 0,
         terminal: None,
         nameless: false,
+        program: None,
     })
 }
 

@@ -22,6 +22,7 @@ mod nodes;
 mod options;
 mod postgres;
 mod program;
+mod recording;
 mod renewal;
 mod request;
 mod restore;

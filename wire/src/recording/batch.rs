@@ -23,6 +23,8 @@ pub struct Batch {
     pub keyframe: u64,
     /// Whether nothing follows.
     pub ends: bool,
+    /// Bytes that passed the terminal and are told of in it.
+    pub passed: u64,
 }
 
 /// Gathers them.
@@ -90,7 +92,9 @@ impl Gatherer {
             until: record.at,
             keyframe: 0,
             ends: false,
+            passed: 0,
         });
+        batch.passed = batch.passed.saturating_add(record.content.passed());
         match &record.content {
             Content::Output(bytes) if clears(bytes) => batch.keyframe = record.number,
             Content::Begin(_) => batch.keyframe = record.number,

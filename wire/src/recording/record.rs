@@ -170,6 +170,17 @@ impl Record {
 }
 
 impl Content {
+    /// Bytes that passed the terminal and that this tells of.
+    pub(super) fn passed(&self) -> u64 {
+        match self {
+            Self::Output(bytes) | Self::Input(bytes) => {
+                u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+            }
+            Self::Hidden(count) => u64::from(*count),
+            _ => 0,
+        }
+    }
+
     const fn kind(&self) -> u8 {
         match self {
             Self::Begin(_) => BEGIN,

@@ -9,7 +9,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
     socket_with,
 };
-use wire::channel::{CHANNEL_PATH, End, Passed, Report, Start};
+use wire::channel::{CHANNEL_PATH, End, HOLD, KEEP_ON, Kept, Passed, Report, Start};
 use wire::frame::encode;
 use wire::time::Uptime;
 
@@ -24,19 +24,26 @@ pub(super) struct Desk {
     told: Option<Passed>,
     /// When the agent may be told next, or tried again.
     next: Uptime,
+    /// The agent's newest word on what is kept.
+    held: Option<bool>,
 }
 
 impl Desk {
     /// Nothing has been told.
     pub(super) fn new(start: &Start, now: Uptime) -> Self {
-        Self { start: start.clone(), agent: None, rest: Vec::new(), told: None, next: now }
+        Self {
+            start: start.clone(),
+            agent: None,
+            rest: Vec::new(),
+            told: None,
+            next: now,
+            held: None,
+        }
     }
 
     /// Tells the agent what has passed, if that is due and it listens.
     pub(super) fn tell(&mut self, passed: Passed, now: Uptime) {
-        if self.agent.as_ref().is_some_and(is_gone) {
-            self.agent = None;
-        }
+        self.hear();
         if now < self.next {
             return;
         }
@@ -55,6 +62,11 @@ impl Desk {
         self.push();
     }
 
+    /// Whether the agent wants nothing kept that need not be, when it said so since this was asked last.
+    pub(super) fn held(&mut self) -> Option<bool> {
+        self.held.take()
+    }
+
     /// How long until the agent is to be told or tried again; nothing when it knows everything.
     pub(super) fn due(&self, passed: Passed, now: Uptime) -> Option<Duration> {
         let knows = self.agent.is_some() && self.told == Some(passed) && self.rest.is_empty();
@@ -67,18 +79,37 @@ impl Desk {
     }
 
     /// The last word. An agent that is not there learns from the processes that are gone.
-    pub(super) fn close(mut self, passed: Passed, end: End) {
+    pub(super) fn close(mut self, passed: Passed, end: End, kept: Option<Kept>) {
         if self.agent.is_none() {
             self.next = Uptime::from_nanos(0);
             self.tell(passed, Uptime::from_nanos(0));
         }
-        self.say(&Report::Over { passed, end, kept: None });
+        self.say(&Report::Over { passed, end, kept });
         let Some(agent) = &self.agent else { return };
         // Now it may wait, a moment.
         let waits = rustix::io::ioctl_fionbio(agent, false)
             .and_then(|()| set_socket_timeout(agent, Timeout::Send, Some(LAST)));
         if waits.is_ok() {
             self.push();
+        }
+    }
+
+    /// Hears the agent: single bytes, or that it is gone.
+    fn hear(&mut self) {
+        let mut bytes = [0u8; 16];
+        while let Some(agent) = &self.agent {
+            match recv(agent, &mut bytes, RecvFlags::DONTWAIT) {
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                Err(_) | Ok((0, _)) => self.agent = None,
+                Ok((count, _)) => {
+                    let words = bytes.iter().take(count);
+                    self.held = words.fold(self.held, |held, word| match *word {
+                        HOLD => Some(true),
+                        KEEP_ON => Some(false),
+                        _ => held,
+                    });
+                }
+            }
         }
     }
 
@@ -110,12 +141,6 @@ fn reach() -> Result<OwnedFd, Errno> {
     let agent = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&agent, &SocketAddrUnix::new(CHANNEL_PATH)?)?;
     if socket_peercred(&agent)?.uid.is_root() { Ok(agent) } else { Err(Errno::ACCESS) }
-}
-
-/// The agent says nothing here: whatever can be read is its end.
-fn is_gone(agent: &OwnedFd) -> bool {
-    let mut byte = [0u8];
-    !matches!(recv(agent, &mut byte, RecvFlags::DONTWAIT), Err(Errno::AGAIN | Errno::INTR))
 }
 
 /// How often at most the agent is told, and an agent that is gone is tried.
