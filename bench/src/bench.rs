@@ -4,7 +4,9 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::{certificate, growth, issue, kill, krl, login, memory, report, report::Row};
+use crate::{
+    certificate, growth, issue, kill, krl, login, memory, record, report, report::Row, terminal,
+};
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ enum Bench {
     Krl,
     Login,
     Memory,
+    Record,
+    Terminal,
 }
 
 /// The figures, and what must not be passed over in silence.
@@ -47,6 +51,8 @@ impl Command {
             "krl" => Bench::Krl,
             "login" => Bench::Login,
             "memory" => Bench::Memory,
+            "record" => Bench::Record,
+            "terminal" => Bench::Terminal,
             _ => return None,
         };
         let mut command = Self { bench, json: false, count: None };
@@ -72,6 +78,8 @@ impl Command {
             Bench::Krl => krl::measure(self.count.unwrap_or(krl::COUNT))?,
             Bench::Login => login::measure(self.count.unwrap_or(login::COUNT))?,
             Bench::Memory => memory::measure(self.count.unwrap_or(memory::COUNT))?,
+            Bench::Record => record::measure(self.count.unwrap_or(record::COUNT))?,
+            Bench::Terminal => terminal::measure(self.count.unwrap_or(terminal::COUNT))?,
         };
         let text =
             if self.json { report::json(&verdict.rows)? } else { report::table(&verdict.rows) };
@@ -92,6 +100,8 @@ Usage: curfew-bench NAME [--json] [--count N]
   krl     making and reading revocation lists of N serials, beside ssh-keygen
   login   what we add to a login with stock sshd; N pairs
   memory  the host half with 0, a tenth of N, and N live sessions
+  record  what recording costs N programs that are started one after the other, beside stock sshd
+  terminal  what recording adds to N keys and to a gigabyte on a terminal, beside stock sshd
 
 All but certificate, growth, issue and krl boot real hosts, which needs root. --json writes one object a line.
 ";
@@ -115,6 +125,8 @@ mod tests {
                 && parse("login").is_some()
                 && parse("krl").is_some()
                 && parse("memory --json").is_some()
+                && parse("record").is_some()
+                && parse("terminal").is_some()
         );
     }
 

@@ -37,13 +37,18 @@ impl Cpu {
 fn of(process: &str) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat"))
         .with_context(|| format!("process {process} is gone"))?;
+    of_stat(&text)
+}
+
+/// Processor time of the process whose `/proc/PID/stat` this is, in seconds.
+pub(crate) fn of_stat(text: &str) -> Result<f64> {
     // The name in the second field may hold spaces; it ends with the last parenthesis. utime and stime are 14 and 15.
     let rest = text.rsplit_once(") ").context("/proc/PID/stat has another form")?.1;
     seconds(rest.split(' ').skip(11).take(2))
 }
 
 /// All but what was idle or waited for the disk: user, nice, system, then irq, softirq and steal.
-fn machine() -> Result<f64> {
+pub(crate) fn machine() -> Result<f64> {
     let text = std::fs::read_to_string("/proc/stat")?;
     let line = text.lines().next().context("/proc/stat is empty")?;
     let fields: Vec<&str> = line.split_ascii_whitespace().skip(1).collect();

@@ -66,7 +66,7 @@ fn enter(stage: &Stage, host: &Host) -> Result<f64> {
 }
 
 /// A host that never heard of Curfew, but believes the same authority.
-fn stock_host(stage: &Stage) -> Result<Host> {
+pub(crate) fn stock_host(stage: &Stage) -> Result<Host> {
     let host = stage.site.fleet.host("stock1")?;
     host.add_user(LOGIN)?;
     host.put("/etc/ssh/user_ca.pub", stage.host.read("/etc/curfew/user_ca.pub")?, 0o644)?;

@@ -14,9 +14,11 @@ mod kill;
 mod krl;
 mod login;
 mod memory;
+mod record;
 mod report;
 mod sample;
 mod stage;
+mod terminal;
 
 use std::{env, io::Write as _, process::ExitCode};
 

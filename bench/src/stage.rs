@@ -25,6 +25,16 @@ impl Stage {
         Ok(Self { site, host, person, certified })
     }
 
+    /// The same with these roles.
+    pub(crate) fn set_with(roles: &str) -> Result<Self> {
+        let site = Site::open()?;
+        let host = site.host("db1")?;
+        let person = site.person("ana@example.com")?;
+        site.set_roles(roles)?;
+        let certified = person.certificate(LOGIN, &host)?;
+        Ok(Self { site, host, person, certified })
+    }
+
     /// Sees to it that the certificate at hand is fresh, so that no login below waits for the authority.
     pub(crate) fn prepare(&mut self) -> Result<()> {
         self.certified = self.person.certificate(LOGIN, &self.host)?;
@@ -34,6 +44,13 @@ impl Stage {
     /// Stock `ssh` to a host with the certificate at hand.
     pub(crate) fn ssh(&self, host: &Host) -> Result<Ssh<'_>> {
         Ok(self.person.offering(&self.certified, LOGIN, host)?)
+    }
+
+    /// Events that were lost of all sessions, as the authority says.
+    pub(crate) fn lost(&self) -> Result<u64> {
+        let sessions = self.person.listing(["sessions", "--all"])?;
+        let sessions = sessions.as_array().into_iter().flatten();
+        Ok(sessions.filter_map(|session| session.get("lost")?.as_u64()).sum())
     }
 
     /// How many processes carry the environment of each connection: what the kernel says of who descends from it,
