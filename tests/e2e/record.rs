@@ -326,12 +326,13 @@ fn code(code: u8) -> Value {
 
 /// Starts `$1` programs, `$2` in a second if the machine can, eight at a time; says which, and how long it took.
 const ORACLE: &str = r#"#!/usr/bin/perl
-use strict; use Time::HiRes qw(time sleep);
+use strict;
 my ($count, $pace) = @ARGV;
-my ($running, $began) = (0, time);
+sub now { open my $up, "<", "/proc/uptime" or die; (split " ", <$up>)[0] }
+my ($running, $began) = (0, now);
 for my $number (1 .. $count) {
-    my $wait = $began + $number / $pace - time;
-    sleep $wait if $wait > 0;
+    # In steps of a hundredth of a second, as the file counts.
+    select undef, undef, undef, 0.005 while now() < $began + $number / $pace;
     while ($running >= 8) { wait; $running-- }
     my $pid = fork // die;
     if (!$pid) { exec { "/bin/true" } "/bin/true", "o$number"; die }
@@ -339,7 +340,7 @@ for my $number (1 .. $count) {
     print "o$number\n";
 }
 while (wait != -1) {}
-printf STDERR "%.2f", time - $began;
+printf STDERR "%.2f", now() - $began;
 "#;
 
 /// Eight rows of a hundred programs, the rows side by side.
