@@ -44,6 +44,8 @@ pub(crate) struct Ask {
     pub(crate) wishes: Wishes,
     /// Why.
     pub(crate) reason: Option<String>,
+    /// The enrolled key by which who asks is logged in; none, when they are in another way.
+    pub(crate) login_key: Option<Fingerprint>,
     /// When who asks last showed a second factor in this login; never, when absent.
     pub(crate) mfa_at: Option<Timestamp>,
 }
@@ -574,6 +576,7 @@ pub(crate) mod tests {
             duration: None,
             wishes: Wishes::default(),
             reason: None,
+            login_key: None,
             mfa_at: None,
         }
     }

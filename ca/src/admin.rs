@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
-use wire::api::OrderProgress;
+use wire::api::{OrderProgress, RevokeKey};
 use wire::identifier::{Address, Fingerprint, HostName, Identity, Label, RoleName};
 use wire::identity;
 use wire::log::LogKey;
@@ -22,13 +22,14 @@ use crate::http::body::Body;
 use crate::http::caller::Operator;
 use crate::http::refusal::Refusal;
 use crate::key::Purpose;
-use crate::ledger::{IdentityRow, Nature, NewKey, NewToken};
+use crate::ledger::{Bound, IdentityRow, Nature, NewKey, NewToken};
 use crate::random::Secret;
 use crate::role::Role;
 
 pub(crate) mod backup;
 pub(crate) mod client;
 pub(crate) mod keys;
+pub(crate) mod scim;
 pub(crate) mod team;
 
 /// "Add this identity with this key."
@@ -62,6 +63,16 @@ pub(crate) struct DisableIdentity {
 pub(crate) struct EnableIdentity {
     /// Its name.
     pub(crate) identity: Identity,
+}
+
+/// "Take this key of this identity away."
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RevokeKeyOf {
+    /// Whose.
+    pub(crate) identity: Identity,
+    /// Which, and why.
+    #[serde(flatten)]
+    pub(crate) revoke: RevokeKey,
 }
 
 /// "Make a token for this host."
@@ -134,6 +145,11 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/identities", get(identities).post(add_identity))
         .route("/admin/identities/disable", post(disable_identity))
         .route("/admin/identities/enable", post(enable_identity))
+        .route("/admin/identities/keys/revoke", post(revoke_key))
+        .route("/admin/identities/bound", get(bound))
+        .route("/admin/identities/unbind", post(unbind))
+        .route("/admin/scim/tokens", get(scim::list).post(scim::make))
+        .route("/admin/scim/tokens/end", post(scim::end))
         .route("/admin/teams", get(team::list).post(team::change))
         .route("/admin/tokens", post(make_token))
         .route("/admin/hosts/change", post(change_host))
@@ -204,6 +220,33 @@ async fn enable_identity(
             Ok(Json(Some(progress)))
         }
     }
+}
+
+async fn revoke_key(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<RevokeKeyOf>,
+) -> Result<Json<OrderProgress>, Refusal> {
+    let RevokeKeyOf { identity, revoke } = ask;
+    crate::http::check_reason(&revoke.reason)?;
+    crate::http::revoked(&authority, caller.actor(), (identity, revoke)).await
+}
+
+async fn bound(
+    State(authority): State<Arc<Authority>>,
+    Operator(_caller): Operator,
+) -> Result<Json<Vec<Bound>>, Refusal> {
+    Ok(Json(authority.ledger.bound().await?))
+}
+
+async fn unbind(
+    State(authority): State<Arc<Authority>>,
+    Operator(caller): Operator,
+    Body(ask): Body<EnableIdentity>,
+) -> Result<Json<EnableIdentity>, Refusal> {
+    authority.ledger.unbind(caller.actor(), ask.identity.clone(), clock::now()).await?;
+    tracing::warn!(identity = %ask.identity, "an identity was let go by the identity provider's account");
+    Ok(Json(ask))
 }
 
 async fn make_token(

@@ -38,6 +38,9 @@ enum Command {
     /// Who is in which team
     #[command(subcommand)]
     Team(team::Command),
+    /// Tokens of directories that say who there is (SCIM)
+    #[command(subcommand)]
+    Scim(command::scim::Command),
     /// Hosts, and tokens for new ones
     #[command(subcommand)]
     Host(host::Command),
@@ -145,6 +148,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
             command::talk(&config, async |client| command.run(client).await)
         }
         Command::Team(command) => command::talk(&config, async |client| command.run(client).await),
+        Command::Scim(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Host(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Role(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Grant(command) => command::talk(&config, async |client| command.run(client).await),

@@ -19,6 +19,7 @@ use crate::cosign::{Unwitnessed, Witnesses};
 use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::http::caller::Asking;
+use crate::issuer::Issuers;
 use crate::key::secret::Secrets;
 use crate::key::{KeyError, Keyring, Purpose, Ring, Sign, Slot, Store};
 use crate::krl::Lists;
@@ -27,6 +28,7 @@ use crate::recording::store::Folder;
 use crate::recording::{OpeningKeys, Recordings};
 use crate::role::Roles;
 use crate::rotation::{Exceptions, Fresh, Input, Stage};
+use crate::sealed::Sealer;
 use crate::signer::{Blank, Signed, Signer, SignerError};
 use crate::x509::Root;
 
@@ -52,6 +54,12 @@ pub(crate) struct Authority {
     opening: RwLock<Arc<OpeningKeys>>,
     /// Login challenges.
     pub(crate) challenges: Challenges,
+    /// Who else may say who somebody is.
+    pub(crate) issuers: Issuers,
+    /// Seals what people keep until they come back from the identity provider.
+    pub(crate) sealer: Sealer,
+    /// Turns to ask the identity provider.
+    pub(crate) asking: tokio::sync::Semaphore,
     /// Where keys are made and kept.
     keys: Arc<Store>,
     /// The keys that sign.
@@ -153,6 +161,9 @@ impl Authority {
             recordings,
             opening: RwLock::new(opening),
             challenges: Challenges::new(config.challenge_lifetime, ledger.challenge_key()),
+            issuers: Issuers::new(&config)?,
+            sealer: Sealer::new(ledger.challenge_key(), "oidc")?,
+            asking: tokio::sync::Semaphore::new(MAX_ASKING),
             ledger,
             keys,
             ring,
@@ -524,5 +535,7 @@ pub(crate) fn exit_for(error: &anyhow::Error) -> Exit {
     }
 }
 
+/// Most questions to the identity provider at once.
+const MAX_ASKING: usize = 16;
 /// How often a decision is made again before the caller is told to come back.
 const MAX_DECISIONS: usize = 8;

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+#[path = "config/identity.rs"]
+pub(crate) mod identity;
 #[path = "config/keys.rs"]
 pub(crate) mod keys;
 #[path = "config/ledger.rs"]
@@ -18,6 +20,7 @@ pub(crate) mod ledger;
 #[path = "config/witness.rs"]
 pub(crate) mod witness;
 
+use identity::{Oidc, OidcForm, Workload, WorkloadForm};
 use keys::{Keys, KeysForm};
 use ledger::LedgerForm;
 use witness::{Cosigning, WitnessForm};
@@ -59,6 +62,10 @@ pub(crate) struct Config {
     pub(crate) ledger: Option<ledger::Server>,
     /// Who cosigns the ledger's checkpoints.
     pub(crate) witnesses: Cosigning,
+    /// The identity provider of people.
+    pub(crate) oidc: Option<Oidc>,
+    /// Jobs that log in with tokens of their own.
+    pub(crate) workloads: Vec<Workload>,
 }
 
 /// How long requests wait, and for what.
@@ -167,6 +174,8 @@ impl Config {
                 (form.witness, form.ledger.as_mut().and_then(LedgerForm::quorum)),
             )?,
             ledger: ledger::Server::checked(source, form.ledger)?,
+            oidc: Oidc::checked(source, form.oidc)?,
+            workloads: Workload::checked(source, form.workload)?,
         };
         Ok(config)
     }
@@ -317,6 +326,9 @@ struct Form {
     keys: Option<KeysForm>,
     ledger: Option<LedgerForm>,
     witness: Option<Vec<Spanned<WitnessForm>>>,
+    oidc: Option<Spanned<OidcForm>>,
+    #[serde(default)]
+    workload: Vec<Spanned<WorkloadForm>>,
 }
 
 /// Where the settings are read from, unless `--config` says otherwise.

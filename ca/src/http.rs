@@ -26,15 +26,19 @@ pub(crate) mod listener;
 mod lock;
 mod log;
 mod login;
+mod oidc;
 mod order;
 pub(crate) mod refusal;
 mod request;
+pub(crate) mod scim;
 mod search;
 mod session;
 mod status;
+mod workload;
 
 pub(crate) use entry::erase;
 pub(crate) use lock::{check_reason, progress_of};
+pub(crate) use login::revoked;
 use refusal::Refusal;
 
 /// The routes of `wire::api`, for people and, on its own socket, for the operator of this machine.
@@ -43,6 +47,13 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/authority", get(about::show))
         .route("/v1/login/challenge", post(login::challenge))
         .route("/v1/login", post(login::login))
+        .route("/v1/login/oidc/begin", post(oidc::begin))
+        .route("/v1/login/oidc/finish", post(oidc::finish))
+        .route("/v1/login/workload", post(workload::login))
+        .route("/v1/logins", get(login::list))
+        .route("/v1/logins/end", post(login::end))
+        .route("/v1/keys", get(login::keys))
+        .route("/v1/keys/revoke", post(login::revoke_key))
         .route("/v1/whoami", get(about::whoami))
         .route("/v1/hosts", get(host::list))
         .route("/v1/certificates", post(certificate::issue))

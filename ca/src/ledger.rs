@@ -24,6 +24,7 @@ mod attempt;
 mod audit;
 mod backup;
 mod column;
+mod directory;
 mod entry;
 mod export;
 mod extend;
@@ -51,6 +52,7 @@ mod schema;
 mod search;
 mod session;
 mod sql;
+mod subject;
 mod team;
 mod tile;
 mod tree;
@@ -61,6 +63,9 @@ pub(crate) use approval::NewApproval;
 pub(crate) use attempt::Asked;
 pub(crate) use audit::Audit;
 pub(crate) use backup::copy;
+pub(crate) use directory::{
+    Directory, DirectoryGroup, DirectoryToken, DirectoryUser, WantedGroup, WantedUser,
+};
 pub(crate) use extend::GrantWish;
 pub(crate) use grant::Recorded;
 pub(crate) use history::Search;
@@ -68,7 +73,7 @@ pub(crate) use host::{HostRow, Joining, NewToken, TokenRefusal};
 pub(crate) use identity::{IdentityRow, Nature, NewKey};
 pub(crate) use keys::{Move, Standing};
 pub(crate) use log::{log_key, named_after};
-pub(crate) use login::{Answered, Login, NewLogin, Proof};
+pub(crate) use login::{Answered, Ending, Login, NewLogin, Proof};
 pub(crate) use order::{Directive, ReceiptRow};
 pub(crate) use place::{LEDGER, Place, PlaceError};
 pub(crate) use rebuild::Rebuilt;
@@ -77,6 +82,7 @@ pub(crate) use restore::Restored;
 pub(crate) use search::{BLOCK, Quest};
 pub(crate) use session::{After, LISTED, Which};
 pub(crate) use sql::SqlError;
+pub(crate) use subject::{Bound, May, Vouchee};
 pub(crate) use team::{Source, TeamChange, TeamRow};
 pub(crate) use tree::Step;
 pub(crate) use vouch::{Certified, Vouch, VouchRefusal, Vouched};
@@ -186,6 +192,9 @@ pub(crate) enum LedgerError {
     /// It is there already.
     #[error("{0}")]
     Conflict(String),
+    /// It cannot be changed.
+    #[error("{0}")]
+    Fixed(String),
     /// It is not there.
     #[error("{0}")]
     NotFound(String),
@@ -396,6 +405,16 @@ impl Actor {
     /// The authority by itself.
     pub(crate) fn authority() -> Self {
         Self("local:authority".into())
+    }
+
+    /// The settings themselves, which said beforehand what is to be done.
+    pub(crate) fn settings() -> Self {
+        Self("local:settings".into())
+    }
+
+    /// Whoever holds a directory's token of this name.
+    pub(crate) fn directory(name: &str) -> Self {
+        Self(format!("directory:{name}"))
     }
 
     /// As text.

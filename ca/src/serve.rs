@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::cosign;
 use crate::fleet::listener::serve_hosts;
 use crate::http::listener::{serve_local, serve_people, unless_stopped};
-use crate::http::{bounded, router};
+use crate::http::{bounded, router, scim};
 use crate::index;
 use crate::krl;
 use crate::lapse;
@@ -42,7 +42,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let hosts = bind("hosts_listen", config.hosts_listen).await?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let public = bounded(router(Arc::clone(&authority)));
+    let directories = scim::router(Arc::clone(&authority));
+    let public = bounded(router(Arc::clone(&authority)).merge(directories));
     tasks.spawn(serve_people(people, public, leaf.for_people()?, stopped.clone()));
     let hosts_tls = leaf.for_hosts(&authority.root)?;
     tasks.spawn(serve_hosts(hosts, Arc::clone(&authority), hosts_tls, stopped.clone()));

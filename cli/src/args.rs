@@ -20,6 +20,10 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Login(command::login::Login),
+    Logout(command::logins::Logout),
+    Logins(command::logins::Logins),
+    #[command(subcommand)]
+    Keys(command::keys::Keys),
     Whoami(command::whoami::Whoami),
     Hosts(command::hosts::Hosts),
     Ssh(command::ssh::Ssh),

@@ -10,10 +10,12 @@ pub(crate) mod done;
 pub(crate) mod extend;
 pub(crate) mod grants;
 pub(crate) mod hosts;
+pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod lock;
 pub(crate) mod locks;
 pub(crate) mod login;
+pub(crate) mod logins;
 pub(crate) mod man;
 pub(crate) mod request;
 pub(crate) mod requests;
@@ -34,6 +36,9 @@ use crate::render::Screen;
 pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
     match command {
         Command::Login(login) => login.run(screen),
+        Command::Logins(logins) => logins.run(screen),
+        Command::Logout(logout) => logout.run(screen),
+        Command::Keys(keys) => keys.run(screen),
         Command::Whoami(whoami) => whoami.run(screen),
         Command::Hosts(hosts) => hosts.run(screen),
         Command::Ssh(ssh) => ssh.run(screen),

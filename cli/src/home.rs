@@ -135,6 +135,12 @@ impl Home {
         }
     }
 
+    /// Forgets the login.
+    pub(crate) fn forget_session(&self) -> Result<()> {
+        let path = self.dir.join("session.json");
+        file::remove(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
     /// Remembers a login.
     pub(crate) fn keep_session(&self, token: &Token) -> Result<()> {
         self.write("session.json", token, file::SECRET)

@@ -5,6 +5,12 @@
 //! | `GET /v1/authority` | anyone | → [`Authority`] |
 //! | `POST /v1/login/challenge` | anyone | [`ChallengeAsk`] → [`Challenge`] |
 //! | `POST /v1/login` | anyone | [`LoginAsk`] → [`Token`] |
+//! | `POST /v1/login/oidc/begin`, `/finish` | anyone | [`OidcBegin`](crate::login::OidcBegin) → [`OidcBegun`](crate::login::OidcBegun); [`OidcFinish`](crate::login::OidcFinish) → [`OidcAnswer`](crate::login::OidcAnswer) |
+//! | `POST /v1/login/workload` | anyone | [`WorkloadAsk`](crate::login::WorkloadAsk) → [`Known`](crate::login::Known) |
+//! | `GET /v1/logins` | token | → `Vec<`[`LoginRow`](crate::login::LoginRow)`>`: the caller's own; all for an operator |
+//! | `POST /v1/logins/end` | token | [`EndLogins`](crate::login::EndLogins) → [`LoginsEnded`](crate::login::LoginsEnded) |
+//! | `GET /v1/keys` | token | → `Vec<`[`KeyRow`]`>`: the caller's own |
+//! | `POST /v1/keys/revoke` | token | [`RevokeKey`] → [`OrderProgress`] |
 //! | `GET /v1/whoami` | token | → [`Whoami`] |
 //! | `GET /v1/hosts` | token | → `Vec<`[`HostView`]`>`: those the caller may enter; all of them for an operator |
 //! | `POST /v1/certificates` | token | [`CertificateAsk`] → [`CertificateReply`] |
@@ -128,6 +134,27 @@ pub struct Whoami {
     /// When a second factor was last shown in this login; never, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mfa_at: Option<Timestamp>,
+}
+
+/// A key that an identity logs in with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// Its fingerprint.
+    pub key: Fingerprint,
+    /// Itself, in OpenSSH form.
+    pub public_key: String,
+    /// Since when.
+    pub added: Timestamp,
+}
+
+/// "Take this key away."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeKey {
+    /// Its fingerprint.
+    pub key: Fingerprint,
+    /// Why.
+    pub reason: String,
 }
 
 /// A host as a person sees it.

@@ -1,13 +1,68 @@
-//! `setup`: what the build and the tests need from Debian.
+//! `setup`: what the build and the tests need from Debian, the OpenID provider that tests log in at, and the judge of
+//! SCIM.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
-use crate::step::{Failure, say, step};
+use crate::step::{Failure, root, say, step};
 
-/// Installs the packages that are missing, and only those.
+/// Installs what is missing, and only that.
 pub(crate) fn run() -> Result<(), Failure> {
-    let missing: Vec<_> = PACKAGES.iter().filter(|package| !is_installed(package)).collect();
+    packages()?;
+    provider()?;
+    judge()
+}
+
+/// The judge of our SCIM service, in a virtual environment outside the repository.
+fn judge() -> Result<(), Failure> {
+    let folder = cache()?.join("scim");
+    let wanted = fs::read_to_string(root().join(JUDGE)).unwrap_or_default();
+    let mark = folder.join("installed");
+    if !wanted.is_empty() && wanted == fs::read_to_string(&mark).unwrap_or_default() {
+        say("── setup: the judge of SCIM is installed");
+        return Ok(());
+    }
+    step("judge", Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let quiet = ["install", "--quiet", "--disable-pip-version-check", "--requirement", JUDGE];
+    step("judge", Command::new(folder.join("bin/pip")).args(quiet))?;
+    fs::write(mark, wanted).map_err(|error| Failure::new("judge", error.to_string()))
+}
+
+/// Where tests find what is not Debian's.
+fn cache() -> Result<PathBuf, Failure> {
+    let cache = env::var_os("CURFEW_TEST_CACHE").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(env::home_dir()?.join(".cache/curfew")));
+    cache.ok_or_else(|| Failure::new("setup", "HOME is not set"))
+}
+
+/// The OpenID provider, as our lock file names it, in a folder outside the repository.
+fn provider() -> Result<(), Failure> {
+    let folder = cache()?.join("oidc");
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let (ours, theirs) =
+        (root().join(PROVIDER).join("package-lock.json"), folder.join("installed"));
+    let wanted = read(&ours);
+    if !wanted.is_empty() && wanted == read(&theirs) {
+        say("── setup: the OpenID provider of the tests is installed");
+        return Ok(());
+    }
+    let failed = |error: std::io::Error| Failure::new("provider", error.to_string());
+    fs::create_dir_all(&folder).map_err(failed)?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(root().join(PROVIDER).join(name), folder.join(name)).map_err(failed)?;
+    }
+    let quiet = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+    step("provider", Command::new("npm").args(quiet).arg("--prefix").arg(&folder))?;
+    fs::write(theirs, wanted).map_err(failed)
+}
+
+/// What Debian has.
+fn packages() -> Result<(), Failure> {
+    let mut missing: Vec<_> = PACKAGES.iter().filter(|package| !is_installed(package)).collect();
+    // A newer one than Debian's may be there, with npm in it.
+    let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    missing.extend(["nodejs", "npm"].iter().filter(|_| !is_there("node") || !is_there("npm")));
     if missing.is_empty() {
         say(&format!("── setup: all {} packages are installed", PACKAGES.len()));
         return Ok(());
@@ -43,6 +98,10 @@ fn is_installed(package: &str) -> bool {
     said.is_ok_and(|said| said.status.success() && said.stdout == b"installed")
 }
 
+/// What the judge of SCIM consists of.
+const JUDGE: &str = "ca/tests/scim/requirements.txt";
+/// Where the provider's lock file and its script are.
+const PROVIDER: &str = "ca/tests/oidc";
 /// What `dpkg-query` is asked for, and `apt-get` too.
 const PACKAGES: &[&str] = &[
     // the kernel half and the PAM module
@@ -61,6 +120,7 @@ const PACKAGES: &[&str] = &[
     "pamtester",
     "postgresql",
     "python3",
+    "python3-venv",
     "softhsm2",
     // the fleet
     "debootstrap",

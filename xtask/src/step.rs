@@ -75,6 +75,7 @@ fn line(command: &Command) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn root() -> &'static Path {
+/// The root of the workspace.
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::say;
+use crate::config::identity::{OIDC_SETTINGS, WORKLOAD_SETTINGS};
 use crate::config::keys::KEY_SETTINGS;
 use crate::config::ledger::LEDGER_SETTINGS;
 use crate::config::witness::{QUORUM_SETTINGS, WITNESS_SETTINGS};
@@ -28,7 +29,11 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         say("\n#[ledger]")?;
         LEDGER_SETTINGS.iter().chain(&QUORUM_SETTINGS).try_for_each(print)?;
         say("\n# One for each witness:\n#[[witness]]")?;
-        return WITNESS_SETTINGS.iter().try_for_each(print);
+        WITNESS_SETTINGS.iter().try_for_each(print)?;
+        say("\n#[oidc]")?;
+        OIDC_SETTINGS.iter().try_for_each(print)?;
+        say("\n# One for each kind of job:\n#[[workload]]")?;
+        return WORKLOAD_SETTINGS.iter().try_for_each(print);
     }
     let config = Config::read(path)?;
     say(&format!("{}: good", path.display()))?;
@@ -48,6 +53,13 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
 
 fn print(setting: &Setting) -> anyhow::Result<()> {
     say(&format!("# {} ({})", setting.sentence, setting.range))?;
-    let quote = if setting.default.starts_with('[') { "" } else { "\"" };
+    let quote = if setting.default.starts_with(['[', '{']) || BARE.contains(&setting.default) {
+        ""
+    } else {
+        "\""
+    };
     say(&format!("#{} = {quote}{}{quote}", setting.key, setting.default))
 }
+
+/// Values that are written without quotation marks.
+const BARE: [&str; 2] = ["true", "false"];

@@ -1,6 +1,5 @@
 //! A witness at the other end of HTTP: one submission, one answer, and what it means.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -9,9 +8,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -19,6 +16,7 @@ use wire::log::{LogKey, Note, Policy, Signature, Submission, WitnessKey, conflic
 use wire::time::Timestamp;
 
 use crate::config::witness::WitnessAt;
+use crate::web::{self, Roots};
 
 /// A witness, and the connection to it while it holds.
 pub(super) struct Remote {
@@ -141,21 +139,8 @@ async fn shaken<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 fn connector(at: &WitnessAt) -> Result<TlsConnector, RemoteError> {
-    let path = at.root.clone().unwrap_or_else(|| SYSTEM_ROOTS.into());
-    let odd = |why: String| RemoteError::Roots { path: path.display().to_string(), why };
-    let mut roots = RootCertStore::empty();
-    let read = CertificateDer::pem_file_iter(&path).map_err(|error| odd(error.to_string()))?;
-    for root in read {
-        let root = root.map_err(|error| odd(error.to_string()))?;
-        roots.add(root).map_err(|error| odd(error.to_string()))?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| odd(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    web::connector(at.root.as_deref())
+        .map_err(|Roots { path, why }| RemoteError::Roots { path, why })
 }
 
 /// What a witness's answer means (c2sp.org/tlog-witness).
@@ -202,8 +187,6 @@ fn cosigned(
 
 /// How long a witness may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Where most systems keep the roots that they believe.
-const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[cfg(test)]
 mod tests {

@@ -35,6 +35,7 @@ pub(crate) async fn issue(
         duration: ask.duration_secs.map(Duration::from_secs),
         wishes: ask.wishes,
         reason: ask.reason,
+        login_key: asking.login.key.clone(),
         mfa_at: asking.login.mfa_at,
     };
     let named = (ask.identity.clone(), ask.host.clone());

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use ssh_key::PublicKey;
-use wire::api::{Challenge, ChallengeAsk, LoginAsk, Token};
-use wire::identifier::Fingerprint;
+use wire::api::{Challenge, ChallengeAsk, KeyRow, LoginAsk, OrderProgress, RevokeKey, Token};
+use wire::identifier::{Fingerprint, Identity};
+use wire::login::{EndLogins, LoginRow, LoginsEnded};
 use wire::problem::Code;
 use wire::signature::Presence;
 use wire::sshsig;
 
 use super::body::Body;
-use super::caller::Peer;
+use super::caller::{Caller, Peer};
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::challenge::ChallengeRefusal;
 use crate::clock;
-use crate::ledger::{Answered, LedgerError, NewLogin, Proof};
+use crate::ledger::{Actor, Answered, Ending, LedgerError, NewLogin, Proof};
 use crate::random::{Secret, sha256};
 
 /// `POST /v1/login/challenge`
@@ -91,4 +92,84 @@ fn refused() -> Refusal {
         Code::Unauthenticated,
         "the login was refused: the identity is unknown or disabled, or this is not one of its keys",
     )
+}
+
+/// `GET /v1/logins`
+pub(crate) async fn list(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+) -> Result<Json<Vec<LoginRow>>, Refusal> {
+    let whose = match &caller {
+        Caller::Person(login) if !caller.is_operator() => Some(login.identity.clone()),
+        Caller::Person(_) | Caller::Local => None,
+    };
+    Ok(Json(authority.ledger.logins(whose, clock::now()).await?))
+}
+
+/// `POST /v1/logins/end`
+pub(crate) async fn end(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Body(ask): Body<EndLogins>,
+) -> Result<Json<LoginsEnded>, Refusal> {
+    let own = match &caller {
+        Caller::Local => None,
+        Caller::Person(login) => Some(login),
+    };
+    let only = own.filter(|_| !caller.is_operator()).map(|login| login.identity.clone());
+    let ending = match (ask.login, ask.identity) {
+        (Some(_), Some(_)) => {
+            return Err(Refusal::new(Code::Malformed, "name a login or an identity, not both"));
+        }
+        (Some(number), None) => Ending::One(number),
+        (None, Some(identity)) => {
+            if only.as_ref().is_some_and(|only| *only != identity) {
+                return Err(Refusal::new(Code::Denied, "the logins of others are for operators"));
+            }
+            Ending::All(identity)
+        }
+        (None, None) => match own {
+            Some(login) => Ending::One(login.number),
+            None => return Err(Refusal::new(Code::Malformed, "name a login or an identity")),
+        },
+    };
+    let ended = authority.ledger.end_logins(caller.actor(), (ending, only), clock::now()).await?;
+    tracing::info!(by = caller.actor().as_str(), ended, "logins were ended");
+    Ok(Json(LoginsEnded { ended: u64::try_from(ended).unwrap_or(u64::MAX) }))
+}
+
+/// `GET /v1/keys`
+pub(crate) async fn keys(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+) -> Result<Json<Vec<KeyRow>>, Refusal> {
+    let identity = caller.person()?.identity;
+    Ok(Json(authority.ledger.keys_of(identity).await?))
+}
+
+/// `POST /v1/keys/revoke`: one's own. Whoever fears for a key waits for nobody.
+pub(crate) async fn revoke_key(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Body(ask): Body<RevokeKey>,
+) -> Result<Json<OrderProgress>, Refusal> {
+    super::check_reason(&ask.reason)?;
+    let actor = caller.actor();
+    let identity = caller.person()?.identity;
+    revoked(&authority, actor, (identity, ask)).await
+}
+
+/// Takes a key away, and says how far its order has come.
+pub(crate) async fn revoked(
+    authority: &Authority,
+    by: Actor,
+    (identity, ask): (Identity, RevokeKey),
+) -> Result<Json<OrderProgress>, Refusal> {
+    let RevokeKey { key, reason } = ask;
+    let order = (reason, authority.keyring());
+    let whose = (identity.clone(), key.clone());
+    let number = authority.ledger.revoke_key(by, whose, order, clock::now()).await?;
+    authority.krl.wake();
+    tracing::warn!(%identity, %key, order = number.number(), "a login key was revoked");
+    super::progress_of(authority, number).await
 }

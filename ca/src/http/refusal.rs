@@ -59,7 +59,9 @@ impl From<LedgerError> for Refusal {
             | LedgerError::Stale
             | LedgerError::Vouch(VouchRefusal::Soon(_)) => Code::Busy,
             LedgerError::Vouch(_) => Code::Denied,
-            LedgerError::Gap { .. } | LedgerError::Name(_) => Code::Malformed,
+            LedgerError::Gap { .. } | LedgerError::Name(_) | LedgerError::Fixed(_) => {
+                Code::Malformed
+            }
             _ => return Self::internal(&error),
         };
         Self::new(code, error.to_string())

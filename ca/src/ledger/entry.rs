@@ -17,6 +17,7 @@ use wire::record::{SessionBegan, SessionEnded};
 use wire::request::{SignedApproval, State};
 use wire::time::Timestamp;
 
+use super::directory::{DirectoryGroup, DirectoryUser};
 use super::sql::{Connection, params};
 use super::team::Source;
 use super::{Actor, LedgerError, log};
@@ -105,6 +106,24 @@ pub(crate) enum Kind {
     RequestMoved,
     /// A request or an approval was not taken.
     RequestRefused,
+    /// A login was ended before its time.
+    LoginEnded,
+    /// An identity lost a key.
+    KeyRevoked,
+    /// An issuer's subject got an identity.
+    SubjectBound,
+    /// An issuer's subject lost it.
+    SubjectReleased,
+    /// A directory got a token.
+    DirectoryTokenMade,
+    /// A directory's token was ended.
+    DirectoryTokenEnded,
+    /// A directory said what a user is.
+    DirectoryUserPut,
+    /// A directory said what a group is.
+    DirectoryGroupPut,
+    /// A directory knows a user or a group no more.
+    DirectoryRemoved,
 }
 
 impl Kind {
@@ -143,6 +162,65 @@ pub(super) struct TeamChanged<'a> {
     pub(super) source: Source,
     pub(super) joined: &'a [Identity],
     pub(super) left: &'a [Identity],
+}
+
+/// [`Kind::LoginEnded`].
+#[derive(Serialize)]
+pub(super) struct LoginEnded<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) identity: &'a Identity,
+    /// The numbers of the logins.
+    pub(super) logins: &'a [u64],
+}
+
+/// [`Kind::KeyRevoked`].
+#[derive(Serialize)]
+pub(super) struct KeyRevoked<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) identity: &'a Identity,
+    pub(super) key: &'a Fingerprint,
+    pub(super) reason: &'a str,
+}
+
+/// [`Kind::SubjectBound`] and [`Kind::SubjectReleased`].
+#[derive(Serialize)]
+pub(super) struct Subject<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) issuer: &'a str,
+    pub(super) subject: &'a str,
+    pub(super) identity: &'a Identity,
+}
+
+/// [`Kind::DirectoryTokenMade`] and [`Kind::DirectoryTokenEnded`].
+#[derive(Serialize)]
+pub(super) struct DirectoryToken<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) name: &'a str,
+    /// The hash of the token that was made; nobody finds the token from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<Hash>,
+}
+
+/// [`Kind::DirectoryUserPut`].
+#[derive(Serialize)]
+pub(super) struct DirectoryUserPut<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) user: &'a DirectoryUser,
+}
+
+/// [`Kind::DirectoryGroupPut`].
+#[derive(Serialize)]
+pub(super) struct DirectoryGroupPut<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) group: &'a DirectoryGroup,
+}
+
+/// [`Kind::DirectoryRemoved`].
+#[derive(Serialize)]
+pub(super) struct DirectoryRemoved<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) kind: &'static str,
+    pub(super) id: u64,
 }
 
 /// [`Kind::KeyAdded`].
@@ -268,6 +346,9 @@ pub(super) struct Certificate<'a> {
     pub(super) valid_before_secs: u64,
     pub(super) grant_until_secs: u64,
     pub(super) authority: &'a Fingerprint,
+    /// The enrolled key by which whoever asked was logged in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) login_key: Option<&'a Fingerprint>,
     /// When whoever asked had last shown a second factor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mfa_at: Option<Timestamp>,

@@ -345,8 +345,8 @@ fn issue(
     let (ask, key) = (permit.ask(), permit.key());
     connection
         .prepare_cached(
-            "INSERT INTO certificates (serial, grant_id, identity, login, host, key, issued, valid_before, authority) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO certificates (serial, grant_id, identity, login, host, key, issued, valid_before, authority, login_key) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             serial.number(),
@@ -357,7 +357,8 @@ fn issue(
             key.as_str(),
             now.millis(),
             permit.valid_before().millis(),
-            authority.as_str()
+            authority.as_str(),
+            ask.login_key.as_ref().map(Fingerprint::as_str)
         ])?;
     let data = entry::Certificate {
         serial,
@@ -373,6 +374,7 @@ fn issue(
         valid_before_secs: permit.valid_before().secs(),
         grant_until_secs: permit.plan().until().secs(),
         authority,
+        login_key: ask.login_key.as_ref(),
         mfa_at: ask.mfa_at,
     };
     entry::append_certificate(connection, now, &data, tbs)

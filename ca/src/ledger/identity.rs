@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wire::identifier::{Fingerprint, Identity, OrderNumber, TeamName};
+use wire::api::KeyRow;
+use wire::identifier::{Fingerprint, Identity, OrderNumber, Serial, TeamName};
 use wire::identity;
 use wire::lock::{Lock, Target};
 use wire::order::Instruction;
@@ -91,18 +92,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<OrderNumber, LedgerError> {
         self.write(move |connection| {
-            let operator = set_disabled(connection, &identity, true)?;
-            let person = entry::Person {
-                by: &by,
-                identity: &identity,
-                operator,
-                reason: Some(&reason),
-                kind: None,
-            };
-            entry::append(connection, Kind::IdentityDisabled, now, &person)?;
-            connection
-                .prepare_cached("DELETE FROM logins WHERE identity = ?")?
-                .execute([identity.as_str()])?;
+            disable(connection, &by, &identity, (&reason, now))?;
             let lock = Lock {
                 target: Target::Identity(identity.clone()),
                 reason: reason.clone(),
@@ -122,17 +112,44 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Option<OrderNumber>, LedgerError> {
         self.write(move |connection| {
-            let operator = set_disabled(connection, &identity, false)?;
-            let person =
-                entry::Person { by: &by, identity: &identity, operator, reason: None, kind: None };
-            entry::append(connection, Kind::IdentityEnabled, now, &person)?;
-            grant::bump_epoch(connection)?;
+            enable(connection, &by, &identity, now)?;
             let target = Target::Identity(identity.clone());
             if !order::is_locked(connection, &target)? {
                 return Ok(None);
             }
             let instruction = Instruction::Unlock(target);
             order::issue(connection, &keyring, (&by, "enabled"), (instruction, now)).map(Some)
+        })
+        .await
+    }
+
+    /// Takes a key from an identity for good: it logs in nowhere, a lock is on it, and so is one on every certificate that
+    /// was obtained by a login with it and is still of use, or in use. Says the newest order.
+    pub(crate) async fn revoke_key(
+        &self,
+        by: Actor,
+        (identity, key): (Identity, Fingerprint),
+        (reason, keyring): (String, Arc<Keyring>),
+        now: Timestamp,
+    ) -> Result<OrderNumber, LedgerError> {
+        self.write(move |connection| {
+            let gone = connection
+                .prepare_cached("DELETE FROM keys WHERE fingerprint = ? AND identity = ?")?
+                .execute([key.as_str(), identity.as_str()])?;
+            if gone == 0 {
+                let message = format!("{identity} has no key {key}");
+                return Err(LedgerError::NotFound(message));
+            }
+            let data =
+                entry::KeyRevoked { by: &by, identity: &identity, key: &key, reason: &reason };
+            entry::append(connection, Kind::KeyRevoked, now, &data)?;
+            for serial in obtained_with(connection, &key, now)? {
+                let target = Target::Serial(serial);
+                let lock = Lock { target, reason: reason.clone(), until: None };
+                order::issue(connection, &keyring, (&by, &reason), (Instruction::Lock(lock), now))?;
+            }
+            let lock = Lock { target: Target::Key(key), reason: reason.clone(), until: None };
+            order::issue(connection, &keyring, (&by, &reason), (Instruction::Lock(lock), now))
         })
         .await
     }
@@ -157,6 +174,21 @@ impl Ledger {
         self.read(move |connection| find(connection, &identity)).await
     }
 
+    /// The keys that an identity logs in with, as they are listed.
+    pub(crate) async fn keys_of(&self, identity: Identity) -> Result<Vec<KeyRow>, LedgerError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT fingerprint, public_key, added FROM keys WHERE identity = ? ORDER BY added, fingerprint",
+            )?;
+            let keys = statement.query_map([identity.as_str()], |row| {
+                let (public_key, added) = (row.get(1)?, column::moment(row, 2)?);
+                Ok(KeyRow { key: column::name(row, 0)?, public_key, added })
+            })?;
+            Ok(keys.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// The keys that an identity logs in with, in OpenSSH form.
     pub(crate) async fn login_keys(&self, identity: Identity) -> Result<Vec<String>, LedgerError> {
         self.read(move |connection| {
@@ -169,7 +201,11 @@ impl Ledger {
     }
 }
 
-fn find(connection: &Connection, name: &Identity) -> Result<Option<IdentityRow>, LedgerError> {
+/// An identity, when there is one of that name.
+pub(super) fn find(
+    connection: &Connection,
+    name: &Identity,
+) -> Result<Option<IdentityRow>, LedgerError> {
     let row = connection
         .prepare_cached("SELECT operator, disabled, added, kind FROM identities WHERE name = ?")?
         .query_row([name.as_str()], |row| {
@@ -196,7 +232,8 @@ fn find(connection: &Connection, name: &Identity) -> Result<Option<IdentityRow>,
     Ok(Some(row))
 }
 
-fn insert(
+/// Writes a new identity with its entry.
+pub(super) fn insert(
     connection: &Connection,
     by: &Actor,
     identity: &Identity,
@@ -241,6 +278,51 @@ fn insert_key(
     let added = entry::Key { by, identity, key: &key.fingerprint, public_key: &key.public_key };
     entry::append(connection, Kind::KeyAdded, now, &added)?;
     Ok(())
+}
+
+/// The certificates that logins with this key obtained, and that still open something or hold a session.
+fn obtained_with(
+    connection: &Connection,
+    key: &Fingerprint,
+    now: Timestamp,
+) -> Result<Vec<Serial>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT serial FROM certificates WHERE login_key = ?1 AND (valid_before > ?2 OR EXISTS \
+         (SELECT 1 FROM sessions WHERE sessions.serial = certificates.serial AND ended IS NULL)) ORDER BY serial",
+    )?;
+    let serials = statement.query_map(params![key.as_str(), now.millis()], |row| {
+        column::number(row, 0, Serial::try_new)
+    })?;
+    Ok(serials.collect::<Result<_, _>>()?)
+}
+
+/// Disables an identity and ends its logins, with the entry that says it; the lock is another.
+pub(super) fn disable(
+    connection: &Connection,
+    by: &Actor,
+    identity: &Identity,
+    (reason, now): (&str, Timestamp),
+) -> Result<(), LedgerError> {
+    let operator = set_disabled(connection, identity, true)?;
+    let person = entry::Person { by, identity, operator, reason: Some(reason), kind: None };
+    entry::append(connection, Kind::IdentityDisabled, now, &person)?;
+    connection
+        .prepare_cached("DELETE FROM logins WHERE identity = ?")?
+        .execute([identity.as_str()])?;
+    Ok(())
+}
+
+/// Enables an identity, with the entry that says it.
+pub(super) fn enable(
+    connection: &Connection,
+    by: &Actor,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let operator = set_disabled(connection, identity, false)?;
+    let person = entry::Person { by, identity, operator, reason: None, kind: None };
+    entry::append(connection, Kind::IdentityEnabled, now, &person)?;
+    grant::bump_epoch(connection)
 }
 
 /// Disables or enables, and says whether the identity is an operator.

@@ -106,6 +106,7 @@ mod tests {
             kind: wire::identity::Kind::Person,
             number: 7,
             method: wire::identity::Method::Key,
+            key: None,
             mfa_at: None,
             until: NOW.after(Duration::from_secs(60)),
             epoch,

@@ -3,11 +3,12 @@
 use wire::identifier::{Fingerprint, Identity};
 use wire::identity::{self, Method};
 use wire::lock::Target;
+use wire::login::LoginRow;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, column, grant, order};
+use super::{Actor, Ledger, LedgerError, column, grant, order};
 
 /// A login that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(crate) struct Login {
     pub(crate) number: u64,
     /// With what it was made.
     pub(crate) method: Method,
+    /// The enrolled key that made it, if one did.
+    pub(crate) key: Option<Fingerprint>,
     /// When a second factor was last shown in it; never, when absent.
     pub(crate) mfa_at: Option<Timestamp>,
     /// When it ends.
@@ -52,18 +55,25 @@ pub(crate) struct NewLogin {
 pub(crate) enum Proof {
     /// A signature by this enrolled key.
     Key(Fingerprint),
+    /// A token of the identity provider.
+    Oidc,
+    /// A token of an issuer of workloads.
+    Workload,
 }
 
 impl Proof {
     const fn method(&self) -> Method {
         match self {
             Self::Key(_) => Method::Key,
+            Self::Oidc => Method::Oidc,
+            Self::Workload => Method::Workload,
         }
     }
 
     const fn key(&self) -> Option<&Fingerprint> {
         match self {
             Self::Key(key) => Some(key),
+            Self::Oidc | Self::Workload => None,
         }
     }
 }
@@ -77,7 +87,86 @@ pub(crate) struct Answered {
     pub(crate) until: Timestamp,
 }
 
+/// Which logins are to end.
+#[derive(Debug, Clone)]
+pub(crate) enum Ending {
+    /// The one of this number.
+    One(u64),
+    /// All of an identity.
+    All(Identity),
+}
+
 impl Ledger {
+    /// The logins that have not ended, the newest first: an identity's, or all.
+    pub(crate) async fn logins(
+        &self,
+        whose: Option<Identity>,
+        now: Timestamp,
+    ) -> Result<Vec<LoginRow>, LedgerError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT number, identity, method, key, begun, until, mfa FROM logins \
+                 WHERE until > ?1 AND (?2 IS NULL OR identity = ?2) ORDER BY begun DESC, number DESC",
+            )?;
+            let whose = whose.as_ref().map(Identity::as_str);
+            let rows = statement.query_map(params![now.millis(), whose], |row| {
+                Ok(LoginRow {
+                    login: row.get(0)?,
+                    identity: column::name(row, 1)?,
+                    method: column::word(row, 2)?,
+                    key: column::maybe_name(row, 3)?,
+                    begun: column::moment(row, 4)?,
+                    expires: column::moment(row, 5)?,
+                    mfa_at: column::maybe_moment(row, 6)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Ends logins before their time, of this identity alone where one is named, and says how many.
+    pub(crate) async fn end_logins(
+        &self,
+        by: Actor,
+        (ending, only): (Ending, Option<Identity>),
+        now: Timestamp,
+    ) -> Result<usize, LedgerError> {
+        self.write(move |connection| {
+            let (number, whose) = match &ending {
+                Ending::One(number) => (Some(*number), only),
+                Ending::All(identity) => (None, Some(identity.clone())),
+            };
+            let mut statement = connection.prepare_cached(
+                "SELECT number, identity FROM logins \
+                 WHERE until > ?1 AND (?2 IS NULL OR number = ?2) AND (?3 IS NULL OR identity = ?3) ORDER BY number",
+            )?;
+            let whose = whose.as_ref().map(Identity::as_str);
+            let found: Vec<(u64, Identity)> = statement
+                .query_map(params![now.millis(), number, whose], |row| {
+                    Ok((row.get(0)?, column::name(row, 1)?))
+                })?
+                .collect::<Result<_, _>>()?;
+            let Some((_, identity)) = found.first() else {
+                return match number {
+                    Some(_) => Err(LedgerError::NotFound("there is no such login".into())),
+                    None => Ok(0),
+                };
+            };
+            let logins: Vec<u64> = found.iter().map(|(number, _)| *number).collect();
+            connection
+                .prepare_cached(
+                    "DELETE FROM logins WHERE identity = ?1 AND (?2 IS NULL OR number = ?2)",
+                )?
+                .execute(params![identity.as_str(), number])?;
+            grant::bump_epoch(connection)?;
+            let data = entry::LoginEnded { by: &by, identity, logins: &logins };
+            entry::append(connection, Kind::LoginEnded, now, &data)?;
+            Ok(logins.len())
+        })
+        .await
+    }
+
     /// Records a login of an active identity, and forgets those that are over.
     pub(crate) async fn begin_login(
         &self,
@@ -114,7 +203,7 @@ impl Ledger {
             let epoch = grant::epoch(connection)?;
             let mut login = connection
                 .prepare_cached(
-                    "SELECT identity, operator, until, kind, number, method, mfa \
+                    "SELECT identity, operator, until, kind, number, method, mfa, key \
                      FROM logins JOIN identities ON name = identity \
                      WHERE hash = ? AND until > ? AND NOT disabled",
                 )?
@@ -128,6 +217,7 @@ impl Ledger {
                         number: row.get(4)?,
                         method: column::word(row, 5)?,
                         mfa_at: column::maybe_moment(row, 6)?,
+                        key: column::maybe_name(row, 7)?,
                         epoch,
                     })
                 })
@@ -151,7 +241,11 @@ impl Ledger {
 }
 
 /// Writes a login of an identity that is active, by a proof that is not locked.
-fn begin(connection: &Connection, new: &NewLogin, now: Timestamp) -> Result<(), LedgerError> {
+pub(super) fn begin(
+    connection: &Connection,
+    new: &NewLogin,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
     let NewLogin { hash, identity, proof, mfa_at, until } = new;
     let active: Option<bool> = connection
         .prepare_cached("SELECT NOT disabled FROM identities WHERE name = ?")?
@@ -190,7 +284,11 @@ fn begin(connection: &Connection, new: &NewLogin, now: Timestamp) -> Result<(), 
 }
 
 /// Takes a challenge, once among all nodes.
-fn spend(connection: &Connection, answered: Answered, now: Timestamp) -> Result<(), LedgerError> {
+pub(super) fn spend(
+    connection: &Connection,
+    answered: Answered,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
     connection.execute("DELETE FROM answered WHERE until <= ?", [now.millis()])?;
     let is_new = connection.execute(
         "INSERT INTO answered (challenge, until) VALUES (?, ?) ON CONFLICT DO NOTHING",

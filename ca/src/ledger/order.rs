@@ -230,6 +230,19 @@ pub(super) fn is_locked(connection: &Connection, target: &Target) -> Result<bool
     Ok(connection.prepare_cached("SELECT 1 FROM locks WHERE target = ?")?.exists([target])?)
 }
 
+/// The order by which this target is locked, over or not.
+pub(super) fn lock_order(
+    connection: &Connection,
+    target: &Target,
+) -> Result<Option<OrderNumber>, LedgerError> {
+    let target = serde_json::to_string(target)?;
+    let order = connection
+        .prepare_cached("SELECT order_number FROM locks WHERE target = ?")?
+        .query_row([target], |row| column::number(row, 0, OrderNumber::try_new))
+        .optional()?;
+    Ok(order)
+}
+
 /// Numbers, signs and writes an order with its entry, and brings the locks up to date.
 pub(super) fn issue(
     connection: &Connection,

@@ -20,7 +20,8 @@ use super::entry::Kind;
 use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
 use super::{
-    LedgerError, approval, column, extend, grant, incident, order, request, restore, team,
+    LedgerError, approval, column, directory, extend, grant, incident, order, request, restore,
+    subject, team,
 };
 
 /// What the replay came to.
@@ -198,7 +199,16 @@ impl Said<'_> {
         // Every kind, by name: who adds one says here what follows from it.
         match self.kind {
             Kind::IdentityAdded => self.identity_added(connection),
-            Kind::TeamChanged => self.team_changed(connection),
+            Kind::TeamChanged
+            | Kind::LoginEnded
+            | Kind::KeyRevoked
+            | Kind::SubjectBound
+            | Kind::SubjectReleased
+            | Kind::DirectoryTokenMade
+            | Kind::DirectoryTokenEnded
+            | Kind::DirectoryUserPut
+            | Kind::DirectoryGroupPut
+            | Kind::DirectoryRemoved => self.who(connection),
             Kind::KeyAdded => self.run(
                 connection,
                 "INSERT INTO keys (fingerprint, identity, public_key, added) VALUES (?1, ?2, ?3, ?4)",
@@ -244,6 +254,51 @@ impl Said<'_> {
             | Kind::Exported => Ok(Told::Wholly),
             // What follows is made new when it is lost: a login by logging in, a host's TLS certificate by its host.
             Kind::Login | Kind::LinkCertified => Ok(Told::Wholly),
+        }
+    }
+
+    /// What follows for who there is, what they log in with, and who is in which team.
+    fn who(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        match self.kind {
+            Kind::TeamChanged => self.team_changed(connection),
+            Kind::KeyRevoked => self.run(
+                connection,
+                "DELETE FROM keys WHERE fingerprint = ?1",
+                params![self.text_of("/key")?],
+            ),
+            Kind::LoginEnded => {
+                grant::bump_epoch(connection)?;
+                Ok(Told::Wholly)
+            }
+            Kind::SubjectBound => self.subject_bound(connection),
+            Kind::DirectoryTokenMade => {
+                let hash = self.read::<Hash>("/token")?.0;
+                directory::write_token(connection, (self.text_of("/name")?, hash), self.at)?;
+                Ok(Told::Wholly)
+            }
+            Kind::DirectoryTokenEnded => self.run(
+                connection,
+                "DELETE FROM directory_tokens WHERE name = ?1",
+                params![self.text_of("/name")?],
+            ),
+            Kind::DirectoryUserPut => {
+                directory::write_user(connection, &self.read("/user")?)?;
+                Ok(Told::Wholly)
+            }
+            Kind::DirectoryGroupPut => {
+                directory::write_group(connection, &self.read("/group")?)?;
+                Ok(Told::Wholly)
+            }
+            Kind::DirectoryRemoved => self.directory_removed(connection),
+            Kind::SubjectReleased => {
+                grant::bump_epoch(connection)?;
+                self.run(
+                    connection,
+                    "DELETE FROM subjects WHERE identity = ?1",
+                    params![self.text_of("/identity")?],
+                )
+            }
+            _ => Ok(Told::Wholly),
         }
     }
 
@@ -321,6 +376,19 @@ impl Said<'_> {
         Ok(Told::Wholly)
     }
 
+    fn subject_bound(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let subject = (self.text_of("/issuer")?, self.text_of("/subject")?);
+        subject::write_bound(connection, subject, &self.read("/identity")?, self.at)?;
+        Ok(Told::Wholly)
+    }
+
+    fn directory_removed(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let is_user = self.text_of("/kind")? == "user";
+        let schema = if is_user { idp::scim::USER } else { idp::scim::GROUP };
+        directory::remove(connection, schema, self.number_of("/id")?)?;
+        Ok(Told::Wholly)
+    }
+
     fn host_removed(&self, connection: &Connection) -> Result<Told, LedgerError> {
         grant::bump_epoch(connection)?;
         let host = self.text_of("/host")?;
@@ -392,12 +460,13 @@ impl Said<'_> {
     fn certificate(&self, connection: &Connection) -> Result<Told, LedgerError> {
         self.run(
             connection,
-            "INSERT INTO certificates (serial, grant_id, identity, login, host, key, issued, valid_before) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO certificates (serial, grant_id, identity, login, host, key, issued, valid_before, login_key) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 self.number_of("/serial")?, self.number_of("/grant")?, self.text_of("/identity")?, self.text_of("/login")?,
                 self.text_of("/host")?, self.text_of("/key")?, self.at.millis(),
-                Timestamp::from_secs(self.number_of("/valid_before_secs")?).millis()
+                Timestamp::from_secs(self.number_of("/valid_before_secs")?).millis(),
+                self.body.pointer("/login_key").and_then(Value::as_str)
             ],
         )
     }
@@ -558,11 +627,19 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 19] = [
+const TABLES: [Table; 23] = [
     Table { name: "restores", key: "era", columns: "size, declared" },
     Table { name: "kept_locks", key: "target", columns: "reason, host" },
     Table { name: "identities", key: "name", columns: "operator, disabled, added, kind" },
     Table { name: "members", key: "team, identity, source", columns: "since" },
+    Table {
+        name: "directory_users",
+        key: "id",
+        columns: "identity, external, display, active, disabled_here, locked_by, changed",
+    },
+    Table { name: "directory_groups", key: "id", columns: "team, external, changed" },
+    Table { name: "directory_tokens", key: "name", columns: "hash, made" },
+    Table { name: "subjects", key: "issuer, subject", columns: "identity, bound" },
     Table { name: "keys", key: "fingerprint", columns: "identity, public_key, added" },
     Table { name: "tokens", key: "hash", columns: "host, addresses, labels, until, used" },
     Table {
@@ -582,7 +659,7 @@ const TABLES: [Table; 19] = [
     Table {
         name: "certificates",
         key: "serial",
-        columns: "grant_id, identity, login, host, key, issued, valid_before",
+        columns: "grant_id, identity, login, host, key, issued, valid_before, login_key",
     },
     Table { name: "orders", key: "number", columns: "at, order_text, signature" },
     Table { name: "locks", key: "target", columns: "reason, until, order_number, by, at" },
@@ -600,9 +677,11 @@ const TABLES: [Table; 19] = [
     Table { name: "counters", key: "name", columns: "value" },
 ];
 /// Kinds of entries that count the epoch, whatever they say: an erased body leaves no doubt about that.
-const COUNTED: [&str; 14] = [
+const COUNTED: [&str; 16] = [
     "identity_enabled",
     "team_changed",
+    "login_ended",
+    "subject_released",
     "host_enrolled",
     "host_changed",
     "host_removed",

@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 12] = [("
+const STEPS: [Step; 14] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -438,6 +438,22 @@ CREATE TABLE approvals (
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE grants ADD COLUMN request INTEGER;
 CREATE INDEX grants_by_request ON grants (request);
+", nothing), ("
+CREATE TABLE subjects (
+    issuer TEXT NOT NULL, subject TEXT NOT NULL, identity TEXT NOT NULL UNIQUE, bound INTEGER NOT NULL,
+    PRIMARY KEY (issuer, subject)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE certificates ADD COLUMN login_key TEXT;
+CREATE INDEX certificates_by_login_key ON certificates (login_key);
+", nothing), ("
+CREATE TABLE directory_users (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, external TEXT, display TEXT, active FLAG NOT NULL,
+    disabled_here FLAG NOT NULL, locked_by INTEGER, changed INTEGER NOT NULL
+) STRICT;
+CREATE TABLE directory_groups (
+    id INTEGER PRIMARY KEY, team TEXT NOT NULL UNIQUE, external TEXT, changed INTEGER NOT NULL
+) STRICT;
+CREATE TABLE directory_tokens (name TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, made INTEGER NOT NULL) STRICT;
 ", nothing)];
 
 #[cfg(test)]

@@ -22,6 +22,10 @@ use super::{Actor, Ledger, LedgerError, column, grant};
 pub(crate) enum Source {
     /// An operator's.
     Local,
+    /// The identity provider's, in the claims of a login.
+    Oidc,
+    /// A directory's, over SCIM.
+    Scim,
 }
 
 impl Source {
@@ -29,6 +33,8 @@ impl Source {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Oidc => "oidc",
+            Self::Scim => "scim",
         }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct Authority {
     pub(crate) fingerprint: Fingerprint,
     serving: Mutex<Serving>,
     pub(crate) database: Option<Database>,
+    calls: Mutex<u32>,
 }
 
 /// The program, where it listens, and what it has logged.
@@ -92,7 +93,7 @@ impl Authority {
         let fingerprint = text.lines().find_map(|line| line.strip_prefix("Fingerprint: ")).unwrap();
         let fingerprint = fingerprint.parse().unwrap();
         let serving = Mutex::new(serve(dir.path()));
-        Self { dir, fingerprint, serving, database }
+        Self { dir, fingerprint, serving, database, calls: Mutex::default() }
     }
 
     /// Killed without warning.
@@ -104,6 +105,23 @@ impl Authority {
     pub(crate) fn restart(&self) {
         self.stop();
         self.start_again();
+    }
+
+    /// Started again with these settings beside those that it has.
+    pub(crate) fn configure(&self, more: &str) {
+        let path = config(self.dir.path());
+        let before = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, before + more).unwrap();
+        self.restart();
+    }
+
+    /// Started again at every so-many-th call, with which whoever was refused often is forgotten.
+    pub(crate) fn restart_if_braked(&self, every: u32) {
+        let mut calls = self.calls.lock().unwrap();
+        *calls += 1;
+        if *calls % every == 0 {
+            self.restart();
+        }
     }
 
     /// Killed without warning, and gone.
@@ -139,7 +157,8 @@ impl Authority {
         let config = format!("{}ledger = {{ url = {:?} }}\n", settings(dir.path()), database.url());
         std::fs::write(dir.path().join("ca.toml"), config).unwrap();
         let serving = Mutex::new(serve(dir.path()));
-        Self { dir, fingerprint: self.fingerprint.clone(), serving, database: Some(database) }
+        let (fingerprint, calls) = (self.fingerprint.clone(), Mutex::default());
+        Self { dir, fingerprint, serving, database: Some(database), calls }
     }
 
     /// An operator's command that must work; what it printed.
@@ -189,6 +208,34 @@ impl Authority {
     pub(crate) async fn fetch(&self, path: &str) -> Result<Bytes, Bytes> {
         let request = Request::get(path).header("host", "localhost");
         self.exchange(request.body(Full::default()).unwrap()).await
+    }
+
+    /// Calls the directories' interface: the status, and what came.
+    pub(crate) async fn scim(
+        &self,
+        (method, path): (&str, &str),
+        token: Option<&str>,
+        body: &serde_json::Value,
+    ) -> (u16, serde_json::Value) {
+        let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
+        let path = format!("/scim/v2{path}");
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let stream = self.connect(&self.people(), None).await;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// Where people are served.
+    pub(crate) fn people(&self) -> String {
+        self.serving.lock().unwrap().people.clone()
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Bytes> {

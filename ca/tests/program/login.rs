@@ -3,10 +3,12 @@
 use std::process::Command;
 
 use base64::Engine as _;
-use wire::api::{LoginAsk, Token, Whoami};
+use wire::api::{KeyRow, LoginAsk, OrderProgress, RevokeKey, Token, Whoami};
+use wire::login::{EndLogins, LoginRow, LoginsEnded};
 use wire::problem::{Code, Problem};
 
 use crate::authority::Authority;
+use crate::certificate::{ask, issue};
 
 #[tokio::test]
 async fn an_enrolled_key_logs_in_and_the_token_says_who() {
@@ -163,4 +165,84 @@ async fn a_key_whose_signatures_cannot_be_checked_is_not_enrolled() {
     let key = format!("ssh-rsa {}", base64::engine::general_purpose::STANDARD.encode(bytes));
     let (_, refused) = authority.refuse(&["identity", "add", "ana", "--key", &key]);
     assert!(refused.contains("8704 bits; signatures are checked up to 8192"), "{refused}");
+}
+
+#[tokio::test]
+async fn logins_are_listed_and_ended_by_their_owner_and_by_operators_alone() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    authority.add("bob", 2, &[]);
+    authority.add("ops", 3, &["--operator"]);
+    let (one, other) =
+        (authority.login("ana", 1).await.unwrap(), authority.login("ana", 1).await.unwrap());
+    let (bob, ops) =
+        (authority.login("bob", 2).await.unwrap(), authority.login("ops", 3).await.unwrap());
+    let logins: Vec<LoginRow> = authority.read("/v1/logins", &one).await.unwrap();
+    assert_eq!(logins.len(), 2);
+    let all: Vec<LoginRow> = authority.read("/v1/logins", &ops).await.unwrap();
+    assert_eq!(all.len(), 4);
+    let first = all.iter().map(|row| row.login).min().unwrap();
+    let end = async |token: &str, ask: EndLogins| {
+        let ended: Result<LoginsEnded, Problem> =
+            authority.send("/v1/logins/end", Some(token), &ask).await;
+        ended.map(|ended| ended.ended).map_err(|problem| problem.code)
+    };
+    let number = |login| EndLogins { login: Some(login), identity: None };
+    let of = |name: &str| EndLogins { login: None, identity: Some(name.parse().unwrap()) };
+    // Another's is not there, and another's name is refused.
+    assert_eq!(end(&bob, number(first)).await, Err(Code::NotFound));
+    assert_eq!(end(&bob, of("ana")).await, Err(Code::Denied));
+    assert_eq!(end(&one, number(first)).await, Ok(1));
+    assert!(authority.read::<Whoami>("/v1/whoami", &one).await.is_err());
+    assert!(authority.read::<Whoami>("/v1/whoami", &other).await.is_ok());
+    assert_eq!(end(&ops, of("ana")).await, Ok(1));
+    assert!(authority.read::<Whoami>("/v1/whoami", &other).await.is_err());
+    // Without a name it is the one that asks.
+    assert_eq!(end(&bob, EndLogins::default()).await, Ok(1));
+    assert!(authority.read::<Whoami>("/v1/whoami", &bob).await.is_err());
+    let rebuilt = authority.run(&["ledger", "rebuild"]);
+    assert!(rebuilt.contains("the state is identical to what the entries say"), "{rebuilt}");
+}
+
+#[tokio::test]
+async fn a_revoked_key_logs_in_nowhere_and_what_it_obtained_is_over() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    authority.add("ana", 2, &[]);
+    let _host = authority.host("db1").await;
+    let (stolen, kept) =
+        (authority.login("ana", 1).await.unwrap(), authority.login("ana", 2).await.unwrap());
+    let theirs = issue(&authority, &stolen, &ask("db1")).await.unwrap();
+    let mine = issue(&authority, &kept, &ask("db1")).await.unwrap();
+    let keys: Vec<KeyRow> = authority.read("/v1/keys", &kept).await.unwrap();
+    let print = wire::certificate::fingerprint(crate::authority::key(1).public_key().key_data());
+    assert_eq!(keys.len(), 2);
+    let revoke = RevokeKey { key: print.clone(), reason: "stolen".into() };
+    let _order: OrderProgress =
+        authority.send("/v1/keys/revoke", Some(&kept), &revoke).await.unwrap();
+    assert!(authority.read::<Whoami>("/v1/whoami", &stolen).await.is_err());
+    assert_eq!(authority.login("ana", 1).await.unwrap_err().code, Code::Unauthenticated);
+    assert!(authority.read::<Whoami>("/v1/whoami", &kept).await.is_ok());
+    let locked = authority.run(&["lock", "list"]);
+    assert!(locked.contains(print.as_str()), "{locked}");
+    assert!(locked.contains(&format!("certificate {}", theirs.serial)), "{locked}");
+    assert!(!locked.contains(&format!("certificate {} ", mine.serial)), "{locked}");
+    // Neither twice, nor another's; and it does not come back by being added again.
+    for (token, key) in [(&kept, print.clone()), (&kept, wire::identifier::Fingerprint::of(b"x"))] {
+        let revoke = RevokeKey { key, reason: "again".into() };
+        let refused: Result<OrderProgress, Problem> =
+            authority.send("/v1/keys/revoke", Some(token), &revoke).await;
+        assert_eq!(refused.unwrap_err().code, Code::NotFound);
+    }
+    authority.add("ana", 1, &[]);
+    assert_eq!(authority.login("ana", 1).await.unwrap_err().code, Code::Unauthenticated);
+    let other = wire::certificate::fingerprint(crate::authority::key(2).public_key().key_data());
+    let said = authority.run(&["identity", "key", "revoke", "ana", other.as_str()]);
+    assert!(said.contains("is revoked"), "{said}");
+    assert!(authority.read::<Whoami>("/v1/whoami", &kept).await.is_err());
+    for _ in 0..2 {
+        let rebuilt = authority.run(&["ledger", "rebuild"]);
+        assert!(rebuilt.contains("the state is identical to what the entries say"), "{rebuilt}");
+        authority.restart();
+    }
 }

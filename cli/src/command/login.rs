@@ -1,11 +1,15 @@
 //! `curfew login`: pin the authority the first time, prove who you are with an SSH key, learn the hosts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use wire::api::{Authority, Challenge, ChallengeAsk, HostView, LoginAsk, Token};
 use wire::identifier::{Fingerprint, Identity};
-use wire::login::message;
+use wire::login::{
+    Flow, Known, OidcAnswer, OidcBegin, OidcBegun, OidcFinish, WorkloadAsk, message,
+};
+use wire::octets::plain;
 use wire::problem::Code;
 
 use crate::client::Client;
@@ -20,7 +24,7 @@ use crate::ssh_agent::SshAgent;
 use crate::ssh_config::{self, Installed};
 use crate::url::Url;
 
-/// Log in with an SSH key
+/// Log in with an SSH key, through an identity provider, or as a job
 ///
 /// The first time, name the authority, its fingerprint and yourself; later `curfew login` is enough. The key is a file,
 /// or is held by your ssh-agent; an encrypted key's passphrase is asked on the terminal.
@@ -38,6 +42,12 @@ pub(crate) struct Login {
     /// The SSH key to prove it with (either half; default: your ssh-agent's keys, then ~/.ssh)
     #[arg(long, value_name = "PATH")]
     key: Option<PathBuf>,
+    /// Log in through your organisation's identity provider, in a browser on any device
+    #[arg(long, conflicts_with_all = ["identity", "key"])]
+    oidc: bool,
+    /// Log in as a job, with the token in this file, which its pipeline's issuer signed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "oidc"])]
+    workload_token_file: Option<PathBuf>,
     /// Add the line to ~/.ssh/config that makes plain `ssh` use Curfew
     #[arg(long)]
     install_ssh_config: bool,
@@ -46,10 +56,10 @@ pub(crate) struct Login {
 impl Login {
     pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
         let home = Home::find()?;
-        let membership = self.membership(&home)?;
+        let mut membership = self.membership(&home)?;
         let mut client = Client::stranger(&membership)?;
         let authority = meet(&mut client, &membership)?;
-        let token = prove(&mut client, &membership, screen)?;
+        let token = self.prove(&mut client, &mut membership, screen)?;
         home.create()?;
         home.keep_membership(&membership)?;
         home.keep_session(&token)?;
@@ -66,6 +76,22 @@ impl Login {
         Ok(Exit::Done)
     }
 
+    /// Proves who it is, in the way that was asked for; another's word says as whom, too.
+    fn prove(
+        &self,
+        client: &mut Client,
+        membership: &mut Membership,
+        screen: &Screen,
+    ) -> Result<Token> {
+        let known = match &self.workload_token_file {
+            Some(path) => by_workload(client, path, self.identity.clone())?,
+            None if self.oidc => by_oidc(client, screen)?,
+            None => return prove(client, membership, screen),
+        };
+        membership.identity = known.identity;
+        Ok(known.token)
+    }
+
     /// The authority named now, or the one from before with what is named now.
     fn membership(&self, home: &Home) -> Result<Membership> {
         let before = home.known_membership()?;
@@ -80,11 +106,16 @@ impl Login {
             let identity = identity.unwrap_or(before.identity);
             return Ok(Membership { identity, key, ..before });
         };
-        let identity = identity.ok_or_else(|| {
-            Fault::Usage(
-                "who are you there? add --identity, such as --identity ana@example.com".into(),
-            )
-        })?;
+        // Whoever lets another say who they are is told afterwards.
+        let is_told = self.oidc || self.workload_token_file.is_some();
+        let identity = match identity {
+            None if is_told => Identity::try_new("unknown")?,
+            other => other.ok_or_else(|| {
+                Fault::Usage(
+                    "who are you there? add --identity, such as --identity ana@example.com".into(),
+                )
+            })?,
+        };
         let root = first_contact::root(url, fingerprint)?;
         Ok(Membership { url: url.clone(), fingerprint: fingerprint.clone(), root, identity, key })
     }
@@ -132,6 +163,38 @@ fn meet(client: &mut Client, membership: &Membership) -> Result<Authority> {
         );
     }
     Ok(authority)
+}
+
+/// Exchanges a job's token.
+fn by_workload(client: &mut Client, path: &Path, identity: Option<Identity>) -> Result<Known> {
+    let token = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the token in {}", path.display()))?;
+    client.post("/v1/login/workload", &WorkloadAsk { token: token.trim().to_owned(), identity })
+}
+
+/// Has the person go to the provider with a browser, and asks until they have.
+fn by_oidc(client: &mut Client, screen: &Screen) -> Result<Known> {
+    let begun: OidcBegun =
+        client.post("/v1/login/oidc/begin", &OidcBegin { flow: Flow::Device })?;
+    screen.note(&format!("Go with a browser to  {}", plain(&begun.url)));
+    if let Some(code) = &begun.code {
+        screen.note(&format!("and enter the code    {}", plain(code)));
+    }
+    if let Some(complete) = &begun.complete {
+        screen.note(&format!("or open at once       {}", plain(complete)));
+    }
+    let mut pause = begun.interval_secs.clamp(1, 60);
+    loop {
+        client.pause(Duration::from_secs(pause));
+        let ask = OidcFinish { handle: begun.handle.clone(), code: None, state: None };
+        match client.post("/v1/login/oidc/finish", &ask)? {
+            OidcAnswer::Done(known) => return Ok(known),
+            OidcAnswer::Pending { interval_secs } => pause = interval_secs.clamp(1, 60),
+        }
+        if begun.expires <= clock::now() {
+            bail!("nobody entered the code in time; run `curfew login --oidc` again");
+        }
+    }
 }
 
 /// Tries each key until one is believed.

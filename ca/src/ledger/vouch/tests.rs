@@ -144,7 +144,7 @@ async fn a_host_from_before_keeps_the_keys_that_it_enrolled_with() {
             "DROP TABLE requests; DROP TABLE request_hosts; DROP TABLE approvals; DROP INDEX grants_by_request; \
              ALTER TABLE grants DROP COLUMN request; DROP TABLE streams; DROP TABLE search_blocks; DROP TABLE search_ranges; \
              DROP TABLE attempts; DELETE FROM counters WHERE name = 'attempts_forgotten'; DROP TABLE nodes; \
-             DROP TABLE shared; DROP TABLE answered; DROP TABLE members; ALTER TABLE identities DROP COLUMN kind; ALTER TABLE hosts DROP COLUMN node; \
+             DROP TABLE shared; DROP TABLE answered; DROP TABLE directory_users; DROP TABLE directory_groups; DROP TABLE directory_tokens; DROP TABLE subjects; DROP INDEX certificates_by_login_key; ALTER TABLE certificates DROP COLUMN login_key; DROP TABLE members; ALTER TABLE identities DROP COLUMN kind; ALTER TABLE hosts DROP COLUMN node; \
              DROP TABLE restores; DROP TABLE kept_locks; DROP TABLE authority_keys; DROP TABLE authority_told; DROP INDEX certificates_by_authority; \
              ALTER TABLE certificates DROP COLUMN authority; ALTER TABLE hosts DROP COLUMN keys; \
              ALTER TABLE hosts DROP COLUMN certified; ALTER TABLE hosts DROP COLUMN agent_key; \
