@@ -24,6 +24,8 @@ pub struct Seen {
     pub parent: i32,
     /// The session of its tag.
     pub tag: Option<SessionId>,
+    /// The sessions that may have asked systemd for the transient unit that it runs in.
+    pub asked: Vec<SessionId>,
     /// The session of its nearest ancestor that has a tag, and which process that is.
     pub ancestor: Option<(SessionId, i32)>,
     /// Its audit session, when it is set.
@@ -96,6 +98,9 @@ fn candidates(seen: &Seen, known: &[Known]) -> Vec<SessionId> {
             .into_iter()
             .flatten()
             .collect();
+    if found.is_empty() {
+        found.extend(&seen.asked);
+    }
     if found.is_empty() {
         let same_user =
             |known: &&Known| known.login_uid.is_some() && known.login_uid == seen.login_uid;
@@ -212,6 +217,7 @@ mod tests {
             parent: 1,
             tag: Some(session(1)),
             ancestor: None,
+            asked: Vec::new(),
             audit: Some(7),
             login_uid: Some(1000),
             cgroup: Some("/user.slice/user-1000.slice/session-7.scope".into()),

@@ -46,6 +46,7 @@ mod unit;
 mod watch;
 
 pub use authority::Link;
+pub(crate) use unit::TRANSIENT as TRANSIENT_UNITS;
 
 use renewal::Upkeep;
 use trust::Believed;
@@ -100,6 +101,8 @@ struct Places {
     local: PathBuf,
     /// What is known of work handed to daemons, on a file system that does not outlive the boot.
     handed: PathBuf,
+    /// What does not outlive the boot.
+    run: PathBuf,
     /// A file a session, on a file system that does not outlive the boot.
     sessions: PathBuf,
     /// A file a login, for `curfew-pty`.
@@ -115,6 +118,7 @@ impl Places {
             revocation: config.state_dir.join("revocation.json"),
             handed: handed::kept_at(&config.run_dir),
             local: config.state_dir.join("local-locks.json"),
+            run: config.run_dir.clone(),
             sessions: config.run_dir.join("sessions"),
             logins: config.run_dir.join("logins"),
             ledger: ledger::Places::of(config),
@@ -228,7 +232,7 @@ impl Host {
             local: local::Local::default(),
             work: handed::Work::resume(&config.run_dir, config.ends_handed),
             others_seen: outside::Others::of(config.other_logins),
-            units: unit::Units::default(),
+            units: unit::Units::resume(&config.run_dir),
             receipts: Vec::new(),
             outbox: Vec::new(),
         };
@@ -469,6 +473,7 @@ impl Host {
         }
         self.drain(now);
         self.look_for_ended(now);
+        self.look_at_units(now);
         self.look_at_handed(now);
         self.strike_strays();
     }
@@ -480,7 +485,8 @@ impl Host {
         let look = (!self.sessions.is_empty()).then(|| self.next_look.unwrap_or(now));
         let client = self.next_client_look(now);
         let (counts, log) = (self.refusals.next_due(), self.attempts.next_due());
-        [self.sessions.next_tick(now), self.next_handed(), counts, log, look, client, strays]
+        let units = self.units.next_look(now);
+        [self.sessions.next_tick(now), self.next_handed(), counts, log, look, client, strays, units]
             .into_iter()
             .flatten()
             .min()

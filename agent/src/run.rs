@@ -141,7 +141,7 @@ fn keep_local(
         etc: "/etc".into(),
         follow_accounts: config.follow_accounts,
         logins: "/run/systemd/sessions".into(),
-        units: "/run/systemd/transient".into(),
+        units: crate::host::TRANSIENT_UNITS.into(),
         root: "/".into(),
         kept: config.state_dir.join("accounts.json"),
     };

@@ -33,7 +33,10 @@ impl Host {
         let tag = self.kernel.tag_of(held.as_fd())?.map(session_of);
         let tag = tag.filter(|id| !self.work.handed.holds(*id));
         let ancestor = if tag.is_some() { None } else { self.tagged_ancestor(number)? };
+        let unit = crate::kernel::unit_of(number);
+        let asked = unit.map_or(Vec::new(), |unit| self.units.candidates(&unit).to_vec());
         Ok(Some(Seen {
+            asked,
             pid,
             start_ticks: held.name.start_ticks,
             command: Octets::new(look.comm()),

@@ -37,7 +37,11 @@ impl Host {
             Question::Account(login) => self.account(&peer, &login, now),
             Question::Open { login, auth_info } => self.open_session(peer, &login, auth_info, now),
             Question::Settle { accept, reason } => self.settle_dispute(accept, &reason, now),
-            Question::Explain { pid } => self.explain(pid),
+            Question::Explain { pid } => {
+                // Where the kernel does not remember, marks are known from the last look at a session.
+                self.look_for_ended(now);
+                self.explain(pid)
+            }
             Question::Close => {
                 self.book.forget(peer.process.name);
                 self.look_at_last(&peer, now);
