@@ -264,6 +264,12 @@ impl Host {
             }
             if !known.contains(&id) {
                 self.take_up(&session, held.as_ref());
+                if self.tier == Tier::Full && held.is_some() {
+                    self.tell_meddled(
+                        format!("session {id} was taken out of the kernel's memory: what it had started before is not followed"),
+                        now,
+                    );
+                }
             }
             self.monitors.extend(held.map(|held| (id, held)));
             adopted = adopted.saturating_add(1);

@@ -203,7 +203,11 @@ impl Work<'_> {
         self.must("systemd-tmpfiles", &["--create", "/usr/lib/tmpfiles.d/curfew.conf"])
     }
 
-    fn enter_systemd(&mut self, _config: &Config) -> Result<(), String> {
+    fn enter_systemd(&mut self, config: &Config) -> Result<(), String> {
+        // From now on the programs that are here are those that belong here.
+        let programs = config.state_dir.join(crate::local::PROGRAMS);
+        let forgotten = file::remove(&self.at(&programs));
+        forgotten.map_err(|error| format!("{}: {error}", programs.display()))?;
         for path in UNIT_DROP_INS {
             self.change(Path::new(path), |_| Some(UNIT_DROP_IN.to_owned()))?;
         }

@@ -154,6 +154,21 @@ pub trait Kernel: Send + fmt::Debug {
     /// The session is unknown, or the kernel refused.
     fn losses(&self, tag: Tag) -> Result<Losses, KernelError>;
 
+    /// Makes the kernel count a session again that it does not know any more although processes carry its tag: somebody
+    /// removed it there. Gives how many tasks there are; 0 when there are none, and then nothing is changed.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn remember(&mut self, tag: Tag) -> Result<u32, KernelError> {
+        let _ = tag;
+        Ok(0)
+    }
+
+    /// What somebody did to what the kernel keeps for us, one sentence; nothing when all is there.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// A descriptor that polls readable while [`Kernel::drain`] has something to take. It lives
     /// as long as the room. `None`: there are no events in this tier.
     fn readiness(&self) -> Option<RawFd>;

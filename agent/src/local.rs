@@ -25,6 +25,7 @@ use crate::revocation::LocalLock;
 pub mod account;
 pub mod logins;
 pub mod order;
+mod programs;
 pub mod shelf;
 pub mod watch;
 
@@ -230,6 +231,9 @@ pub const KINDS: [&str; 10] = [
     "network",
     "authority",
 ];
+
+/// The file, in the agent's own folder, in which it is kept what our programs were like.
+pub const PROGRAMS: &str = "programs.json";
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,7 @@ use crate::feed::{self, Fed};
 use crate::host::{Host, HostError, recorder_uid};
 use crate::journal::Follower;
 use crate::krl::keeper::{Keeper, Report};
+use crate::local::PROGRAMS;
 use crate::local::watch::{Places, Reading, Watch};
 use crate::socket::{SocketError, listen, listen_to_all, write_frame};
 use crate::sshd::{self, Asked};
@@ -144,6 +145,7 @@ fn keep_local(
         units: crate::host::TRANSIENT_UNITS.into(),
         root: "/".into(),
         kept: config.state_dir.join("accounts.json"),
+        programs: config.state_dir.join(PROGRAMS),
     };
     let (watch, first) = Watch::start(places, desk).map_err(|source| RunError::Io {
         what: "cannot start the thread that looks at this host's own locks",
@@ -225,7 +227,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
                 host.lists_look(now());
                 host.local_look();
                 host.look_for_unfinished(now());
-                host.tell_disorder(now());
+                host.look_for_disorder(now());
                 host.look_at_channels(now());
                 host.look_at_recordings(now());
                 host.beat(now());

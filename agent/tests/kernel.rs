@@ -434,6 +434,28 @@ fn another_layout_is_refused() {
 }
 
 #[test]
+fn what_is_taken_out_of_the_kernel_is_named_and_a_session_is_counted_again() {
+    use libbpf_rs::{MapCore as _, MapHandle};
+    let fs = BpfFs::mount();
+    let mut room = Bpf::open(&fs.pins()).unwrap();
+    assert_eq!(room.trouble(), None);
+    let monitor = Monitor::start("import time\ntime.sleep(600)\n");
+    let tag = monitor.begin(&mut room, 0x1011);
+    let sessions = MapHandle::from_pinned_path(fs.pins().join("sessions")).unwrap();
+    sessions.delete(&tag.number().to_ne_bytes()).unwrap();
+    assert!(matches!(room.live(tag), Err(KernelError::Unknown(_))));
+    assert_eq!(room.remember(tag).unwrap(), 1);
+    assert_eq!(room.live(tag).unwrap(), 1);
+    let nobody = Tag::new(0x1012).unwrap();
+    assert_eq!(room.remember(nobody).unwrap(), 0);
+    assert!(matches!(room.live(nobody), Err(KernelError::Unknown(_))));
+    // It ends as any other does.
+    kill_all(&mut room, &monitor, tag, None);
+    fs::remove_file(fs.pins().join("tags")).unwrap();
+    assert!(room.trouble().unwrap().contains("tags is gone"), "{:?}", room.trouble());
+}
+
+#[test]
 fn what_cannot_load_is_declared() {
     let dir = tempfile::tempdir().unwrap();
     let room = open(Attribution::Probe, &dir.path().join("pins")).unwrap();

@@ -32,11 +32,11 @@ fn a_login_path_that_is_taken_apart_is_an_incident_and_told_when_it_is_mended()
     db1.run(["sed", "-i", "/pam_curfew/d", "/etc/pam.d/sshd"])?.done()?;
     is_told(&site, "there is no account line with pam_curfew.so")?;
     let status = db1.run(["curfew-agent", "status"])?.ok()?;
-    assert!(status.text().contains("the login path is not as it was installed"), "{status:?}");
+    assert!(status.text().contains("this host is not as it was installed"), "{status:?}");
     db1.put("/etc/pam.d/sshd", &pam, 0o644)?;
     eventually("it is in order again", || {
         db1.run(["curfew-agent", "status"])
-            .is_ok_and(|said| !said.text().contains("the login path is not as"))
+            .is_ok_and(|said| !said.text().contains("this host is not as"))
     })?;
     db1.run(["sed", "-i", "s/^UsePAM yes/UsePAM no/", "/etc/ssh/sshd_config.d/00-curfew.conf"])?
         .done()?;

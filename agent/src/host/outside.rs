@@ -20,6 +20,8 @@ pub(super) struct Others {
     policy: OtherLogins,
     /// logind's names of those that were looked at, and whether they are to be gone.
     known: BTreeMap<String, bool>,
+    /// What of the host's files is not in order, as it was read last.
+    files: BTreeSet<String>,
     /// What is not in order, since when, and whether it was told: `curfew-agent install` passes through disorder.
     disorder: BTreeMap<String, (Uptime, bool)>,
 }
@@ -27,7 +29,7 @@ pub(super) struct Others {
 impl Others {
     /// None seen yet; what becomes of them is this.
     pub(super) const fn of(policy: OtherLogins) -> Self {
-        Self { policy, known: BTreeMap::new(), disorder: BTreeMap::new() }
+        Self { policy, known: BTreeMap::new(), files: BTreeSet::new(), disorder: BTreeMap::new() }
     }
 }
 
@@ -95,8 +97,17 @@ impl Host {
         }
     }
 
-    /// Takes what is not in order. What is in order again is told.
+    /// Takes what of the host's files is not in order.
     pub(super) fn take_disorder(&mut self, found: BTreeSet<String>, now: Now) {
+        self.others_seen.files = found;
+        self.look_for_disorder(now);
+    }
+
+    /// Looks what is not in order: the host's files, what the kernel keeps for us, orders that cannot be read. What is in
+    /// order again is told.
+    pub fn look_for_disorder(&mut self, now: Now) {
+        let mut found = self.others_seen.files.clone();
+        found.extend(self.kernel.trouble());
         let known = std::mem::take(&mut self.others_seen.disorder);
         for what in &found {
             let since = known.get(what).copied().unwrap_or((now.up, false));
@@ -111,8 +122,15 @@ impl Host {
         self.tell_disorder(now);
     }
 
-    /// What has not been in order for a while is an incident; asked every few seconds.
-    pub fn tell_disorder(&mut self, now: Now) {
+    /// What was done by hand, at once: it cannot come into order again.
+    pub(super) fn tell_meddled(&mut self, what: String, now: Now) {
+        tracing::error!(what, "INCIDENT");
+        let meddled = Meddled { what, mended: false };
+        self.record(None, Event::Incident(Box::new(Incident::Meddled(meddled))), now);
+    }
+
+    /// What has not been in order for a while is an incident.
+    fn tell_disorder(&mut self, now: Now) {
         let mut news = Vec::new();
         for (what, (since, told)) in &mut self.others_seen.disorder {
             if !*told && now.up.since(*since) >= PASSING {
@@ -121,19 +139,14 @@ impl Host {
             }
         }
         for what in news {
-            tracing::error!(
-                what,
-                "INCIDENT: the login path is not as it was installed; see `curfew-agent check`"
-            );
-            let meddled = Meddled { what, mended: false };
-            self.record(None, Event::Incident(Box::new(Incident::Meddled(meddled))), now);
+            self.tell_meddled(what, now);
         }
     }
 
     /// What is not in order, for the status.
     pub(super) fn disorder(&self) -> Option<String> {
         let (what, _) = self.others_seen.disorder.iter().find(|(_, (_, told))| *told)?;
-        Some(format!("the login path is not as it was installed: {what}"))
+        Some(format!("this host is not as it was installed: {what}"))
     }
 }
 

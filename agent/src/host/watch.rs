@@ -163,6 +163,9 @@ impl Host {
             }
             Ok(_) => self.keep_marks(id),
             Err(KernelError::Unknown(_)) => {
+                if self.is_remembered(id, now) {
+                    return;
+                }
                 // Where the kernel remembers, whom it does not know is over. Elsewhere it was forgotten.
                 if self.tier != Tier::Full {
                     tracing::error!(session = %id, "the session is taken for over, but it is unknown whether processes \
@@ -172,6 +175,27 @@ impl Host {
             }
             Err(error) => {
                 tracing::error!(session = %id, %error, "it is unknown whether the session lives");
+            }
+        }
+    }
+
+    /// A session that the kernel does not know any more, and whose processes are there all the same: somebody took it out
+    /// of the kernel's memory. It is counted again, and told.
+    fn is_remembered(&mut self, id: SessionId, now: Now) -> bool {
+        match self.kernel.remember(act::tag(id)) {
+            Ok(0) => false,
+            Ok(tasks) => {
+                self.tell_meddled(
+                    format!(
+                        "session {id} was taken out of the kernel's memory with {tasks} tasks alive"
+                    ),
+                    now,
+                );
+                true
+            }
+            Err(error) => {
+                tracing::error!(session = %id, %error, "it is unknown whether the session lives");
+                true
             }
         }
     }

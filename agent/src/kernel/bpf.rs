@@ -33,7 +33,7 @@ pub struct Bpf {
     payload: Ring<OwnedChunk>,
     chunks: Chunks,
     undecoded: u64,
-    _pins: Pins,
+    pins: Pins,
 }
 
 impl Bpf {
@@ -73,7 +73,7 @@ impl Bpf {
             payload,
             chunks: Chunks::default(),
             undecoded: 0,
-            _pins: pins,
+            pins,
         })
     }
 
@@ -265,6 +265,21 @@ impl Kernel for Bpf {
     fn losses(&self, tag: Tag) -> Result<Losses, KernelError> {
         let row = self.session(tag)?.ok_or(KernelError::Unknown(tag))?;
         Ok(Losses { events: row.lost_events, chunks: row.lost_chunks, undecoded: self.undecoded })
+    }
+
+    fn remember(&mut self, tag: Tag) -> Result<u32, KernelError> {
+        let tasks = self.list()?.iter().filter(|member| member.tag == tag).count();
+        let live = u32::try_from(tasks).unwrap_or(u32::MAX);
+        if live > 0 {
+            let row = Row { live, ..Row::new() };
+            let made = self.maps.sessions.update(&key_of(tag), &row.encode(), MapFlags::NO_EXIST);
+            made.map_err(bpf("make a session again"))?;
+        }
+        Ok(live)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.pins.trouble(self.links.generation)
     }
 
     fn readiness(&self) -> Option<RawFd> {

@@ -13,6 +13,7 @@ use wire::time::Uptime;
 use super::account::{Account, Accounts};
 use super::logins::{Login, logins, units};
 use super::order::disorder;
+use super::programs::Programs;
 use super::{Found, shelf};
 use crate::clock::now;
 use crate::store;
@@ -34,6 +35,8 @@ pub struct Places {
     pub root: PathBuf,
     /// Where it is kept what accounts were like before.
     pub kept: PathBuf,
+    /// Where it is kept what our programs were like.
+    pub programs: PathBuf,
 }
 
 /// What was found by one look.
@@ -156,7 +159,9 @@ impl Work {
             }
         };
         let (logins, units) = (logins(&self.places.logins), units(&self.places.units));
-        let disorder = disorder(&self.places.root);
+        let mut disorder = disorder(&self.places.root);
+        let programs = Programs::kept_at(self.places.programs.clone());
+        disorder.extend(programs.changed(&self.places.root));
         Reading { locks, accounts, uids, logins, units, disorder }
     }
 
@@ -256,6 +261,7 @@ mod tests {
             units: folder.path().join("units"),
             root: folder.path().to_owned(),
             kept: folder.path().join("accounts.json"),
+            programs: folder.path().join("programs.json"),
         };
         fs::create_dir(folder.path().join("curfew")).unwrap();
         let (desk, mut readings) = tokio::sync::mpsc::unbounded_channel();

@@ -36,6 +36,8 @@ pub(super) struct Pins {
 pub(super) struct Links {
     /// The iterator over the tagged tasks, for this agent only.
     pub(super) lister: Link,
+    /// Which of them act.
+    pub(super) generation: u64,
     /// Held beside their pins: a pin that somebody removes detaches nothing while the agent runs.
     _pinned: Vec<Link>,
 }
@@ -115,7 +117,7 @@ impl Pins {
         let links = self.links(generation);
         DirBuilder::new().mode(0o700).create(&links).map_err(file(&links))?;
         let mut pinned = Vec::new();
-        for name in ["on_fork", "on_exec", "on_exit"] {
+        for name in PROGRAMS {
             let mut link = attach(&object, name)?;
             link.pin(links.join(name)).map_err(bpf("pin an attached program"))?;
             pinned.push(link);
@@ -125,7 +127,26 @@ impl Pins {
         for generation in older {
             self.remove(generation)?;
         }
-        Ok((maps, Links { lister, _pinned: pinned }))
+        Ok((maps, Links { lister, generation, _pinned: pinned }))
+    }
+
+    /// What was done to the pins of `generation`, which acts: what is gone is not taken over by the next agent, and who
+    /// names another generation stops all tagging.
+    pub(super) fn trouble(&self, generation: u64) -> Option<String> {
+        let links = self.links(generation);
+        let pins = PINNED.iter().map(|name| self.dir.join(name));
+        let mut all = pins.chain(PROGRAMS.iter().map(|name| links.join(name)));
+        if let Some(gone) = all.find(|path| !path.exists()) {
+            return Some(format!(
+                "{} is gone: what the kernel knows of sessions does not outlive the agent",
+                gone.display()
+            ));
+        }
+        match self.acting() {
+            Ok(acting) if acting == generation => None,
+            Ok(_) => Some("the programs in the kernel were told not to act".to_owned()),
+            Err(error) => Some(format!("what the kernel keeps cannot be read: {error}")),
+        }
     }
 
     /// Names the pins, checks what is there already, and sets the constants.
@@ -275,6 +296,8 @@ fn file(path: &Path) -> impl Fn(io::Error) -> KernelError {
 /// Made by `build.rs` from `bpf/session.bpf.c`.
 static SESSION_BPF: &[u8] = include_bytes!(env!("SESSION_BPF"));
 
+/// The programs whose links are pinned.
+const PROGRAMS: [&str; 3] = ["on_fork", "on_exec", "on_exit"];
 /// The maps that are pinned; the rest belongs to one generation.
 const PINNED: [&str; 8] =
     ["tags", "strays", "sessions", "ending", "control", "events", "payload", "handed"];
