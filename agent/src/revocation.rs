@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use wire::identifier::{GrantId, OrderNumber};
 use wire::lock::{Lock, Subject};
 use wire::log::Declared;
-use wire::order::{Extension, Instruction, Order};
+use wire::order::{Extension, Instruction, Order, Unread};
 use wire::record::KeptLock;
 use wire::time::Timestamp;
 use wire::trust::Keys;
@@ -30,6 +30,10 @@ pub struct Revocation {
     /// Grants that end later than certificates from before say, until they do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extended: Vec<Extension>,
+    /// The first order that this version cannot read and may not pass over. Until it can, nobody is let in; then every
+    /// order from there on is asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<OrderNumber>,
 }
 
 /// A lock of this host alone, in force with no authority.
@@ -85,6 +89,7 @@ impl Revocation {
             locks,
             local: Vec::new(),
             extended: Vec::new(),
+            unread: None,
         }
     }
 
@@ -122,6 +127,32 @@ impl Revocation {
             Instruction::Trust(keys) => Taken::Trust(Box::new(keys.clone())),
             Instruction::Restored(declared) => Taken::Restored(declared.clone()),
         }
+    }
+
+    /// Takes an order of a later version, as far as it can be read: it has its place, and unless it may be passed over it
+    /// is remembered that it is not known what it says.
+    pub fn take_unread(&mut self, order: &Unread) -> Taken {
+        let expected = self.last_order.saturating_add(1);
+        let number = order.number.number();
+        if number < expected {
+            return Taken::Known;
+        }
+        if number > expected {
+            return Taken::Gap { expected };
+        }
+        self.last_order = number;
+        if !order.passable {
+            self.unread.get_or_insert(order.number);
+        }
+        Taken::Unlock
+    }
+
+    /// Goes back to before the first order that could not be read, as the agent begins: it may be of a version now that
+    /// can. All from there on come again, in their order, and each can be taken twice. Whether there was one.
+    pub fn go_back_to_read(&mut self) -> bool {
+        let Some(unread) = self.unread.take() else { return false };
+        self.last_order = unread.number().saturating_sub(1);
+        true
     }
 
     /// When a grant ends whose certificate says `until`: later, when it was extended since.
@@ -178,6 +209,7 @@ mod tests {
             instruction,
             extend: None,
             recording: None,
+            passable: false,
         }
     }
 
@@ -243,5 +275,30 @@ mod tests {
         let held = Revocation::joined(0, vec![lock]);
         let covers = |remote| held.covering(&subject(), remote, Timestamp::from_secs(1)).is_some();
         assert_eq!((covers(""), covers("10.0.0.7"), covers("192.0.2.1")), (false, true, false));
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_its_place_and_is_asked_for_again_with_all_after_it() {
+        let unread = |number: u64, passable| Unread {
+            version: 1,
+            number: OrderNumber::try_new(number).unwrap(),
+            passable,
+        };
+        let mut revocation = Revocation::joined(0, Vec::new());
+        assert!(!revocation.go_back_to_read());
+        assert_eq!(revocation.take_unread(&unread(2, false)), Taken::Gap { expected: 1 });
+        assert_eq!(revocation.take_unread(&unread(1, true)), Taken::Unlock, "passed over");
+        assert_eq!((revocation.last_order, revocation.unread), (1, None));
+        assert_eq!(revocation.take_unread(&unread(2, false)), Taken::Unlock);
+        assert!(matches!(revocation.take(&lock(3)), Taken::Lock(_)), "later ones are in force");
+        assert_eq!(revocation.take_unread(&unread(4, false)), Taken::Unlock);
+        assert_eq!(revocation.take_unread(&unread(4, false)), Taken::Known);
+        assert_eq!(revocation.unread.map(|order| order.number()), Some(2), "the first is kept");
+        let kept = serde_json::to_string(&revocation).unwrap();
+        let mut again: Revocation = serde_json::from_str(&kept).unwrap();
+        assert!(again.go_back_to_read());
+        assert_eq!((again.last_order, again.unread, again.locks.len()), (1, None, 1));
+        assert!(matches!(again.take(&lock(2)), Taken::Lock(_)), "it can be read now");
+        assert!(matches!(again.take(&lock(3)), Taken::Lock(_)), "and what came after it");
     }
 }

@@ -61,6 +61,32 @@ pub struct Order {
     /// agent from before recordings takes the order and does nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<RecordingKey>,
+    /// Whether a host that cannot read the instruction may pass over it. Who cannot read one that it may not pass over
+    /// lets nobody in until it can ([`Unread`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passable: bool,
+}
+
+/// What is read of an order whose instruction this version does not know: it was signed, it has its place, and nobody can
+/// say whom it locks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Unread {
+    /// The version of the format, which is known.
+    pub version: u32,
+    /// Its place.
+    pub number: OrderNumber,
+    /// Whether it may be passed over.
+    #[serde(default)]
+    pub passable: bool,
+}
+
+/// An order that was signed by a key that is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// It is known what it says.
+    Order(Box<Order>),
+    /// It was given by an authority of a later version.
+    Unread(Unread),
 }
 
 /// An order as it travels and as it is kept: its exact bytes and an SSHSIG signature over them.
@@ -120,27 +146,64 @@ impl SignedOrder {
     /// Checks the signature, then reads the order.
     ///
     /// # Errors
-    /// When the signature is not by `key` over these bytes, or they are no order of this version.
+    /// When the signature is not by `key` over these bytes, or they are no order that this version knows.
     pub fn verify(&self, key: &PublicKey) -> Result<Order, OrderError> {
-        let seal = sshsig::parse(&self.signature)?;
-        sshsig::verify(&seal, key.key_data(), NAMESPACE, self.order.as_bytes())?;
-        let order: Order = serde_json::from_str(&self.order).map_err(OrderError::Form)?;
-        if order.version == VERSION { Ok(order) } else { Err(OrderError::Version(order.version)) }
+        match self.hear(key)? {
+            Heard::Order(order) => Ok(*order),
+            Heard::Unread(_) => Err(self.flaw()),
+        }
     }
 
     /// Checks that any one of these keys signed, then reads the order.
     ///
     /// # Errors
-    /// When none of `keys` signed these bytes, or they are no order of this version.
+    /// When none of `keys` signed these bytes, or they are no order that this version knows.
     pub fn verify_any(&self, keys: &[AuthorityKey]) -> Result<Order, OrderError> {
+        match self.hear_any(keys)? {
+            Heard::Order(order) => Ok(*order),
+            Heard::Unread(_) => Err(self.flaw()),
+        }
+    }
+
+    /// Checks that any one of these keys signed, then reads the order as far as this version can.
+    ///
+    /// # Errors
+    /// When none of `keys` signed these bytes, or they are no order of this version of the format.
+    pub fn hear_any(&self, keys: &[AuthorityKey]) -> Result<Heard, OrderError> {
         let mut refused = OrderError::Signature(SealFlaw::Key);
         for key in keys {
-            match self.verify(key.key()) {
+            match self.hear(key.key()) {
                 Err(error @ OrderError::Signature(_)) => refused = error,
                 other => return other,
             }
         }
         Err(refused)
+    }
+
+    fn hear(&self, key: &PublicKey) -> Result<Heard, OrderError> {
+        let seal = sshsig::parse(&self.signature)?;
+        sshsig::verify(&seal, key.key_data(), NAMESPACE, self.order.as_bytes())?;
+        let heard = match serde_json::from_str::<Order>(&self.order) {
+            Ok(order) => Heard::Order(Box::new(order)),
+            // Signed, so it is no noise: what every order has is read, and the rest is a later version's.
+            Err(form) => match serde_json::from_str::<Unread>(&self.order) {
+                Ok(unread) => Heard::Unread(unread),
+                Err(_) => return Err(OrderError::Form(form)),
+            },
+        };
+        let version = match &heard {
+            Heard::Order(order) => order.version,
+            Heard::Unread(unread) => unread.version,
+        };
+        if version == VERSION { Ok(heard) } else { Err(OrderError::Version(version)) }
+    }
+
+    /// Why the order cannot be read, which was signed.
+    fn flaw(&self) -> OrderError {
+        match serde_json::from_str::<Order>(&self.order) {
+            Err(form) => OrderError::Form(form),
+            Ok(order) => OrderError::Version(order.version),
+        }
     }
 }
 
@@ -180,6 +243,7 @@ mod tests {
             instruction: Instruction::Lock(lock),
             extend: None,
             recording: None,
+            passable: false,
         }
     }
 
@@ -207,6 +271,41 @@ mod tests {
         }
         assert!(signed_by(&key(3)).verify_any(&pinned).is_err());
         assert!(signed().verify_any(&[]).is_err());
+    }
+
+    #[test]
+    fn an_instruction_of_a_later_version_is_heard_with_its_place_and_never_taken_for_another() {
+        let pinned = [AuthorityKey::of(key(1).public_key()).unwrap()];
+        let text = |instruction: &str, more: &str| {
+            format!(
+                r#"{{"version":1,"number":7,"at":1,"by":"local:root","instruction":{instruction}{more}}}"#
+            )
+        };
+        let by = |seed: u8, text: String| {
+            let signature = key(seed).sign(NAMESPACE, HashAlg::Sha512, text.as_bytes()).unwrap();
+            SignedOrder { order: text, signature: signature.to_pem(LineEnding::LF).unwrap() }
+        };
+        let number = OrderNumber::try_new(7).unwrap();
+        for (instruction, more, passable) in [
+            (r#"{"freeze":{"host":"db1"}}"#, "", false),
+            (r#"{"lock":{"target":{"planet":"mars"},"reason":"r"}}"#, "", false),
+            (r#"{"greet":"hello"}"#, r#","passable":true"#, true),
+        ] {
+            let order = by(1, text(instruction, more));
+            let unread = Unread { version: VERSION, number, passable };
+            assert_eq!(order.hear_any(&pinned).unwrap(), Heard::Unread(unread), "{instruction}");
+            assert!(matches!(order.verify_any(&pinned), Err(OrderError::Form(_))));
+            // Nobody without the key has a host believe that there is such an order.
+            assert!(matches!(
+                by(2, text(instruction, more)).hear_any(&pinned),
+                Err(OrderError::Signature(_))
+            ));
+        }
+        for broken in ["", "{}", "[]", r#"{"version":1}"#, r#"{"version":1,"number":0}"#] {
+            assert!(matches!(by(1, broken.into()).hear_any(&pinned), Err(OrderError::Form(_))));
+        }
+        let later = text(r#"{"x":1}"#, "").replace("\"version\":1", "\"version\":2");
+        assert!(matches!(by(1, later).hear_any(&pinned), Err(OrderError::Version(2))));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use wire::hostlink::{Heartbeat, Hello, ToAuthority, ToHost, Welcome};
 use wire::identifier::OrderNumber;
-use wire::order::SignedOrder;
+use wire::order::{Heard, SignedOrder, Unread};
 use wire::record::Receipt;
 use wire::time::Uptime;
 use wire::trust::Keys;
@@ -211,8 +211,9 @@ impl Host {
 
     /// An order: verified, in force and acted upon, then durable, and only then said to be in force.
     fn take_order(&mut self, signed: &SignedOrder, now: Now) {
-        let order = match signed.verify_any(&self.believed.order_keys) {
-            Ok(order) => order,
+        let order = match signed.hear_any(&self.believed.order_keys) {
+            Ok(Heard::Order(order)) => order,
+            Ok(Heard::Unread(unread)) => return self.take_unread(&unread, now),
             Err(error) => {
                 tracing::error!(%error, "an order was not believed");
                 self.link = None;
@@ -252,6 +253,40 @@ impl Host {
             self.receipts.retain(|receipt| receipt.order != order.number);
             self.link = None;
         }
+    }
+
+    /// An order of a later version, which this one cannot read. It is not passed over in silence, for it may lock somebody,
+    /// and it does not keep later orders from being taken: nobody is let in until the agent can read it.
+    fn take_unread(&mut self, order: &Unread, now: Now) {
+        let before = (self.revocation.last_order, self.revocation.unread);
+        match self.revocation.take_unread(order) {
+            Taken::Known => return,
+            Taken::Gap { expected } => {
+                tracing::warn!(order = %order.number, expected, "orders are missing; asking again");
+                self.link = None;
+                return;
+            }
+            _ => {}
+        }
+        if let Err(error) = store::write(&self.places.revocation, &self.revocation) {
+            tracing::error!(order = %order.number, %error, "an order that cannot be read is not durable; asking again");
+            (self.revocation.last_order, self.revocation.unread) = before;
+            self.link = None;
+            return;
+        }
+        tracing::error!(order = %order.number, passable = order.passable, "an order says what this version cannot read; \
+            bring this host to the authority's release");
+        // No receipt: it is not known what must be over for it to be done.
+        self.look_for_disorder(now);
+    }
+
+    /// What is not known of orders, one sentence.
+    pub(super) fn unread(&self) -> Option<String> {
+        let number = self.revocation.unread?;
+        Some(format!(
+            "order {number} says what curfew-agent {} cannot read; nobody is let in under the authority until it is brought to the authority's release",
+            env!("CARGO_PKG_VERSION")
+        ))
     }
 
     /// Other keys: durable with their order's number, and only then said to be in force.

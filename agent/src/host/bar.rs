@@ -70,7 +70,7 @@ impl Bar {
 impl Host {
     /// Why nobody is let in under the authority now; nothing when somebody may be.
     pub(super) fn barred(&self, now: Now) -> Option<String> {
-        self.bar.why(now.up)
+        self.unread().or_else(|| self.bar.why(now.up))
     }
 
     /// The authority has said something.
@@ -118,7 +118,8 @@ impl Host {
 /// The locks in force as the host begins, and whether orders may be missing.
 pub(super) fn open_revocation(path: &Path, trust: &Trust) -> Result<(Revocation, bool), HostError> {
     let joined = || Revocation::joined(trust.orders_from, trust.locks.clone());
-    let (mut revocation, lacks_orders) = kept_revocation(path, joined)?;
+    let (mut revocation, mut lacks_orders) = kept_revocation(path, joined)?;
+    lacks_orders |= revocation.go_back_to_read();
     super::trust::catch_up(&mut revocation, trust);
     Ok((revocation, lacks_orders))
 }

@@ -108,6 +108,7 @@ impl Host {
     pub fn look_for_disorder(&mut self, now: Now) {
         let mut found = self.others_seen.files.clone();
         found.extend(self.kernel.trouble());
+        found.extend(self.unread());
         let known = std::mem::take(&mut self.others_seen.disorder);
         for what in &found {
             let since = known.get(what).copied().unwrap_or((now.up, false));

@@ -295,6 +295,7 @@ fn write_with(
         instruction,
         extend,
         recording,
+        passable: false,
     };
     let signed = order.sign(key.public(), |message| key.sign(message))?;
     connection
