@@ -17,6 +17,7 @@ mod lane;
 mod link;
 pub(crate) mod listener;
 mod renewal;
+pub(crate) mod silence;
 
 /// Who is connected.
 pub(crate) struct Fleet {
@@ -105,6 +106,11 @@ impl Fleet {
     /// The host's presence, when it is connected.
     pub(crate) fn presence(&self, host: &HostName) -> Option<Presence> {
         self.hosts().get(host).map(|place| place.presence.clone())
+    }
+
+    /// When each host that is connected was heard of last.
+    pub(crate) fn heard(&self) -> BTreeMap<HostName, Timestamp> {
+        self.hosts().iter().map(|(host, place)| (host.clone(), place.presence.seen)).collect()
     }
 
     /// Whether the host is connected.

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::cosign;
 use crate::fleet::listener::serve_hosts;
+use crate::fleet::silence;
 use crate::http::listener::{serve_local, serve_people, unless_stopped};
 use crate::http::{bounded, router, scim};
 use crate::index;
@@ -50,6 +51,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let private =
         bounded(router(Arc::clone(&authority)).merge(admin::router(Arc::clone(&authority))));
     tasks.spawn(serve_local(local, private, stopped.clone()));
+    tasks.spawn(silence::watch(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(roles_watch.run(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(cosign::collect(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(krl::keep(Arc::clone(&authority), stopped.clone()));

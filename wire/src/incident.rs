@@ -53,6 +53,13 @@ pub enum Cause {
         /// The last.
         to: u64,
     },
+    /// A host with people on it says nothing any more: its agent, its link or its network was stopped there.
+    Silent {
+        /// When it was last heard of.
+        since: Timestamp,
+        /// How many sessions were alive on it then.
+        sessions: u64,
+    },
     /// A witness knows a tree that this ledger does not continue.
     Witnessed {
         /// The witness.
@@ -129,6 +136,11 @@ impl fmt::Display for Cause {
                 "witness {witness} has cosigned a tree of {size} entries that this ledger, with {} under {}, does not continue: \
                  was it forked, or an older copy put in its place?",
                 newest.size, newest.root
+            ),
+            Self::Silent { sessions, .. } => write!(
+                f,
+                "the host fell silent with {sessions} sessions on it: the agent, the link or the network there was stopped, \
+                 or the host itself. What happens there is not seen; sessions still end on time where the agent runs"
             ),
             Self::Threshold { session, crossed } => {
                 let by =

@@ -229,6 +229,7 @@ fn name(cause: &Cause) -> String {
         }
         Cause::Ahead { known, .. } => format!("ahead {}", known.root),
         Cause::Gone { from, .. } => format!("gone {from}"),
+        Cause::Silent { .. } => "silent".to_owned(),
     }
 }
 

@@ -123,6 +123,17 @@ impl Ledger {
         .await
     }
 
+    /// How many sessions are alive on a host, as far as it has said.
+    pub(crate) async fn sessions_on(&self, host: HostName) -> Result<u64, LedgerError> {
+        self.read(move |connection| {
+            let count = connection
+                .prepare_cached("SELECT count(*) FROM sessions WHERE host = ? AND ended IS NULL")?
+                .query_row([host.as_str()], |row| row.get(0))?;
+            Ok(count)
+        })
+        .await
+    }
+
     /// How many sessions there are.
     pub(crate) async fn session_counts(&self) -> Result<SessionCounts, LedgerError> {
         self.read(|connection| {
