@@ -8,9 +8,11 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _}
 use std::path::PathBuf;
 
 use wire::identifier::SessionId;
+use wire::octets::Octets;
+use wire::record::{MAX_SLOW, Slow, Steps};
 
 use crate::kernel::kill::{KillPass, Target, kill};
-use crate::kernel::{Kernel, KernelError, Stat, Tag};
+use crate::kernel::{Kernel, KernelError, Process, Stat, Tag};
 use crate::peer::Held;
 
 /// The kernel's name for a session.
@@ -77,6 +79,23 @@ pub fn strike(
         scope: None,
     };
     kill(kernel, &target)
+}
+
+/// What a pass did, for the record of the session's end; who survived it is named when it is `late`.
+#[must_use]
+pub fn steps(pass: &KillPass, late: bool) -> Steps {
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let slow =
+        |process: &Process| Slow { pid: process.pid(), command: Octets::new(process.comm()) };
+    let survivors = pass.survivors.iter().take(if late { MAX_SLOW } else { 0 });
+    Steps {
+        passes: 1,
+        connection: pass.monitor,
+        groups: count(pass.cgroups_killed),
+        shared: count(pass.cgroups_shared),
+        faults: count(pass.faults.len()),
+        slow: survivors.map(slow).collect(),
+    }
 }
 
 /// The pseudo-terminal that a process has, from the device number in `/proc/PID/stat`.

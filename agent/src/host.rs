@@ -404,9 +404,12 @@ impl Host {
         let new = pass.struck.iter().filter(|dead| struck.insert((dead.pid(), dead.start_ticks())));
         let killed = u32::try_from(new.count()).unwrap_or(u32::MAX);
         let left = u32::try_from(pass.survivors.len()).unwrap_or(u32::MAX);
-        let actions = self.sessions.step(Input::Struck { session: id, killed, left }, now.up);
+        let is_late = since.is_some_and(|since| now.up.since(since) > NAME_SURVIVORS);
+        let steps = Box::new(act::steps(&pass, is_late));
+        let struck = Input::Struck { session: id, killed, left, steps };
+        let actions = self.sessions.step(struck, now.up);
         self.perform(actions, now);
-        if since.is_some_and(|since| now.up.since(since) > NAME_SURVIVORS) {
+        if is_late {
             for process in &pass.survivors {
                 tracing::error!(session = %id, pid = process.pid(), command = process.comm(), "still alive");
             }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use wire::identifier::{GrantId, OrderNumber, SessionId};
 use wire::limits::Limits;
 use wire::lock::{Lock, Subject};
-use wire::record::{EndReason, Event, Receipt, SessionEnded};
+use wire::record::{EndReason, Event, Receipt, SessionEnded, Steps};
 use wire::time::{Timestamp, Uptime};
 
 use crate::activity::{Activity, Look};
@@ -114,6 +114,9 @@ pub enum State {
         since: Uptime,
         /// Processes killed so far.
         killed: u32,
+        /// What was done so far.
+        #[serde(default)]
+        steps: Box<Steps>,
     },
 }
 
@@ -169,6 +172,8 @@ pub enum Input {
         killed: u32,
         /// Processes that were alive after it.
         left: u32,
+        /// What was done in it.
+        steps: Box<Steps>,
     },
     /// The kernel says that nobody of the session is left.
     Gone(SessionId),
@@ -296,8 +301,8 @@ impl Sessions {
             Input::Relayed { session, word } => self.relayed(session, word, now),
             Input::Started { session, program } => self.started(session, &program, now),
             Input::Extended { grant, until } => self.extend(grant, until, now),
-            Input::Struck { session, killed, left } => {
-                self.count(session, killed, left);
+            Input::Struck { session, killed, left, steps } => {
+                self.count(session, (killed, left), *steps);
                 Vec::new()
             }
             Input::Gone(session) => self.gone(session, now),
@@ -347,7 +352,8 @@ impl Sessions {
             return vec![Action::Strike(id)];
         }
         let message = farewell(&reason);
-        session.state = State::Ending { reason: reason.clone(), since: now, killed: 0 };
+        session.state =
+            State::Ending { reason: reason.clone(), since: now, killed: 0, steps: Box::default() };
         vec![
             Action::Tell { session: id, message },
             Action::Strike(id),
@@ -356,9 +362,10 @@ impl Sessions {
         ]
     }
 
-    fn count(&mut self, id: SessionId, more: u32, left: u32) {
+    fn count(&mut self, id: SessionId, (more, left): (u32, u32), pass: Steps) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if let State::Ending { killed, .. } = &mut session.state {
+        if let State::Ending { killed, steps, .. } = &mut session.state {
+            steps.add(pass);
             *killed = killed.saturating_add(more);
         }
         for pending in self.pending.values_mut().filter(|pending| pending.waiting.contains(&id)) {
@@ -371,11 +378,13 @@ impl Sessions {
         let Some(session) = self.sessions.remove(&id) else {
             return Vec::new();
         };
-        let (reason, killed, took) = match session.state {
-            State::Live { .. } => (EndReason::Left, 0, Duration::ZERO),
-            State::Ending { reason, since, killed } => (reason, killed, now.since(since)),
+        let (reason, killed, took, steps) = match session.state {
+            State::Live { .. } => (EndReason::Left, 0, Duration::ZERO, None),
+            State::Ending { reason, since, killed, steps } => {
+                (reason, killed, now.since(since), Some(steps))
+            }
         };
-        let ended = SessionEnded { reason, killed, survivors: 0, took_micros: micros(took) };
+        let ended = SessionEnded { reason, killed, survivors: 0, took_micros: micros(took), steps };
         let event = Event::SessionEnded(ended);
         let mut actions = vec![Action::Record { session: id, event }];
         let mut done = Vec::new();
@@ -595,10 +604,23 @@ pub(crate) mod tests {
         for second in 2..5 {
             assert_eq!(strikes(&sessions.step(Input::Tick, at(second))), [id(1)]);
         }
-        sessions.step(Input::Struck { session: id(1), killed: 9, left: 0 }, at(5));
+        sessions.step(
+            Input::Struck {
+                session: id(1),
+                killed: 9,
+                left: 0,
+                steps: Box::new(Steps { passes: 1, groups: 1, ..Steps::default() }),
+            },
+            at(5),
+        );
         let actions = sessions.step(Input::Gone(id(1)), at(6));
         let receipt = receipts(&actions)[0];
         assert!(receipt.done);
+        let said = actions.iter().find_map(|action| match action {
+            Action::Record { event: Event::SessionEnded(ended), .. } => ended.steps.clone(),
+            _ => None,
+        });
+        assert_eq!(said.map(|steps| (steps.passes, steps.groups)), Some((1, 1)));
         assert_eq!((receipt.sessions, receipt.killed, receipt.took_micros), (1, 9, 5_000_000));
         assert!(actions.contains(&Action::Forget(id(1))));
         assert!(sessions.is_empty());
@@ -620,7 +642,10 @@ pub(crate) mod tests {
         let mut sessions = sessions();
         sessions.step(Input::Began(session(1, "ana", 1_000)), at(0));
         sessions.step(lock("ana"), at(1));
-        sessions.step(Input::Struck { session: id(1), killed: 3, left: 2 }, at(1));
+        sessions.step(
+            Input::Struck { session: id(1), killed: 3, left: 2, steps: Box::default() },
+            at(1),
+        );
         assert!(receipts(&sessions.step(Input::Tick, at(5))).is_empty());
         let actions = sessions.step(Input::Tick, at(6));
         assert_eq!((receipts(&actions)[0].survivors, receipts(&actions)[0].done), (2, false));
@@ -673,8 +698,13 @@ pub(crate) mod tests {
         let mut sessions = sessions();
         sessions.step(Input::Began(session(1, "ana", 1_000)), at(0));
         let actions = sessions.step(Input::Gone(id(1)), at(5));
-        let left =
-            SessionEnded { reason: EndReason::Left, killed: 0, survivors: 0, took_micros: 0 };
+        let left = SessionEnded {
+            reason: EndReason::Left,
+            killed: 0,
+            survivors: 0,
+            took_micros: 0,
+            steps: None,
+        };
         assert_eq!(actions[0], Action::Record { session: id(1), event: Event::SessionEnded(left) });
     }
 
@@ -717,7 +747,7 @@ pub(crate) mod tests {
                         sessions.step(Input::Gone(id(tag)), at(now));
                         locked.remove(&id(tag));
                     }
-                    3 => { sessions.step(Input::Struck { session: id(tag), killed: 1, left: 1 }, at(now)); }
+                    3 => { sessions.step(Input::Struck { session: id(tag), killed: 1, left: 1, steps: Box::default() }, at(now)); }
                     _ => {}
                 }
                 let struck: BTreeSet<SessionId> = strikes(&sessions.step(Input::Tick, at(now))).into_iter().collect();

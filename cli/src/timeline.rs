@@ -8,7 +8,7 @@ use wire::channel::End;
 use wire::octets::Octets;
 use wire::record::{
     ChannelEvent, Crossed, Delegated, DelegatedEnded, EndReason, Event, Exec, ExitStatus, KrlEvent,
-    LocalLock, Loss, Record, SessionBegan, SessionEnded,
+    LocalLock, Loss, Record, SessionBegan, SessionEnded, Slow,
 };
 use wire::time::Uptime;
 
@@ -59,6 +59,7 @@ pub(crate) fn ending(ended: &Ended) -> String {
         killed: ended.killed,
         survivors: ended.survivors,
         took_micros: ended.took_micros,
+        steps: None,
     };
     end_sentence(&whole)
 }
@@ -341,12 +342,26 @@ fn end_sentence(ended: &SessionEnded) -> String {
     if ended.reason == EndReason::Left && ended.killed == 0 && ended.survivors == 0 {
         return why;
     }
-    format!(
+    let mut sentence = format!(
         "{why}; {} killed, {}, {}",
         count(ended.killed.into(), "process"),
         count(ended.survivors.into(), "survivor"),
         took(ended.took_micros)
-    )
+    );
+    for steps in &ended.steps {
+        sentence.push_str(&format!(
+            ", in {} and {}",
+            count(steps.passes.into(), "pass"),
+            count(steps.groups.into(), "control group")
+        ));
+        for Slow { pid, command } in &steps.slow {
+            sentence.push_str(&format!(
+                "; slow to die: {} ({pid})",
+                plain(&command.display().to_string())
+            ));
+        }
+    }
+    sentence
 }
 
 const fn end_tone(survivors: u32) -> Tone {

@@ -20,7 +20,7 @@ use wire::octets::Octets;
 use wire::order::{Instruction, Order};
 use wire::problem::{Code, Problem};
 use wire::record::{
-    AgentStarted, EndReason, Event, Exec, Receipt, Record, SessionBegan, SessionEnded, Tier,
+    AgentStarted, EndReason, Event, Exec, Receipt, Record, SessionBegan, SessionEnded, Steps, Tier,
 };
 use wire::recording::batch::Gatherer;
 use wire::recording::block::Chain;
@@ -241,8 +241,13 @@ fn records() -> Result<Vec<Record>, Box<dyn Error>> {
         nameless: false,
         program: None,
     };
-    let ended =
-        SessionEnded { reason: EndReason::GrantEnded, killed: 2, survivors: 0, took_micros: 5 };
+    let ended = SessionEnded {
+        reason: EndReason::GrantEnded,
+        killed: 2,
+        survivors: 0,
+        took_micros: 5,
+        steps: Some(Box::new(Steps { passes: 2, connection: true, groups: 1, ..Steps::default() })),
+    };
     let started = AgentStarted { agent_version: "0.1.0".into(), tier: Tier::Full, adopted: 0 };
     let session: SessionId = "00000000000000a7".parse()?;
     let events = [

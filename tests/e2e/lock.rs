@@ -1,5 +1,6 @@
 //! A lock ends what it covers, everywhere, all of it, and nothing else; and lets nobody in until it is lifted.
 
+use serde_json::Value;
 use tests::{FleetError, Host, Person, REASON, Running, Site, Terminal, eventually};
 
 #[test]
@@ -31,6 +32,16 @@ fn a_lock_ends_all_of_a_person_on_two_hosts_and_nothing_of_another() -> Result<(
             .iter()
             .all(|session| session["identity"] == "bob@example.com")
     );
+    // What it took is known of each.
+    let sessions = site.listing(["sessions"])?;
+    let hers = sessions.iter().filter(|session| session["identity"] == "ana@example.com");
+    for session in hers {
+        ops.records_when(session, |records| {
+            let steps = |record: &Value| record.pointer("/event/session_ended/steps").cloned();
+            let passes = records.iter().find_map(steps).and_then(|steps| steps["passes"].as_u64());
+            passes.is_some_and(|passes| passes > 0)
+        })?;
+    }
     Ok(())
 }
 

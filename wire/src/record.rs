@@ -535,6 +535,55 @@ pub struct SessionEnded {
     pub survivors: u32,
     /// From the order to end until the last process was dead, in microseconds; 0 when the owner left.
     pub took_micros: u64,
+    /// What was done to that end, step by step; nothing of one that ended by itself, or by an agent that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Box<Steps>>,
+}
+
+/// What it took to end a session, over all passes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Steps {
+    /// Passes that were made.
+    pub passes: u32,
+    /// Whether sshd's process of the connection was alive and was killed by itself.
+    pub connection: bool,
+    /// Control groups that were killed whole, for they held nobody else.
+    pub groups: u32,
+    /// Control groups that held others too, so that those of the session in them were killed one by one.
+    pub shared: u32,
+    /// Steps that failed and were taken again.
+    pub faults: u32,
+    /// Who was still alive five seconds after the order, by name: at most [`MAX_SLOW`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slow: Vec<Slow>,
+}
+
+/// A process that took long to die.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slow {
+    /// Its process id on the host.
+    pub pid: u32,
+    /// The name that it gave itself.
+    pub command: Octets,
+}
+
+/// Most processes that are named as slow to die.
+pub const MAX_SLOW: usize = 32;
+
+impl Steps {
+    /// Counts another pass.
+    pub fn add(&mut self, pass: Self) {
+        self.passes = self.passes.saturating_add(pass.passes);
+        self.connection |= pass.connection;
+        self.groups = self.groups.saturating_add(pass.groups);
+        // The same ones are found shared in each pass.
+        self.shared = self.shared.max(pass.shared);
+        self.faults = self.faults.saturating_add(pass.faults);
+        let news = pass.slow.into_iter().filter(|slow| !self.slow.contains(slow));
+        let news: Vec<Slow> = news.collect();
+        let room = MAX_SLOW.saturating_sub(self.slow.len());
+        self.slow.extend(news.into_iter().take(room));
+    }
 }
 
 /// A login that was refused.
@@ -814,7 +863,13 @@ mod tests {
     #[test]
     fn what_an_older_authority_cannot_read_is_of_a_later_generation() {
         let ended = |reason| {
-            Event::SessionEnded(SessionEnded { reason, killed: 0, survivors: 0, took_micros: 0 })
+            Event::SessionEnded(SessionEnded {
+                reason,
+                killed: 0,
+                survivors: 0,
+                took_micros: 0,
+                steps: None,
+            })
         };
         assert_eq!(ended(EndReason::Left).generation(), 1);
         let here = EndReason::LockedHere { source: "a.toml".into(), reason: "r".into() };
@@ -822,6 +877,26 @@ mod tests {
         assert_eq!(ended(here).generation(), 2);
         let meddled = Meddled { what: "x".into(), mended: false };
         assert_eq!(Event::Incident(Box::new(Incident::Meddled(meddled))).generation(), 2);
+    }
+
+    #[test]
+    fn passes_are_counted_together_and_an_older_record_has_none() {
+        let slow = |pid| Slow { pid, command: Octets::new("sh") };
+        let pass =
+            |slow: Vec<Slow>| Steps { passes: 1, groups: 2, shared: 1, slow, ..Steps::default() };
+        let mut steps = Steps::default();
+        steps.add(Steps { connection: true, ..pass(Vec::new()) });
+        steps.add(pass(vec![slow(7)]));
+        steps.add(pass((0..100).map(slow).collect()));
+        assert_eq!((steps.passes, steps.groups, steps.shared, steps.connection), (3, 6, 1, true));
+        assert_eq!(steps.slow.len(), MAX_SLOW);
+        assert_eq!(steps.slow.iter().filter(|one| one.pid == 7).count(), 1);
+        let old = r#"{"reason":"grant_ended","killed":2,"survivors":0,"took_micros":5}"#;
+        let ended: SessionEnded = serde_json::from_str(old).unwrap();
+        assert_eq!(
+            (ended.steps.is_none(), serde_json::to_string(&ended).unwrap()),
+            (true, old.to_owned())
+        );
     }
 
     #[test]

@@ -132,6 +132,7 @@ mod tests {
             reason: EndReason::GrantEnded,
             since: Uptime::from_nanos(1),
             killed: 0,
+            steps: Box::default(),
         };
         let sessions = [
             session(1, "ana", "deploy", live()),

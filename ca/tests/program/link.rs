@@ -103,6 +103,7 @@ pub(crate) fn ended() -> Event {
         killed: 0,
         survivors: 0,
         took_micros: 0,
+        steps: None,
     })
 }
 
