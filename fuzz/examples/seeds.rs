@@ -85,6 +85,7 @@ fn order(instruction: Instruction) -> Result<Order, Box<dyn Error>> {
         instruction,
         extend: None,
         recording: None,
+        passable: false,
     })
 }
 
