@@ -3,6 +3,7 @@
 pub(crate) mod approve;
 pub(crate) mod attempts;
 pub(crate) mod audit;
+pub(crate) mod breakglass;
 pub(crate) mod certificate;
 pub(crate) mod completions;
 pub(crate) mod deny;
@@ -58,6 +59,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Unlock(unlock) => unlock.run(screen),
         Command::Locks(locks) => locks.run(screen),
         Command::Ledger(ledger) => ledger.run(screen),
+        Command::Breakglass(breakglass) => breakglass.run(screen),
         Command::Status(status) => status.run(screen),
         Command::Completions(completions) => completions.run(screen),
         Command::Man(man) => man.run(screen),

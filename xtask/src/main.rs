@@ -1,4 +1,4 @@
-//! The developers' commands: `cargo xtask setup | test | demo | fleet | bench NAME [--json] | fuzz [SECONDS|keep] | ci`.
+//! The developers' commands: `cargo xtask setup | test | demo | fleet | bench NAME [--json] | fuzz [SECONDS|keep] | kit | ci`.
 
 mod checks;
 mod clock;

@@ -17,6 +17,8 @@ pub(crate) enum Task {
     Bench(Vec<String>),
     /// Every fuzz target, for so many seconds each.
     Fuzz(u32),
+    /// `curfew` as a program that needs nothing of the machine it runs on.
+    Kit,
     /// Keep the inputs that fuzzing found.
     FuzzKeep,
     /// All that must hold before a change is taken.
@@ -34,6 +36,7 @@ impl Task {
             ("test", []) => Some(Self::Test),
             ("demo", []) => Some(Self::Demo),
             ("fleet", []) => Some(Self::Fleet),
+            ("kit", []) => Some(Self::Kit),
             ("ci", []) => Some(Self::Ci),
             ("bench", [_, ..]) => Some(Self::Bench(rest)),
             ("fuzz", []) => Some(Self::Fuzz(fuzz::SECONDS)),
@@ -53,6 +56,7 @@ impl Task {
             Self::Bench(args) => work::bench(&args),
             Self::Fuzz(seconds) => fuzz::run(seconds),
             Self::FuzzKeep => fuzz::keep(),
+            Self::Kit => work::kit(),
             Self::Ci => checks::run(),
         }
     }
@@ -69,6 +73,7 @@ Usage: cargo xtask COMMAND
   bench NAME [--json]  one benchmark: certificate krl issue growth decide kill login memory record terminal
   fuzz [SECONDS]       every fuzz target, a minute each or so long; not part of `ci`
   fuzz keep            keep the inputs that runs found, for everybody's next run
+  kit                  a static `curfew` for the kit of break-glass, in target/kit
   ci                   all that must hold before a change is taken, `test` included
 ";
 

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     setup,
-    step::{Failure, cargo, hand_over, has_cargo, step},
+    step::{Failure, cargo, hand_over, has_cargo, say, step},
 };
 
 /// Every test: the features of the packages add those that need root and real hosts.
@@ -43,11 +43,30 @@ pub(crate) fn bench(args: &[String]) -> Result<(), Failure> {
     hand_over("bench", cargo(bench).args(args).env("CURFEW_PROGRAMS", release_dir()))
 }
 
+/// `curfew` linked statically: for a memory stick, and a machine that has nothing.
+pub(crate) fn kit() -> Result<(), Failure> {
+    // With a target named, what is built to run while building is left out of the flags.
+    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let build = ["build", "--release", "--package", "curfew", "--target", &target];
+    let flags = "-C target-feature=+crt-static";
+    step("static program", cargo(build).env("RUSTFLAGS", flags))?;
+    let (from, to) = (target_dir().join(&target).join("release/curfew"), target_dir().join("kit"));
+    let copied =
+        std::fs::create_dir_all(&to).and_then(|()| std::fs::copy(&from, to.join("curfew")));
+    copied.map_err(|error| Failure::new("copy", format!("{}: {error}", from.display())))?;
+    say(&format!("{}", to.join("curfew").display()));
+    Ok(())
+}
+
 /// Where `cargo build --release` puts programs.
 fn release_dir() -> PathBuf {
+    target_dir().join("release")
+}
+
+fn target_dir() -> PathBuf {
     let tree_dir = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
     let target_dir = env::var_os("CARGO_TARGET_DIR");
-    target_dir.map_or_else(|| tree_dir.join("target"), PathBuf::from).join("release")
+    target_dir.map_or_else(|| tree_dir.join("target"), PathBuf::from)
 }
 
 fn prepare() -> Result<(), Failure> {

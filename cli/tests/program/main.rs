@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod authority;
 #[cfg(test)]
+mod breakglass;
+#[cfg(test)]
 mod edges;
 #[cfg(test)]
 mod login;
