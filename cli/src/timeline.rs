@@ -348,7 +348,7 @@ fn end_sentence(ended: &SessionEnded) -> String {
         count(ended.survivors.into(), "survivor"),
         took(ended.took_micros)
     );
-    for steps in &ended.steps {
+    if let Some(steps) = &ended.steps {
         sentence.push_str(&format!(
             ", in {} and {}",
             count(steps.passes.into(), "pass"),
