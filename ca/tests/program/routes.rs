@@ -26,7 +26,8 @@ fn filled(path: &str) -> String {
     let path = path
         .replace("{session}", "4f0c9a1be2d37781")
         .replace("{number}", "1")
-        .replace("{grant}", "g1");
+        .replace("{grant}", "g1")
+        .replace("{request}", "r1");
     path.replace("{*path}", "0/000")
 }
 
@@ -126,7 +127,13 @@ const OPEN: [(&str, &str); 8] = [
     ("GET", "/tile/{*path}"),
 ];
 /// What everybody may call who is logged in; each answers with what is the caller's own.
-const EVERYBODY: [(&str, &str); 14] = [
+const EVERYBODY: [(&str, &str); 20] = [
+    ("GET", "/v1/requests"),
+    ("POST", "/v1/requests"),
+    ("GET", "/v1/requests/{request}"),
+    ("POST", "/v1/requests/{request}/approve"),
+    ("POST", "/v1/requests/{request}/deny"),
+    ("POST", "/v1/requests/{request}/withdraw"),
     ("GET", "/v1/logins"),
     ("POST", "/v1/logins/end"),
     ("GET", "/v1/keys"),
