@@ -5,7 +5,8 @@ use std::io::Write as _;
 use anyhow::{Context as _, Result};
 
 use crate::{
-    certificate, growth, issue, kill, krl, login, memory, record, report, report::Row, terminal,
+    certificate, decide, growth, issue, kill, krl, login, memory, record, report, report::Row,
+    terminal,
 };
 
 /// What was asked for.
@@ -20,6 +21,7 @@ pub(crate) struct Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bench {
     Certificate,
+    Decide,
     Growth,
     Issue,
     Kill,
@@ -45,6 +47,7 @@ impl Command {
         let mut args = args.into_iter();
         let bench = match args.next()?.as_str() {
             "certificate" => Bench::Certificate,
+            "decide" => Bench::Decide,
             "growth" => Bench::Growth,
             "issue" => Bench::Issue,
             "kill" => Bench::Kill,
@@ -72,6 +75,7 @@ impl Command {
     pub(crate) fn run(self) -> Result<()> {
         let verdict = match self.bench {
             Bench::Certificate => certificate::measure(self.count.unwrap_or(certificate::COUNT))?,
+            Bench::Decide => decide::measure(self.count.unwrap_or(decide::COUNT))?,
             Bench::Growth => growth::measure(self.count.unwrap_or(growth::COUNT))?,
             Bench::Issue => issue::measure(self.count.unwrap_or(issue::COUNT))?,
             Bench::Kill => kill::measure(self.count.unwrap_or(kill::COUNT))?,
@@ -94,6 +98,7 @@ pub(crate) const USAGE: &str = "\
 Usage: curfew-bench NAME [--json] [--count N]
 
   certificate  making and checking N certificates by each kind of key, beside ssh-keygen and the signature alone
+  decide  N answers of policy, with 15, 100 and 1,000 policies and with the default
   growth  what a certificate costs as the ledger grows to N certificates, ten times longer each time
   issue   N certificates from an authority over TLS, durable and proved, at 1, 16, 64 and 256 connections
   kill    from the order to the last dead process, on one host; N sessions a case, a seventh of that in the storm
@@ -103,7 +108,7 @@ Usage: curfew-bench NAME [--json] [--count N]
   record  what recording costs N programs that are started one after the other, beside stock sshd
   terminal  what recording adds to N keys and to a gigabyte on a terminal, beside stock sshd
 
-All but certificate, growth, issue and krl boot real hosts, which needs root. --json writes one object a line.
+All but certificate, decide, growth, issue and krl boot real hosts, which needs root. --json writes one object a line.
 ";
 
 #[cfg(test)]
@@ -120,6 +125,7 @@ mod tests {
         assert_eq!(parse("kill --count 7 --json"), Some(kill));
         assert!(
             parse("certificate").is_some()
+                && parse("decide --json").is_some()
                 && parse("issue --count 100").is_some()
                 && parse("growth").is_some()
                 && parse("login").is_some()

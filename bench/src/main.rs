@@ -8,6 +8,7 @@ mod case;
 mod certificate;
 mod clock;
 mod cpu;
+mod decide;
 mod growth;
 mod issue;
 mod kill;

@@ -3,10 +3,11 @@
 //! A [`Permit`] cannot be made anywhere else, cannot be copied, and is taken by the ledger by value. A "no" is a value
 //! too, and is recorded like a "yes".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::Verdict;
 use ssh_key::PublicKey;
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RequestId, RoleName, TeamName,
@@ -17,11 +18,14 @@ use wire::options::{Bounds, KeyKind, UnfitKey, Wider, Wishes};
 use wire::request::State;
 use wire::time::Timestamp;
 
+use crate::config::shown;
+use crate::policy::{Judged, Policy};
 use crate::role::{Holder, MIN_GRANT, Role, Roles};
 
 pub(crate) mod backing;
 #[cfg(test)]
 mod interleaving;
+mod question;
 
 use backing::{Backing, Rule, is_free, under};
 
@@ -61,6 +65,8 @@ pub(crate) struct Facts {
     pub(crate) kind: identity::Kind,
     /// The teams that the identity is in.
     pub(crate) teams: BTreeSet<TeamName>,
+    /// Whether it is an operator.
+    pub(crate) operator: bool,
     /// The host, when there is one of that name or address.
     pub(crate) host: Option<Host>,
     /// Every lock in force.
@@ -69,11 +75,13 @@ pub(crate) struct Facts {
     pub(crate) grants: Vec<Grant>,
     /// The identity's requests for that host that are not over.
     pub(crate) requests: Vec<Backing>,
+    /// When its last grant on that host ended, under each role that it had one of.
+    pub(crate) ended: BTreeMap<RoleName, Timestamp>,
 }
 
 impl Facts {
     /// Whom they are about, as far as roles go.
-    const fn holder<'a>(&'a self, identity: &'a Identity) -> Holder<'a> {
+    pub(crate) const fn holder<'a>(&'a self, identity: &'a Identity) -> Holder<'a> {
         Holder { identity, kind: self.kind, teams: &self.teams }
     }
 }
@@ -106,6 +114,8 @@ pub(crate) struct Grant {
     pub(crate) id: GrantId,
     /// Its role.
     pub(crate) role: RoleName,
+    /// Its beginning.
+    pub(crate) from: Timestamp,
     /// Its end.
     pub(crate) until: Timestamp,
     /// The request that it was begun under, if it was.
@@ -117,10 +127,19 @@ pub(crate) struct Grant {
 pub(crate) struct Rules<'a> {
     /// The roles in force.
     pub(crate) roles: &'a Roles,
+    /// The policy in force.
+    pub(crate) policy: &'a Policy,
     /// How long a certificate opens anything.
     pub(crate) lifetime: Duration,
     /// How long before now its window begins.
     pub(crate) backdate: Duration,
+}
+
+impl<'a> Rules<'a> {
+    /// What holds for a decision that ends in no certificate.
+    pub(crate) const fn of(roles: &'a Roles, policy: &'a Policy) -> Self {
+        Self { roles, policy, lifetime: Duration::ZERO, backdate: Duration::ZERO }
+    }
 }
 
 /// Yes: what may be certified. Only [`decide`] makes one.
@@ -136,6 +155,7 @@ pub(crate) struct Permit {
     reuse_until: Timestamp,
     valid_after: Timestamp,
     valid_before: Timestamp,
+    judged: Judged,
     epoch: u64,
 }
 
@@ -249,6 +269,29 @@ pub(crate) enum Denial {
         /// Its role.
         role: RoleName,
     },
+    /// The policy in force demands more, or lets nobody do that, or failed.
+    #[error("role {role}: {judged}")]
+    Policy {
+        /// The role.
+        role: RoleName,
+        /// What was asked of it, and what it says.
+        judged: Box<Judged>,
+    },
+    /// The last grant of the role ended too lately.
+    #[error(
+        "role {role} rests on {host} for {} after a grant; it can be had again in {}",
+        shown(*rest), shown(*left)
+    )]
+    Resting {
+        /// The role.
+        role: RoleName,
+        /// Where.
+        host: HostName,
+        /// How long it rests after a grant's end.
+        rest: Duration,
+        /// How much of that is left.
+        left: Duration,
+    },
     /// Its role requires approvals that are not there.
     #[error(
         "role {role} on {host} needs approval: {missing} is missing; {}",
@@ -290,6 +333,16 @@ pub(crate) enum Denial {
     KeyKind(String),
 }
 
+impl Denial {
+    /// What the policy was asked, when it was the one to say no.
+    pub(crate) fn judged(&self) -> Option<&Judged> {
+        match self {
+            Self::Policy { judged, .. } => Some(judged),
+            _ => None,
+        }
+    }
+}
+
 /// Decides. A request can narrow what a role allows and can never widen it; what is not allowed is denied.
 pub(crate) fn decide(
     ask: Ask,
@@ -308,8 +361,11 @@ pub(crate) fn decide(
         Some(plan) => plan,
         None => plan(&ask, facts, (role_name, role, bounds.lifetime), now)?,
     };
+    refuse_resting(facts, (host, role_name, role), (plan, now))?;
     let key = wire::certificate::fingerprint(ask.key.key_data());
     refuse_locked((&ask, &key), host, role_name, (facts, now))?;
+    let asked = question::issue((&ask, facts, rules), (host, role_name), (plan, now));
+    let judged = consult(rules.policy.judge(asked), role_name)?;
     // Certificates count whole seconds; what is said elsewhere is what the certificate says.
     let valid_before = Timestamp::from_secs(now.after(rules.lifetime).min(plan.until()).secs());
     Ok(Permit {
@@ -320,6 +376,7 @@ pub(crate) fn decide(
         reuse_until,
         valid_after: now.before(rules.backdate),
         valid_before,
+        judged,
         epoch: facts.epoch,
         ask,
         key,
@@ -341,6 +398,12 @@ pub(crate) struct Running {
     pub(crate) from: Timestamp,
     /// Its end.
     pub(crate) until: Timestamp,
+    /// The request that stands behind it, or behind its extension.
+    pub(crate) request: Option<RequestId>,
+    /// The logins that it has opened.
+    pub(crate) logins: BTreeSet<Login>,
+    /// When who asks for it last showed a second factor.
+    pub(crate) mfa_at: Option<Timestamp>,
 }
 
 /// Decides on a later end of a grant that nobody has approved: only where its role requires no approval.
@@ -348,14 +411,14 @@ pub(crate) fn extend(
     running: &Running,
     by: Duration,
     facts: &Facts,
-    (roles, now): (&Roles, Timestamp),
+    (rules, now): (&Rules<'_>, Timestamp),
 ) -> Result<Timestamp, Denial> {
-    let needs_approval = roles.find(&running.role).is_some_and(|role| !role.requires.is_empty());
-    if needs_approval {
+    let held = rules.roles.find(&running.role);
+    if held.is_some_and(|role| !role.requires.is_empty()) {
         let (grant, role) = (running.grant, running.role.clone());
         return Err(Denial::ExtensionUnapproved { grant, role });
     }
-    extend_approved(running, by, facts, (roles, now))
+    extend_approved(running, by, facts, (rules, now))
 }
 
 /// Decides on a later end of a grant: what let it begin must still hold, and in all it lasts no longer than its role
@@ -364,18 +427,17 @@ pub(crate) fn extend_approved(
     running: &Running,
     by: Duration,
     facts: &Facts,
-    (roles, now): (&Roles, Timestamp),
+    (rules, now): (&Rules<'_>, Timestamp),
 ) -> Result<Timestamp, Denial> {
     if facts.standing != Standing::Active {
         return Err(Denial::Standing(running.identity.clone()));
     }
-    let role = roles.iter().find(|(name, _)| **name == running.role).map(|(_, role)| role);
-    let reaches = |role: &&Role| {
-        let host = facts.host.as_ref();
-        role.is_had_by(facts.holder(&running.identity))
-            && host.is_some_and(|host| role.reaches(&host.name, &host.labels))
+    let role = rules.roles.iter().find(|(name, _)| **name == running.role).map(|(_, role)| role);
+    let reaches = |(role, host): &(&Role, &Host)| {
+        role.is_had_by(facts.holder(&running.identity)) && role.reaches(&host.name, &host.labels)
     };
-    let Some(role) = role.filter(reaches) else {
+    let opened = role.zip(facts.host.as_ref()).filter(|_| !running.logins.is_empty());
+    let Some((role, host)) = opened.filter(reaches) else {
         return Err(Denial::Withdrawn {
             grant: running.grant,
             role: running.role.clone(),
@@ -399,6 +461,11 @@ pub(crate) fn extend_approved(
     if until <= running.until {
         let (grant, role) = (running.grant, running.role.clone());
         return Err(Denial::Longest { grant, role });
+    }
+    // The policy is asked about the whole of it: what is granted in parts is not judged in parts.
+    for login in &running.logins {
+        let asked = question::extend((running, facts, rules), (host, login), (until, now));
+        let _allowed: Judged = consult(rules.policy.judge(asked), &running.role)?;
     }
     Ok(until)
 }
@@ -449,9 +516,46 @@ impl Permit {
         self.valid_before
     }
 
+    /// What the policy was asked, and that it allowed it.
+    pub(crate) const fn judged(&self) -> &Judged {
+        &self.judged
+    }
+
     /// As of which change it was decided.
     pub(crate) const fn epoch(&self) -> u64 {
         self.epoch
+    }
+}
+
+/// Begins no grant too soon after the end of the last one of the same role on the same host.
+fn refuse_resting(
+    facts: &Facts,
+    (host, name, role): (&Host, &RoleName, &Role),
+    (plan, now): (Plan, Timestamp),
+) -> Result<(), Denial> {
+    let rest = Duration::from_secs(role.cooling_off_secs);
+    if matches!(plan, Plan::Reuse(..)) || rest.is_zero() {
+        return Ok(());
+    }
+    // What was read a while ago may have ended meanwhile.
+    let since = facts.grants.iter().filter(|grant| grant.role == *name && grant.until <= now);
+    let last = since.map(|grant| grant.until).chain(facts.ended.get(name).copied()).max();
+    match last.map(|ended| ended.after(rest)) {
+        Some(until) if now < until => {
+            let (role, host) = (name.clone(), host.name.clone());
+            Err(Denial::Resting { role, host, rest, left: until.since(now) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whatever is not a plain yes of the policy is a no.
+fn consult(judged: Judged, role: &RoleName) -> Result<Judged, Denial> {
+    match judged.verdict() {
+        Verdict::Allowed { .. } => Ok(judged),
+        Verdict::NotEligible | Verdict::Missing(_) | Verdict::Refused(_) => {
+            Err(Denial::Policy { role: role.clone(), judged: Box::new(judged) })
+        }
     }
 }
 
@@ -600,7 +704,12 @@ pub(crate) mod tests {
 
     pub(crate) fn rules(roles: &Roles) -> Rules<'_> {
         let (lifetime, backdate) = (Duration::from_secs(900), Duration::from_secs(30));
-        Rules { roles, lifetime, backdate }
+        Rules { roles, policy: default_policy(), lifetime, backdate }
+    }
+
+    fn default_policy() -> &'static Policy {
+        static DEFAULT: std::sync::OnceLock<Policy> = std::sync::OnceLock::new();
+        DEFAULT.get_or_init(crate::policy::tests::default)
     }
 
     fn locked(target: Target) -> Facts {
@@ -612,6 +721,7 @@ pub(crate) mod tests {
         Grant {
             id: id.parse().unwrap(),
             role: "deploy".parse().unwrap(),
+            from: NOW.before(Duration::from_secs(60)),
             until: NOW.after(Duration::from_secs(left)),
             request: None,
         }
@@ -683,6 +793,36 @@ pub(crate) mod tests {
         let brief = Ask { duration: Some(Duration::from_secs(60)), ..ask() };
         let begun = decide(brief, &facts, &rules(&roles), NOW).unwrap();
         assert_eq!(begun.plan(), Plan::Begin(Timestamp::from_secs(1_060)));
+    }
+
+    #[test]
+    fn a_role_rests_after_its_last_grant_and_no_other_role_does() {
+        let text = "[role.deploy]\nmembers=['ana']\nlogins=['app']\nhosts=['env=prod']\ncooling_off='10m'\n";
+        let roles = Roles::of(text);
+        let ended = |role: &str, ago| {
+            let at = NOW.before(Duration::from_secs(ago));
+            Facts { ended: BTreeMap::from([(role.parse().unwrap(), at)]), ..facts() }
+        };
+        let denial = decide(ask(), &ended("deploy", 599), &rules(&roles), NOW).unwrap_err();
+        assert!(
+            denial
+                .to_string()
+                .starts_with("role deploy rests on db1 for 10m after a grant; it can be"),
+            "{denial}"
+        );
+        assert!(decide(ask(), &ended("deploy", 600), &rules(&roles), NOW).is_ok());
+        assert!(decide(ask(), &ended("dba", 1), &rules(&roles), NOW).is_ok());
+        // One that is under way is taken up, and one that ended since it was read counts.
+        let running = Facts { grants: vec![grant("g4", 300)], ..ended("deploy", 1) };
+        assert!(decide(ask(), &running, &rules(&roles), NOW).is_ok());
+        let later = NOW.after(Duration::from_secs(301));
+        let denial = decide(
+            ask(),
+            &Facts { grants: vec![grant("g4", 300)], ..facts() },
+            &rules(&roles),
+            later,
+        );
+        assert!(matches!(denial, Err(Denial::Resting { .. })), "{denial:?}");
     }
 
     #[test]
@@ -760,6 +900,7 @@ pub(crate) mod tests {
             let grants = left.iter().zip(1..).map(|(left, id)| Grant {
                 id: GrantId::try_new(id).unwrap(),
                 role: "deploy".parse().unwrap(),
+                from: now,
                 until: Timestamp::from_secs(now.after(Duration::from_secs(*left)).secs()),
                 request: None,
             }).collect();
@@ -784,7 +925,7 @@ pub(crate) mod tests {
                 members: if members == 0 { BTreeSet::new() } else { BTreeSet::from(["ana".parse().unwrap()]) },
                 logins: if logins == 0 { BTreeSet::new() } else { BTreeSet::from(["app".parse().unwrap()]) },
                 hosts: if labels == 0 { BTreeSet::new() } else { BTreeSet::from(["env=prod".parse().unwrap()]) },
-                host_names: BTreeSet::new(), default_secs: 1, max_secs: 1, abilities: BTreeSet::new(),
+                host_names: BTreeSet::new(), default_secs: 1, max_secs: 1, cooling_off_secs: 0, abilities: BTreeSet::new(),
                 requires: BTreeSet::new(),
                 source_address: None, force_command: None, verify_required: false, subject_keys: None,
             };
@@ -798,8 +939,12 @@ pub(crate) mod tests {
 
     #[test]
     fn what_decides_and_drafts_does_no_io() {
-        let backing = include_str!("access/backing.rs");
-        for source in [include_str!("access.rs"), include_str!("certificate.rs"), backing] {
+        for source in [
+            include_str!("access.rs"),
+            include_str!("access/backing.rs"),
+            include_str!("access/question.rs"),
+            include_str!("certificate.rs"),
+        ] {
             let code = source.split("#[cfg(test)]").next().unwrap();
             for banned in
                 ["std::fs", "std::net", "tokio", "rusqlite", "clock::", "random::", "async"]

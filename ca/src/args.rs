@@ -7,7 +7,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::authority::exit_for;
-use crate::command::{self, grant, host, identity, incident, keys, krl, ledger, lock, role, team};
+use crate::command::{
+    self, grant, host, identity, incident, keys, krl, ledger, lock, policy, role, team,
+};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::exit::Exit;
 
@@ -30,7 +32,7 @@ enum Command {
     Init(command::init::Arguments),
     /// Serve people, hosts and the operator of this machine
     Serve,
-    /// Check the settings and the roles
+    /// Check the settings, the roles and the policy
     Check(command::check::Arguments),
     /// Who there is
     #[command(subcommand)]
@@ -47,6 +49,9 @@ enum Command {
     /// The roles in force
     #[command(subcommand)]
     Role(role::Command),
+    /// What is required beside a role: check it, test it, hold it against the past
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Grants that have not ended: list them, extend one, end one
     #[command(subcommand)]
     Grant(grant::Command),
@@ -155,6 +160,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Keys(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Krl(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Ledger(command) => command.run(&config),
+        Command::Policy(command) => command.run(&config),
         Command::Migrate(migrate) => command::migrate::run(&config, &migrate),
         Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Unlock(command) => {

@@ -23,7 +23,8 @@ use crate::issuer::Issuers;
 use crate::key::secret::Secrets;
 use crate::key::{KeyError, Keyring, Purpose, Ring, Sign, Slot, Store};
 use crate::krl::Lists;
-use crate::ledger::{Actor, Ledger, LedgerError, Move, Place, ReceiptRow, Vouch};
+use crate::ledger::{Actor, Ledger, LedgerError, Move, Place, ReceiptRow, RefusedPolicy, Vouch};
+use crate::policy::{Origin, Policy, PolicyError};
 use crate::recording::store::Folder;
 use crate::recording::{OpeningKeys, Recordings};
 use crate::role::Roles;
@@ -70,6 +71,8 @@ pub(crate) struct Authority {
     heeded: Mutex<u64>,
     /// The roles in force, and what is wrong with the file if it was refused.
     roles: RwLock<(Arc<Roles>, Option<String>)>,
+    /// The policy in force, and what is wrong with the folder if it was refused.
+    policy: RwLock<(Policy, Option<String>)>,
 }
 
 /// What an operator wants done with the keys of one purpose.
@@ -151,6 +154,7 @@ impl Authority {
         let recordings = Recordings::new(Arc::new(Folder::new(config.recordings_dir.clone())));
         let recordings = Arc::new(recordings);
         let roles = Roles::read(&config.roles_file)?;
+        let policy = Policy::read(&config.policy_dir, config.time_zone.clone())?;
         let ledger = Ledger::open(&Place::of(&config)?, &ring)?;
         Ok(Self {
             signer: Signer::new(Arc::clone(&ring)),
@@ -170,6 +174,7 @@ impl Authority {
             rotating: tokio::sync::Mutex::default(),
             heeded: Mutex::new(0),
             roles: RwLock::new((Arc::new(roles), None)),
+            policy: RwLock::new((policy, None)),
             config,
         })
     }
@@ -190,10 +195,11 @@ impl Authority {
                 ledger.forget_facts(&ask.identity, &ask.host);
                 continue;
             }
-            // After the facts: roles that are newer than the facts are harmless, older ones would not be.
-            let roles = self.roles();
+            // After the facts: roles and policy that are newer than the facts are harmless, older ones would not be.
+            let (roles, policy) = (self.roles(), self.policy());
             let rules = Rules {
                 roles: &roles,
+                policy: &policy,
                 lifetime: self.config.certificate_lifetime,
                 backdate: self.config.backdate,
             };
@@ -324,6 +330,50 @@ impl Authority {
             roles.1 = Some(reason.clone());
         }
         self.ledger.roles_refused(reason, now).await
+    }
+
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Policy {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// What is wrong with the policy folder, when it was refused and an older policy is in force.
+    pub(crate) fn policy_refusal(&self) -> Option<String> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Records the policy that this authority begins with. The default does not take the place of a folder that is gone.
+    pub(crate) async fn begin_policy(&self, now: Timestamp) -> anyhow::Result<()> {
+        let policy = self.policy();
+        if policy.origin() == Origin::Default && self.ledger.policy_was_a_folder().await? {
+            return Err(PolicyError::Gone(self.config.policy_dir.clone()).into());
+        }
+        self.ledger.policy_changed(policy, now).await?;
+        Ok(())
+    }
+
+    /// Puts another policy in force, then records it; every decision from before is made again.
+    pub(crate) async fn replace_policy(
+        &self,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = (policy.clone(), None);
+        self.ledger.policy_changed(policy, now).await
+    }
+
+    /// Keeps the policy, remembers why the changed folder was refused, and records it.
+    pub(crate) async fn refuse_policy(
+        &self,
+        refused: RefusedPolicy,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let policy = {
+            let mut kept = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+            kept.1 = Some(refused.reason.clone());
+            kept.0.clone()
+        };
+        self.ledger.policy_refused((refused, policy), now).await
     }
 
     /// The keys that user certificates are checked against, the one that signs now first.
@@ -528,7 +578,7 @@ fn is_returning(seen: Option<Timestamp>, now: Timestamp) -> bool {
 
 /// What is wrong decides the exit code: a configuration file, or something else.
 pub(crate) fn exit_for(error: &anyhow::Error) -> Exit {
-    if error.downcast_ref::<crate::config::ConfigError>().is_some() {
+    if error.is::<crate::config::ConfigError>() || error.is::<PolicyError>() {
         Exit::Config
     } else {
         Exit::Failed

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -42,6 +43,10 @@ pub(crate) struct Config {
     pub(crate) roles_file: PathBuf,
     /// Where recordings of terminals are kept.
     pub(crate) recordings_dir: PathBuf,
+    /// The policies.
+    pub(crate) policy_dir: PathBuf,
+    /// Where it is the day and the hour that policies speak of.
+    pub(crate) time_zone: TimeZone,
     /// How long a user certificate opens anything.
     pub(crate) certificate_lifetime: Duration,
     /// How long before its issue a certificate's window begins.
@@ -136,6 +141,8 @@ impl Config {
             names: checked_names(source, names)?,
             admin_socket: form.admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()),
             roles_file: form.roles_file.unwrap_or_else(|| "/etc/curfew/roles.toml".into()),
+            policy_dir: form.policy_dir.unwrap_or_else(|| "/etc/curfew/policy".into()),
+            time_zone: checked_zone(source, form.time_zone)?,
             certificate_lifetime: source.span(
                 "certificate_lifetime",
                 form.certificate_lifetime,
@@ -218,7 +225,7 @@ impl Source {
     pub(crate) fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(&self.text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
-            self.wrong(offset, error.message().to_owned())
+            self.wrong(offset, with_meant(error.message()))
         })
     }
 
@@ -271,6 +278,17 @@ pub(crate) fn shown(span: Duration) -> String {
         .map_or_else(|_too_long| format!("{} s", span.as_secs()), |span| format!("{span:#}"))
 }
 
+/// Adds to the complaint about an unknown word which of the known ones was meant, if one is near.
+fn with_meant(message: &str) -> String {
+    let mut words = message.split('`').skip(1).step_by(2);
+    let is_unknown = message.starts_with("unknown ");
+    let meant = words.next().filter(|_| is_unknown).and_then(|word| policy::nearest(word, words));
+    match meant {
+        Some(meant) => format!("{message}; did you mean `{meant}`?"),
+        None => message.to_owned(),
+    }
+}
+
 fn checked_names(source: &Source, names: Vec<Spanned<String>>) -> Result<Vec<String>, ConfigError> {
     for name in &names {
         let text = name.get_ref();
@@ -286,6 +304,16 @@ fn checked_names(source: &Source, names: Vec<Spanned<String>>) -> Result<Vec<Str
         return Err(source.wrong(0, "names: at least one name is needed".into()));
     }
     Ok(names.into_iter().map(Spanned::into_inner).collect())
+}
+
+fn checked_zone(source: &Source, name: Option<Spanned<String>>) -> Result<TimeZone, ConfigError> {
+    let Some(name) = name else {
+        return Ok(TimeZone::UTC);
+    };
+    TimeZone::get(name.get_ref()).map_err(|error| {
+        let message = format!("time_zone: {error}; use a name such as Europe/Zurich, or UTC");
+        source.wrong(name.span().start, message)
+    })
 }
 
 fn untouched(name: String) -> Spanned<String> {
@@ -315,6 +343,8 @@ struct Form {
     admin_socket: Option<PathBuf>,
     roles_file: Option<PathBuf>,
     recordings_dir: Option<PathBuf>,
+    policy_dir: Option<PathBuf>,
+    time_zone: Option<Spanned<String>>,
     certificate_lifetime: Option<Spanned<String>>,
     backdate: Option<Spanned<String>>,
     host_certificate_lifetime: Option<Spanned<String>>,
@@ -336,7 +366,7 @@ pub(crate) const DEFAULT_CONFIG: &str = "/etc/curfew/ca.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 15] = [
+pub(crate) const SETTINGS: [Setting; 17] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -378,6 +408,18 @@ pub(crate) const SETTINGS: [Setting; 15] = [
         default: "recordings in state_dir",
         range: "a folder",
         sentence: "Where recordings of terminals are kept, encrypted; several authorities that share a ledger share it too.",
+    },
+    Setting {
+        key: "policy_dir",
+        default: "/etc/curfew/policy",
+        range: "a folder",
+        sentence: "The policies, *.cedar; read again when they change. Without the folder, members of a role get what it gives.",
+    },
+    Setting {
+        key: "time_zone",
+        default: "UTC",
+        range: "a name such as Europe/Zurich",
+        sentence: "Where it is the day and the hour that policies speak of.",
     },
     Setting {
         key: "certificate_lifetime",
@@ -453,6 +495,13 @@ mod tests {
     }
 
     #[test]
+    fn the_key_that_was_meant_is_named() {
+        let said = |text| Config::parse(&Source::of(text)).unwrap_err().to_string();
+        assert!(said("backdatte = \"1m\"").ends_with("; did you mean `backdate`?"));
+        assert!(!said("colour = 1").contains("did you mean"));
+    }
+
+    #[test]
     fn spans_are_read_as_people_write_them() {
         for (text, secs) in [("90s", 90), ("1h 30m", 5_400), ("2d", 172_800), ("1w", 604_800)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(secs)), "{text}");
@@ -468,6 +517,7 @@ mod tests {
             ("\nlifetime = \"1m\"", "test.toml:2: unknown field `lifetime`"),
             ("\n\ncertificate_lifetime = \"2h\"", "test.toml:3: certificate_lifetime: 2h is out"),
             ("backdate = \"soon\"", "test.toml:1: backdate: \"soon\" is no span of time"),
+            ("time_zone = \"Mars/Base\"", "test.toml:1: time_zone: "),
             ("names = [\"a b\"]", "test.toml:1: names: \"a b\" is neither"),
         ];
         for (text, start) in table {

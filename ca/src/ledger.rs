@@ -41,6 +41,7 @@ pub(crate) mod moving;
 mod node;
 mod order;
 mod place;
+mod policy;
 mod reader;
 mod rebuild;
 mod recording;
@@ -76,6 +77,7 @@ pub(crate) use log::{log_key, named_after};
 pub(crate) use login::{Answered, Ending, Login, NewLogin, Proof};
 pub(crate) use order::{Directive, ReceiptRow};
 pub(crate) use place::{LEDGER, Place, PlaceError};
+pub(crate) use policy::RefusedPolicy;
 pub(crate) use rebuild::Rebuilt;
 pub(crate) use request::{NewRequest, No, RequestRefusal, Speaker};
 pub(crate) use restore::Restored;
@@ -107,6 +109,8 @@ pub(crate) struct Ledger {
     challenges: [u8; 32],
     /// The roles that this node has put in force last, where others could put others.
     roles: role::Mark,
+    /// The policy, in the same way.
+    policy: policy::Mark,
     lately: Lately,
 }
 
@@ -180,6 +184,11 @@ pub(crate) enum LedgerError {
         "another node has put other roles in force; make the roles file of this node the same, and try again"
     )]
     OtherRoles,
+    /// Another node has put another policy in force.
+    #[error(
+        "another node has put another policy in force; make the policy folder of this node the same, and try again"
+    )]
+    OtherPolicy,
     /// The ledger's thread is gone.
     #[error("the ledger has stopped")]
     Stopped,
@@ -323,7 +332,8 @@ impl Ledger {
             connection,
         })?;
         let readers = Readers::new(place.clone());
-        let (place, roles) = (place.clone(), role::Mark::default());
+        let (place, roles, policy) =
+            (place.clone(), role::Mark::default(), policy::Mark::default());
         let lately = Lately::default();
         Ok(Self {
             writer,
@@ -334,6 +344,7 @@ impl Ledger {
             keys: standing,
             challenges,
             roles,
+            policy,
             lately,
         })
     }

@@ -24,6 +24,7 @@ mod krl;
 mod lapse;
 mod ledger;
 mod oidc;
+mod policy;
 mod random;
 mod recording;
 mod request;

@@ -54,6 +54,9 @@ pub(crate) struct Role {
     pub(crate) default_secs: u64,
     /// The longest grant, in seconds.
     pub(crate) max_secs: u64,
+    /// How long after a grant's end its owner may not begin another on the same host, in seconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) cooling_off_secs: u64,
     /// What a session may do besides running commands.
     pub(crate) abilities: BTreeSet<Ability>,
     /// The quorums that must all approve a request for it; none of them means that it is there without a request.
@@ -220,6 +223,9 @@ fn checked(
         host_names: form.host_names,
         default_secs: default.as_secs(),
         max_secs: max.as_secs(),
+        cooling_off_secs: source
+            .span("cooling_off", form.cooling_off, Duration::ZERO, &(MIN_GRANT..=MAX_COOLING_OFF))?
+            .as_secs(),
         source_address: form.source_address.map(|list| networks(source, name, list)).transpose()?,
         force_command: form.force_command.map(|text| command(source, name, text)).transpose()?,
         subject_keys: keys(source, name, (form.subject_keys, form.verify_required))?,
@@ -276,6 +282,11 @@ fn refuse_unknown(
             Err(wrong(&format!("there is no quorum {absent}; define [quorum.{absent}]")))
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(secs: &u64) -> bool {
+    *secs == 0
 }
 
 fn networks(
@@ -377,6 +388,7 @@ struct RoleForm {
     host_names: BTreeSet<HostName>,
     default_duration: Option<Spanned<String>>,
     max_duration: Option<Spanned<String>>,
+    cooling_off: Option<Spanned<String>>,
     abilities: Option<Words>,
     requires: Option<Spanned<BTreeSet<QuorumName>>>,
     source_address: Option<Words>,
@@ -399,6 +411,8 @@ type Words = Spanned<Vec<Spanned<String>>>;
 pub(crate) const MIN_GRANT: Duration = Duration::from_secs(1);
 /// The longest grant that a role can allow: two weeks, as the longest that peers allow.
 const MAX_GRANT: Duration = Duration::from_secs(14 * 24 * 3600);
+/// A week, which is long enough to be a rule about people and not a lock.
+pub(crate) const MAX_COOLING_OFF: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEFAULT_DURATION: Duration = Duration::from_secs(3600);
 const DEFAULT_MAX: Duration = Duration::from_secs(4 * 3600);
 
@@ -522,6 +536,14 @@ mod tests {
     fn a_short_maximum_shortens_the_default() {
         let roles = Roles::of(&format!("{GOOD}max_duration = \"10m\""));
         assert_eq!(roles.iter().next().unwrap().1.default_secs, 600);
+    }
+
+    #[test]
+    fn a_role_rests_for_a_week_at_most() {
+        let read = |text: &str| Roles::parse(&Source::of(&format!("{GOOD}cooling_off = {text:?}")));
+        assert_eq!(read("2h").unwrap().iter().next().unwrap().1.cooling_off_secs, 7_200);
+        let error = read("8d").unwrap_err().to_string();
+        assert!(error.starts_with("test.toml:5: cooling_off: 8d is out of range"), "{error}");
     }
 
     #[test]

@@ -26,15 +26,18 @@ use crate::index;
 use crate::krl;
 use crate::lapse;
 use crate::tls::Leaf;
-use crate::watch::RolesWatch;
+use crate::watch::Watch;
 use crate::x509::LEAF_LIFETIME;
 
 /// Serves until it is told to stop.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
-    let roles_watch = RolesWatch::begin(&config.roles_file)
+    let roles_watch = Watch::of_file(&config.roles_file)
         .with_context(|| format!("cannot watch the folder of {}", config.roles_file.display()))?;
+    let policy_watch = Watch::of_folder(&config.policy_dir)
+        .with_context(|| format!("cannot watch {}", config.policy_dir.display()))?;
     let authority = Arc::new(Authority::open(config)?);
     authority.replace_roles((*authority.roles()).clone(), clock::now()).await?;
+    authority.begin_policy(clock::now()).await?;
     let config = &authority.config;
     let leaf = Leaf::issue(&authority.root, &config.names, clock::now())?;
     // The operator's socket first: whoever sees a port open finds the socket too.
@@ -52,7 +55,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         bounded(router(Arc::clone(&authority)).merge(admin::router(Arc::clone(&authority))));
     tasks.spawn(serve_local(local, private, stopped.clone()));
     tasks.spawn(silence::watch(Arc::clone(&authority), stopped.clone()));
-    tasks.spawn(roles_watch.run(Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(roles_watch.roles(Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(policy_watch.policy(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(cosign::collect(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(krl::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(index::keep(Arc::clone(&authority), stopped.clone()));

@@ -1,6 +1,7 @@
-//! The roles file, read again whenever its folder changes. A bad file is refused and the roles stay.
+//! The roles file and the policy folder, read again whenever they change. What is wrong is refused, and what was in force
+//! stays.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,52 +12,109 @@ use tokio::sync::{mpsc, watch};
 use crate::authority::Authority;
 use crate::clock;
 use crate::http::listener::unless_stopped;
+use crate::ledger::RefusedPolicy;
+use crate::policy::{Origin, Policy, PolicyError, files_as_they_are};
 use crate::role::Roles;
 
 /// Watches from before the first read, so that no change falls between.
-pub(crate) struct RolesWatch {
-    _watcher: RecommendedWatcher,
+pub(crate) struct Watch {
+    watcher: RecommendedWatcher,
     changes: mpsc::Receiver<()>,
+    /// Folders that may come later; each is watched from the first change on that follows its coming.
+    may_come: Vec<PathBuf>,
 }
 
-impl RolesWatch {
+impl Watch {
     /// Begins to watch the folder of `file`: editors replace files rather than change them.
-    pub(crate) fn begin(file: &Path) -> Result<Self, notify::Error> {
-        let (tell, changes) = mpsc::channel(1);
-        let mut watcher =
-            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                match event {
-                    Ok(event) if event.kind.is_access() => return,
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::error!(%error, "the folder of the roles file cannot be watched");
-                    }
-                }
-                if let Err(TrySendError::Closed(())) = tell.try_send(()) {
-                    tracing::debug!("nobody reads the roles file any more");
-                }
-            })?;
-        let folder = match file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(Self { _watcher: watcher, changes })
+    pub(crate) fn of_file(file: &Path) -> Result<Self, notify::Error> {
+        let mut watch = Self::new("the folder of the roles file")?;
+        watch.watcher.watch(parent(file), RecursiveMode::NonRecursive)?;
+        Ok(watch)
     }
 
-    /// Applies each change until `stop`.
-    pub(crate) async fn run(mut self, authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
-        let mut refused = None;
-        while let Some(Some(())) = unless_stopped(&mut stop, self.changes.recv()).await {
-            // Whoever writes the file may need more than one call for it.
-            tokio::time::sleep(SETTLE).await;
-            refused = apply(&authority, refused).await;
+    /// Begins to watch a folder, and the one that it is in: it may come, go, or be replaced. Where neither is there, there
+    /// is nothing to watch, which is said.
+    pub(crate) fn of_folder(folder: &Path) -> Result<Self, notify::Error> {
+        let mut watch = Self::new("the policy folder")?;
+        watch.may_come = vec![parent(folder).into(), folder.into()];
+        if watch.follow()? == 0 {
+            let path = folder.display();
+            tracing::info!(%path, "there is no such folder; a policy put there is in force from the next start on");
         }
+        Ok(watch)
+    }
+
+    fn new(what: &'static str) -> Result<Self, notify::Error> {
+        let (tell, changes) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            match event {
+                Ok(event) if event.kind.is_access() => return,
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "{what} cannot be watched"),
+            }
+            if let Err(TrySendError::Closed(())) = tell.try_send(()) {
+                tracing::debug!("nobody reads {what} any more");
+            }
+        })?;
+        Ok(Self { watcher, changes, may_come: Vec::new() })
+    }
+
+    /// Applies each change of the roles until `stop`.
+    pub(crate) async fn roles(
+        mut self,
+        authority: Arc<Authority>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut refused = None;
+        while self.changed(&mut stop).await {
+            refused = apply_roles(&authority, refused).await;
+        }
+    }
+
+    /// Applies each change of the policy until `stop`.
+    pub(crate) async fn policy(
+        mut self,
+        authority: Arc<Authority>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut refused = None;
+        while self.changed(&mut stop).await {
+            refused = apply_policy(&authority, refused).await;
+        }
+    }
+
+    async fn changed(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
+        let Some(Some(())) = unless_stopped(stop, self.changes.recv()).await else {
+            return false;
+        };
+        // Whoever writes a file may need more than one call for it.
+        tokio::time::sleep(SETTLE).await;
+        if let Err(error) = self.follow() {
+            tracing::error!(%error, "a folder cannot be watched");
+        }
+        true
+    }
+
+    /// Watches what is there of the folders that may come, and says how many are. One that was replaced is another one.
+    fn follow(&mut self) -> Result<usize, notify::Error> {
+        let mut there: usize = 0;
+        for folder in self.may_come.iter().filter(|folder| folder.is_dir()) {
+            self.watcher.watch(folder, RecursiveMode::NonRecursive)?;
+            there = there.saturating_add(1);
+        }
+        Ok(there)
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
 /// Reads the file and puts it in force or refuses it; gives back the refusal, so that it is said once.
-async fn apply(authority: &Authority, refused: Option<String>) -> Option<String> {
+async fn apply_roles(authority: &Authority, refused: Option<String>) -> Option<String> {
     let now = clock::now();
     let path = &authority.config.roles_file;
     let (recorded, refusal) = match Roles::read(path) {
@@ -76,6 +134,41 @@ async fn apply(authority: &Authority, refused: Option<String>) -> Option<String>
     };
     if let Err(error) = recorded {
         tracing::error!(%error, "a change of the roles could not be recorded");
+    }
+    refusal
+}
+
+/// The same for the policy. A folder that went away is refused too: the default would demand less.
+async fn apply_policy(authority: &Authority, refused: Option<String>) -> Option<String> {
+    let now = clock::now();
+    let (folder, zone) = (&authority.config.policy_dir, authority.config.time_zone.clone());
+    let in_force = authority.policy();
+    let read = match Policy::read(folder, zone) {
+        Ok(policy) if policy.origin() == Origin::Default && in_force.origin() == Origin::Folder => {
+            Err(PolicyError::Gone(folder.clone()))
+        }
+        other => other,
+    };
+    let (recorded, refusal) = match read {
+        Ok(policy) if refused.is_none() && in_force == policy => return None,
+        Ok(policy) => {
+            let (hash, policies) = (policy.set().hash().to_owned(), policy.set().len());
+            tracing::info!(path = %folder.display(), %hash, policies, "another policy is in force");
+            (authority.replace_policy(policy, now).await.map(drop), None)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            if refused.as_ref() == Some(&reason) {
+                return refused;
+            }
+            tracing::error!(%reason, "the policy is refused; the one from before stays in force");
+            let files = files_as_they_are(folder);
+            let refused = RefusedPolicy { reason: reason.clone(), files };
+            (authority.refuse_policy(refused, now).await, Some(reason))
+        }
+    };
+    if let Err(error) = recorded {
+        tracing::error!(%error, "a change of the policy could not be recorded");
     }
     refusal
 }

@@ -16,6 +16,7 @@ pub struct Question {
     /// When, and what holds at that moment.
     pub moment: Moment,
     /// Seconds since the second factor was shown; absent when it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mfa_age: Option<u64>,
 }
 
@@ -27,12 +28,16 @@ pub struct Who {
     /// What it is.
     pub kind: Being,
     /// Its teams.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub teams: BTreeSet<String>,
     /// Its roles.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub roles: BTreeSet<String>,
     /// Whether it is disabled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
     /// Whether it is an operator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub operator: bool,
 }
 
@@ -82,31 +87,53 @@ pub struct Access {
     /// For how long, in all.
     pub seconds: u64,
     /// Whether a grant is under way and this is one more certificate of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub renewal: bool,
     /// Why, in the words of who asks.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// 0 to 100; absent when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk: Option<u8>,
     /// What others have said for it.
+    #[serde(default, skip_serializing_if = "Evidence::is_empty")]
     pub evidence: Evidence,
 }
 
 /// What speaks for an access besides who asks. By default nothing does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Evidence {
     /// Distinct people whose approvals count.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub approvers: u32,
     /// Names of the quorums that were met.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub quorums: BTreeSet<String>,
     /// The ticket that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
     /// Whether the tracker says that the ticket is open and theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ticket_open: bool,
     /// Whether who asks is on call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub on_call: bool,
     /// Whether it was asked for as urgent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
+}
+
+impl Evidence {
+    /// Whether nothing speaks for it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A host, as far as policy goes.
@@ -115,6 +142,7 @@ pub struct Place {
     /// Its name.
     pub name: String,
     /// Its labels, `key=value`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub labels: BTreeSet<String>,
 }
 
@@ -146,6 +174,7 @@ pub struct Pending {
     /// For whom.
     pub beneficiary: String,
     /// The teams of both.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub teams: BTreeSet<String>,
     /// The host.
     pub host: Place,
@@ -156,6 +185,7 @@ pub struct Pending {
     /// How long it is to last.
     pub seconds: u64,
     /// 0 to 100; absent when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk: Option<u8>,
 }
 
@@ -167,6 +197,7 @@ pub struct Seen {
     /// Whose it is.
     pub owner: String,
     /// Their teams.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub teams: BTreeSet<String>,
     /// Where.
     pub host: Place,

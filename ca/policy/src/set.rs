@@ -166,7 +166,7 @@ impl PolicySet {
         if let Some(errors) = errors(&required) {
             return Verdict::Refused(errors);
         }
-        let missing = self.requirements(&required);
+        let missing = self.told(&required);
         if !missing.is_empty() {
             return Verdict::Missing(missing);
         }
@@ -188,7 +188,7 @@ impl PolicySet {
         let met = match self.language.put(question) {
             Ok((request, entities)) => {
                 let applies = self.authorizer.is_authorized(&request, &self.scopes, &entities);
-                let mut met = self.requirements(&applies);
+                let mut met = self.told(&applies);
                 met.retain(|one| !missing.contains(one));
                 met
             }
@@ -239,11 +239,19 @@ impl PolicySet {
         })
     }
 
+    /// Every requirement there is, in the order of the files.
+    pub fn requirements(&self) -> impl Iterator<Item = Requirement> {
+        self.each.iter().filter_map(|one| {
+            let advice = one.advice.clone()?;
+            Some(Requirement { id: one.id.clone(), advice })
+        })
+    }
+
     pub(crate) fn each(&self) -> &[Checked] {
         &self.each
     }
 
-    fn requirements(&self, response: &Response) -> Vec<Requirement> {
+    fn told(&self, response: &Response) -> Vec<Requirement> {
         let told = self.inorder(response).map(|one| Requirement {
             id: one.id.clone(),
             advice: one.advice.clone().unwrap_or_default(),

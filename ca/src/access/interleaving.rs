@@ -195,7 +195,7 @@ impl World {
                     self.happen(Event::Used);
                     let id = GrantId::try_new(1).unwrap();
                     let (role, request) = (self.asked.role.clone(), Some(self.asked.request));
-                    self.grant = Some(Grant { id, role, until, request });
+                    self.grant = Some(Grant { id, role, from: self.now, until, request });
                 }
             }
         }

@@ -1,15 +1,17 @@
-//! `curfew-ca check`: both files, before they are put in force.
+//! `curfew-ca check`: settings, roles and policy, before they are put in force.
 
 use std::path::Path;
 
 use clap::Args;
 
+use super::policy::{doubts, good, test};
 use super::say;
 use crate::config::identity::{OIDC_SETTINGS, WORKLOAD_SETTINGS};
 use crate::config::keys::KEY_SETTINGS;
 use crate::config::ledger::LEDGER_SETTINGS;
 use crate::config::witness::{QUORUM_SETTINGS, WITNESS_SETTINGS};
 use crate::config::{Config, SETTINGS, Setting};
+use crate::policy::Policy;
 use crate::role::Roles;
 
 /// Its arguments.
@@ -48,7 +50,11 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         ))?;
     }
     let roles = Roles::read(&config.roles_file)?;
-    say(&format!("{}: good, {} roles", config.roles_file.display(), roles.len()))
+    say(&format!("{}: good, {} roles", config.roles_file.display(), roles.len()))?;
+    let policy = Policy::read(&config.policy_dir, config.time_zone.clone())?;
+    say(&good(&policy, &config.policy_dir))?;
+    doubts(&policy, &roles).iter().try_for_each(|doubt| say(doubt))?;
+    test(&policy, &config.policy_dir).map(drop)
 }
 
 fn print(setting: &Setting) -> anyhow::Result<()> {

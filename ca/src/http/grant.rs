@@ -57,7 +57,7 @@ pub(crate) async fn extend(
         .ledger
         .extend_grant(
             (wish, Duration::from_secs(ask.by_secs)),
-            (authority.roles(), authority.keyring()),
+            ((authority.roles(), authority.policy()), authority.keyring()),
             clock::now(),
         )
         .await?;
@@ -74,7 +74,11 @@ fn wish(caller: &Caller, grant: &str, reason: String) -> Result<GrantWish, Refus
     let grant: GrantId = grant
         .parse()
         .map_err(|error: NameError| Refusal::new(Code::Malformed, error.to_string()))?;
-    Ok(GrantWish { grant, owner: owner(caller), by: caller.actor(), reason })
+    let mfa_at = match caller {
+        Caller::Local => None,
+        Caller::Person(login) => login.mfa_at,
+    };
+    Ok(GrantWish { grant, owner: owner(caller), by: caller.actor(), reason, mfa_at })
 }
 
 /// Whose grants the caller may touch; everybody's when this is nothing.

@@ -60,6 +60,7 @@ pub(crate) async fn make(
         ask,
         authority: authority.root.fingerprint(),
         roles: authority.roles(),
+        policy: authority.policy(),
         keyring: authority.keyring(),
         patience: authority.config.patience,
     };
@@ -101,7 +102,7 @@ pub(crate) async fn approve(
     let (by, request) = (speaker(&caller), id(&request)?);
     let identity = caller.person()?.identity;
     let new = NewApproval { by: identity.clone(), request, signed: ask.signed };
-    let with = (authority.roles(), authority.keyring());
+    let with = ((authority.roles(), authority.policy()), authority.keyring());
     let state = authority.ledger.approve_request(new, with, clock::now()).await?;
     let state = state.inspect_err(|refusal| {
         tracing::info!(%request, by = %identity, %refusal, "an approval was not taken");

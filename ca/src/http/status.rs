@@ -36,11 +36,7 @@ pub(crate) async fn show(
         let window = host.certified.as_ref().and_then(|certified| certified.window);
         certificate_concern(&host.name, (window, standing), now)
     }));
-    concerns.extend(
-        authority.roles_refusal().map(|reason| {
-            format!("the roles file is refused and older roles are in force: {reason}")
-        }),
-    );
+    concerns.extend(refused_files(&authority));
     concerns.extend(authority.ledger.survivors().await?.into_iter().map(|(order, host, alive)| {
         format!("{alive} processes survive order {order} on host {host}: end them there by hand")
     }));
@@ -80,6 +76,17 @@ pub(crate) async fn show(
         witnesses: authority.witnesses.status(),
         concerns,
     }))
+}
+
+/// Files that were refused, so that older ones are in force.
+fn refused_files(authority: &Authority) -> impl Iterator<Item = String> {
+    let roles = authority
+        .roles_refusal()
+        .map(|reason| format!("the roles file is refused and older roles are in force: {reason}"));
+    let policy = authority
+        .policy_refusal()
+        .map(|reason| format!("the policy is refused and an older one is in force: {reason}"));
+    roles.into_iter().chain(policy)
 }
 
 fn concern(

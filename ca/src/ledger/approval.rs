@@ -22,9 +22,10 @@ use super::request::{self, Kept, RequestRefusal, Speaker};
 use super::sql::{Connection, params};
 use super::{Actor, Ledger, LedgerError, column, extend, grant, order, team};
 use crate::access::backing::{self, Approver, Backing, Rule};
-use crate::access::{Host, Standing};
+use crate::access::{Host, Rules, Standing};
 use crate::approval::{Candidate, Case};
 use crate::key::Keyring;
+use crate::policy::Policy;
 use crate::role::{Role, Roles};
 
 /// Who approves what, with what they signed.
@@ -51,7 +52,7 @@ impl Ledger {
     pub(crate) async fn approve_request(
         &self,
         new: NewApproval,
-        (roles, keyring): (Arc<Roles>, Arc<Keyring>),
+        ((roles, policy), keyring): ((Arc<Roles>, Policy), Arc<Keyring>),
         now: Timestamp,
     ) -> Result<Result<State, RequestRefusal>, LedgerError> {
         let own = Arc::clone(&self.roles);
@@ -62,7 +63,10 @@ impl Ledger {
             let seen = request::visible(connection, new.request, (&speaker, &roles), now)?;
             let Some(kept) = seen else { return Ok(Err(RequestRefusal::Unknown(new.request))) };
             match take(connection, (&kept, &new), &roles, now)? {
-                Ok(()) => Ok(Ok(recount(connection, &kept, (&roles, &keyring), now)?)),
+                Ok(()) => {
+                    let rules = Rules::of(&roles, &policy);
+                    Ok(Ok(recount(connection, &kept, (&rules, &keyring), now)?))
+                }
                 Err(refusal) => {
                     let about = (&new.by, Some(new.request));
                     request::refused(connection, about, &refusal, now)?;
@@ -218,10 +222,10 @@ fn agrees(
 pub(super) fn recount(
     connection: &Connection,
     kept: &Kept,
-    (roles, keyring): (&Roles, &Keyring),
+    (rules, keyring): (&Rules<'_>, &Keyring),
     now: Timestamp,
 ) -> Result<State, LedgerError> {
-    let asked = &kept.asked;
+    let (asked, roles) = (&kept.asked, rules.roles);
     let Some(role) = roles.find(&asked.role) else { return Ok(kept.state) };
     let backing = backing(connection, kept, now)?;
     let shortest = rows(connection, asked.request)?
@@ -242,7 +246,7 @@ pub(super) fn recount(
     match asked.extends {
         Some(grant) => {
             let kept = Kept { state, note: Some(why), ..kept.clone() };
-            extend_it(connection, (&kept, grant, secs), (roles, keyring), now)
+            extend_it(connection, (&kept, grant, secs), (rules, keyring), now)
         }
         None => Ok(state),
     }
@@ -263,7 +267,7 @@ fn grounds(backing: &Backing, role: &Role, now: Timestamp) -> String {
 fn extend_it(
     connection: &Connection,
     (kept, grant, secs): (&Kept, GrantId, u64),
-    (roles, keyring): (&Roles, &Keyring),
+    (rules, keyring): (&Rules<'_>, &Keyring),
     now: Timestamp,
 ) -> Result<State, LedgerError> {
     let asked = &kept.asked;
@@ -273,9 +277,12 @@ fn extend_it(
         owner: Some(asked.identity.clone()),
         by: by.clone(),
         reason: asked.reason.to_string(),
+        mfa_at: None,
     };
+    let backing = backing(connection, kept, now)?;
     let span = Duration::from_secs(secs);
-    let (state, why) = match extend::approved(connection, (&wish, span), (roles, keyring), now) {
+    let said = (&wish, span, backing);
+    let (state, why) = match extend::approved(connection, said, (rules, keyring), now) {
         Ok(Ok(until)) => (State::Active { until }, kept.note.clone().unwrap_or_default()),
         Ok(Err(denial)) => (over(now), denial.to_string()),
         Err(LedgerError::Conflict(why) | LedgerError::NotFound(why)) => (over(now), why),

@@ -21,6 +21,7 @@ use super::directory::{DirectoryGroup, DirectoryUser};
 use super::sql::{Connection, params};
 use super::team::Source;
 use super::{Actor, LedgerError, log};
+use crate::policy::Judged;
 use crate::random;
 use crate::role::Roles;
 
@@ -82,6 +83,10 @@ pub(crate) enum Kind {
     RolesChanged,
     /// A changed roles file was refused, and the roles stayed.
     RolesRefused,
+    /// Another policy is in force.
+    PolicyChanged,
+    /// A changed policy was refused, and the one from before stayed.
+    PolicyRefused,
     /// A host says that a session began.
     SessionBegun,
     /// A host says that a session ended.
@@ -352,6 +357,8 @@ pub(super) struct Certificate<'a> {
     /// When whoever asked had last shown a second factor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mfa_at: Option<Timestamp>,
+    /// What the policy was asked, and by which of its permits it said yes.
+    pub(super) policy: &'a Judged,
 }
 
 /// [`Kind::Denial`].
@@ -363,6 +370,9 @@ pub(super) struct Denied<'a> {
     pub(super) role: Option<&'a RoleName>,
     pub(super) key: &'a Fingerprint,
     pub(super) reason: String,
+    /// What the policy was asked and said, when it was the one to say no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<&'a Judged>,
 }
 
 /// [`Kind::ExtensionDenied`].
@@ -371,6 +381,8 @@ pub(super) struct ExtensionDenied<'a> {
     pub(super) by: &'a Actor,
     pub(super) grant: GrantId,
     pub(super) reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<&'a Judged>,
 }
 
 /// [`Kind::Lock`], [`Kind::Unlock`], [`Kind::Trust`], [`Kind::Restored`], [`Kind::RecordingKey`], [`Kind::GrantEnded`] and
@@ -404,6 +416,28 @@ pub(super) struct RolesNow<'a> {
 #[derive(Serialize)]
 pub(super) struct RolesRefused<'a> {
     pub(super) reason: &'a str,
+}
+
+/// [`Kind::PolicyChanged`]: the whole of it, so that every decision under it can be made again.
+#[derive(Serialize)]
+pub(super) struct PolicyNow<'a> {
+    pub(super) hash: &'a str,
+    /// Whether it comes from a folder; otherwise it came with the program.
+    pub(super) is_folder: bool,
+    pub(super) files: &'a [policy::File],
+    /// What is not as it was in the policy before.
+    pub(super) changes: Vec<policy::Change>,
+}
+
+/// [`Kind::PolicyRefused`].
+#[derive(Serialize)]
+pub(super) struct PolicyRefused<'a> {
+    pub(super) reason: &'a str,
+    /// What the policy is that stays in force.
+    pub(super) kept: &'a str,
+    /// What the refused files say, unless they could not be read.
+    pub(super) hash: Option<&'a str>,
+    pub(super) files: &'a [policy::File],
 }
 
 /// [`Kind::SessionBegun`].

@@ -1,10 +1,11 @@
 //! Grants that end otherwise than they began: earlier, because their owner is done, or later, because they were extended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wire::api::GrantView;
-use wire::identifier::{GrantId, HostName, Identity, OrderNumber, RequestId, RoleName};
+use wire::identifier::{GrantId, HostName, Identity, Login, OrderNumber, RequestId, RoleName};
 use wire::lock::{Lock, Target};
 use wire::order::{Extension, Instruction};
 use wire::time::Timestamp;
@@ -13,8 +14,10 @@ use super::entry::{self, Kind};
 use super::order::{self, Ordering};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::{Actor, Ledger, LedgerError, column, grant, request};
-use crate::access::{self, Denial, Running};
+use crate::access::backing::Backing;
+use crate::access::{self, Denial, Facts, Rules, Running};
 use crate::key::Keyring;
+use crate::policy::Policy;
 use crate::role::Roles;
 
 /// Who wants something of a grant, and why.
@@ -28,6 +31,8 @@ pub(crate) struct GrantWish {
     pub(crate) by: Actor,
     /// Why.
     pub(crate) reason: String,
+    /// When who asks last showed a second factor.
+    pub(crate) mfa_at: Option<Timestamp>,
 }
 
 impl Ledger {
@@ -71,19 +76,21 @@ impl Ledger {
     pub(crate) async fn extend_grant(
         &self,
         (wish, by): (GrantWish, Duration),
-        (roles, keyring): (Arc<Roles>, Arc<Keyring>),
+        ((roles, policy), keyring): ((Arc<Roles>, Policy), Arc<Keyring>),
         now: Timestamp,
     ) -> Result<Result<(OrderNumber, Timestamp), Denial>, LedgerError> {
         self.write(move |connection| {
             let running = running(connection, &wish, now)?;
             let facts = grant::facts_about(connection, (&running.identity, &running.host), now)?;
-            match access::extend(&running, by, &facts, (&roles, now)) {
+            let rules = Rules::of(&roles, &policy);
+            match access::extend(&running, by, &facts, (&rules, now)) {
                 Ok(until) => Ok(Ok((lengthen(connection, &keyring, (&wish, until), now)?, until))),
                 Err(denial) => {
                     let data = entry::ExtensionDenied {
                         by: &wish.by,
                         grant: wish.grant,
                         reason: denial.to_string(),
+                        policy: denial.judged(),
                     };
                     entry::append(connection, Kind::ExtensionDenied, now, &data)?;
                     Ok(Err(denial))
@@ -116,13 +123,15 @@ pub(super) fn end(
 /// Gives a grant the later end that a request of its owner was approved for.
 pub(super) fn approved(
     connection: &Connection,
-    (wish, by): (&GrantWish, Duration),
-    (roles, keyring): (&Roles, &Keyring),
+    (wish, by, backing): (&GrantWish, Duration, Backing),
+    (rules, keyring): (&Rules<'_>, &Keyring),
     now: Timestamp,
 ) -> Result<Result<Timestamp, Denial>, LedgerError> {
-    let running = running(connection, wish, now)?;
+    let request = Some(backing.asked.request);
+    let running = Running { request, ..running(connection, wish, now)? };
     let facts = grant::facts_about(connection, (&running.identity, &running.host), now)?;
-    match access::extend_approved(&running, by, &facts, (roles, now)) {
+    let facts = Facts { requests: vec![backing], ..facts };
+    match access::extend_approved(&running, by, &facts, (rules, now)) {
         Ok(until) => {
             lengthen(connection, keyring, (wish, until), now)?;
             Ok(Ok(until))
@@ -165,8 +174,17 @@ fn running(
     if found.until <= now {
         return Err(LedgerError::Conflict(format!("grant {id} has ended already")));
     }
-    let GrantView { grant, identity, role, host, from, until, .. } = found;
-    Ok(Running { grant, identity, role, host, from, until })
+    let GrantView { grant, identity, role, host, from, until, request } = found;
+    let logins = opened(connection, grant)?;
+    Ok(Running { grant, identity, role, host, from, until, request, logins, mfa_at: wish.mfa_at })
+}
+
+/// The logins that a grant has opened.
+fn opened(connection: &Connection, grant: GrantId) -> Result<BTreeSet<Login>, LedgerError> {
+    let mut found = connection
+        .prepare_cached("SELECT DISTINCT login FROM certificates WHERE grant_id = ? LIMIT 1000")?;
+    let found = found.query_map([grant.number()], |row| column::name(row, 0))?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// The grant's end, as it is from now on.
@@ -214,6 +232,7 @@ mod tests {
             owner: owner.map(|name| name.parse().unwrap()),
             by: Actor::local(),
             reason: "done".into(),
+            mfa_at: None,
         }
     }
 
@@ -262,7 +281,8 @@ mod tests {
         let roles = Arc::new(given::roles());
         let extend = async |secs| {
             let asked = (wish(None), Duration::from_secs(secs));
-            ledger.extend_grant(asked, (Arc::clone(&roles), keyring()), later(1)).await.unwrap()
+            let rules = (Arc::clone(&roles), crate::policy::tests::default());
+            ledger.extend_grant(asked, (rules, keyring()), later(1)).await.unwrap()
         };
         let before = ledger.live_grants(None, NOW).await.unwrap()[0].until;
         let (number, until) = extend(60).await.unwrap();

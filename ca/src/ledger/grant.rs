@@ -1,9 +1,12 @@
 //! Grants and certificates: the facts a decision rests on, and the entry without which nothing is signed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wire::certificate::Checked;
-use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, RequestId, Serial};
+use wire::identifier::{
+    Address, Fingerprint, GrantId, HostName, Identity, RequestId, RoleName, Serial,
+};
 use wire::identity;
 use wire::log::{Evidence, FormError, Hash, Leaf, Proof};
 use wire::time::Timestamp;
@@ -14,6 +17,7 @@ use super::{Ledger, LedgerError, approval, attempt, column, keys, order, request
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
 use crate::certificate;
 use crate::key::Purpose;
+use crate::role::MAX_COOLING_OFF;
 use crate::signer::Blank;
 
 /// A permit that is durable in the ledger, with its serial, all that its certificate says, and the proof that it was
@@ -84,9 +88,12 @@ impl Ledger {
         let (who, place) = (identity.clone(), host.clone());
         let facts = self.read(move |connection| {
             let found = host_at(connection, &place)?;
-            let grants = match &found {
-                Some(host) => grants(connection, &who, &host.name, now)?,
-                None => Vec::new(),
+            let (grants, ended) = match &found {
+                Some(host) => (
+                    grants(connection, &who, &host.name, now)?,
+                    ended(connection, (&who, &host.name), now)?,
+                ),
+                None => (Vec::new(), BTreeMap::new()),
             };
             let (standing, kind) = standing(connection, &who)?;
             let requests = match &found {
@@ -98,10 +105,12 @@ impl Ledger {
                 standing,
                 kind,
                 teams: team::of(connection, &who)?,
+                operator: is_operator(connection, &who)?,
                 host: found,
                 locks: Arc::new(order::locks_in_force(connection, now)?),
                 grants,
                 requests,
+                ended,
             })
         });
         Ok(self.lately.keep_facts(identity, host, facts.await?))
@@ -128,9 +137,10 @@ impl Ledger {
         blank: Blank,
         now: Timestamp,
     ) -> Result<Recorded, LedgerError> {
-        let own = Arc::clone(&self.roles);
+        let own = (Arc::clone(&self.roles), Arc::clone(&self.policy));
         let work = move |connection: &Connection| {
-            super::role::refuse_others(connection, &own)?;
+            super::role::refuse_others(connection, &own.0)?;
+            super::policy::refuse_others(connection, &own.1)?;
             if permit.epoch() != epoch(connection)? {
                 return Err(LedgerError::Stale);
             }
@@ -167,7 +177,7 @@ impl Ledger {
         denial: &Denial,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let reason = denial.to_string();
+        let (reason, denial) = (denial.to_string(), denial.clone());
         self.write(move |connection| {
             let key = wire::certificate::fingerprint(ask.key.key_data());
             let data = entry::Denied {
@@ -177,6 +187,7 @@ impl Ledger {
                 role: ask.role.as_ref(),
                 key: &key,
                 reason,
+                policy: denial.judged(),
             };
             let (asked, why) =
                 ((&ask.identity, &ask.host, &ask.login), (&key, data.reason.as_str()));
@@ -199,6 +210,7 @@ pub(super) fn facts_about(
         standing,
         kind,
         teams: team::of(connection, identity)?,
+        operator: is_operator(connection, identity)?,
         host: host_at(connection, &Address::try_new(host.as_str())?)?,
         locks: Arc::new(order::locks_in_force(connection, now)?),
         ..Facts::default()
@@ -236,6 +248,14 @@ pub(super) fn standing(
     })
 }
 
+fn is_operator(connection: &Connection, identity: &Identity) -> Result<bool, LedgerError> {
+    let found: Option<bool> = connection
+        .prepare_cached("SELECT operator FROM identities WHERE name = ?")?
+        .query_row([identity.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or(false))
+}
+
 pub(super) fn host_at(
     connection: &Connection,
     address: &Address,
@@ -259,7 +279,7 @@ fn grants(
     now: Timestamp,
 ) -> Result<Vec<Grant>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, role, until, request FROM grants WHERE identity = ? AND host = ? AND until > ?",
+        "SELECT id, role, until, request, began FROM grants WHERE identity = ? AND host = ? AND until > ?",
     )?;
     let rows =
         statement.query_map(params![identity.as_str(), host.as_str(), now.millis()], |row| {
@@ -268,7 +288,25 @@ fn grants(
                 role: column::name(row, 1)?,
                 until: column::moment(row, 2)?,
                 request: column::maybe_number(row, 3, RequestId::try_new)?,
+                from: column::moment(row, 4)?,
             })
+        })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// When the last grant of each role ended there, as far back as a role can rest.
+fn ended(
+    connection: &Connection,
+    (identity, host): (&Identity, &HostName),
+    now: Timestamp,
+) -> Result<BTreeMap<RoleName, Timestamp>, LedgerError> {
+    let since = now.before(MAX_COOLING_OFF).millis();
+    let mut statement = connection.prepare_cached(
+        "SELECT role, max(until) FROM grants WHERE identity = ? AND host = ? AND until > ? AND until <= ? GROUP BY role",
+    )?;
+    let rows = statement
+        .query_map(params![identity.as_str(), host.as_str(), since, now.millis()], |row| {
+            Ok((column::name(row, 0)?, column::moment(row, 1)?))
         })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -376,6 +414,7 @@ fn issue(
         authority,
         login_key: ask.login_key.as_ref(),
         mfa_at: ask.mfa_at,
+        policy: permit.judged(),
     };
     entry::append_certificate(connection, now, &data, tbs)
 }

@@ -234,6 +234,7 @@ impl Said<'_> {
             | Kind::GrantExtended => self.order(connection),
             Kind::GrantEnded => self.grant_ended(connection),
             Kind::RolesChanged => self.roles(connection),
+            Kind::PolicyChanged => self.policy(connection),
             Kind::KeysChanged => self.keys_changed(connection),
             Kind::Incident => self.incident(connection),
             Kind::IncidentSettled => self.incident_settled(connection),
@@ -248,6 +249,7 @@ impl Said<'_> {
             | Kind::ExtensionDenied
             | Kind::RequestRefused
             | Kind::RolesRefused
+            | Kind::PolicyRefused
             | Kind::Backup
             | Kind::BodiesErased
             | Kind::Searched
@@ -506,6 +508,14 @@ impl Said<'_> {
             "INSERT INTO counters (name, value) VALUES ('roles', ?1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             params![super::role::mark(self.text.as_bytes())],
         )
+    }
+
+    fn policy(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        grant::bump_epoch(connection)?;
+        let is_folder: bool = self.read("/is_folder")?;
+        let mark = super::policy::mark(self.text_of("/hash")?, is_folder);
+        super::policy::keep(connection, (mark, is_folder))?;
+        Ok(Told::Wholly)
     }
 
     fn keys_changed(&self, connection: &Connection) -> Result<Told, LedgerError> {

@@ -15,9 +15,10 @@ use wire::time::Timestamp;
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::{Actor, Ledger, LedgerError, approval, column, extend, grant, order, restore, team};
-use crate::access::{Host, Standing};
+use crate::access::{Host, Rules, Standing};
 use crate::config::Patience;
 use crate::key::Keyring;
+use crate::policy::Policy;
 use crate::request::{Event, begin, settle, step};
 use crate::role::{Holder, MIN_GRANT, Role, Roles};
 
@@ -32,6 +33,8 @@ pub(crate) struct NewRequest {
     pub(crate) authority: Fingerprint,
     /// The roles in force.
     pub(crate) roles: Arc<Roles>,
+    /// The policy in force.
+    pub(crate) policy: Policy,
     /// The keys that sign orders: an extension that needs no approval is one.
     pub(crate) keyring: Arc<Keyring>,
     /// How long it waits.
@@ -129,7 +132,8 @@ impl Ledger {
             entry::append(connection, Kind::RequestMade, now, &data)?;
             insert(connection, &asked, &text)?;
             let kept = Kept { state: begin(&asked), text, note: None, asked };
-            approval::recount(connection, &kept, (&new.roles, &new.keyring), now)?;
+            let rules = Rules::of(&new.roles, &new.policy);
+            approval::recount(connection, &kept, (&rules, &new.keyring), now)?;
             Ok(Ok(kept.asked.request))
         })
         .await

@@ -413,10 +413,11 @@ pub(crate) fn spawn(dir: &Path, arguments: &[&str]) -> Child {
 pub(crate) fn settings(dir: &Path) -> String {
     let path = |name: &str| dir.join(name).display().to_string();
     format!(
-        "state_dir = {:?}\nlisten = \"127.0.0.1:0\"\nhosts_listen = \"127.0.0.1:0\"\nadmin_socket = {:?}\nroles_file = {:?}\n",
+        "state_dir = {:?}\nlisten = \"127.0.0.1:0\"\nhosts_listen = \"127.0.0.1:0\"\nadmin_socket = {:?}\nroles_file = {:?}\npolicy_dir = {:?}\n",
         path("state"),
         path("admin.sock"),
-        path("roles.toml")
+        path("roles.toml"),
+        path("policy")
     )
 }
 

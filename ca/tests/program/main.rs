@@ -22,6 +22,7 @@ mod login;
 mod nodes;
 mod oidc;
 mod options;
+mod policy;
 mod postgres;
 mod program;
 mod recording;

@@ -1,0 +1,220 @@
+//! `curfew-ca policy`: read policies before they are in force, put their cases to them, and hold them against the past.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use policy::{DEFAULT, Explained, Outcome, Question, Requirement, Verdict, nearest};
+
+use super::{say, say_bytes, say_json, talk};
+use crate::config::Config;
+use crate::policy::{Origin, Policy};
+use crate::role::Roles;
+
+#[path = "policy/past.rs"]
+mod past;
+
+use past::{Past, Replayed};
+
+/// What to do with policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read policies, and say what is wrong with them: file, line and what to write instead
+    Check {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Put the cases beside the policies (*.test.toml) to them
+    Test {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Decide again what was decided before, by other policies, and list what would have been otherwise
+    ///
+    /// Certificates and denials are decided with what was known then: teams, roles, labels, approvals, the hour. Exit code 1
+    /// when something would have been otherwise.
+    Backtest {
+        #[command(flatten)]
+        which: Which,
+        /// From how long ago on
+        #[arg(long, value_name = "TIME", default_value = "90d", value_parser = crate::config::duration)]
+        since: std::time::Duration,
+        /// A JSON object for each decision that would have been otherwise
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what a decision rested on, why it was so, and what the policies say of it now
+    Explain {
+        #[command(flatten)]
+        which: Which,
+        /// The number of its entry in the ledger; a denial and `curfew-ca ledger search` name it
+        #[arg(value_name = "ENTRY")]
+        entry: u64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the policy that is in force where there is no folder
+    Default,
+}
+
+/// Which policies.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// A folder of policies; the one of the settings, when absent
+    #[arg(long = "policy", value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(self, config: &Config) -> anyhow::Result<()> {
+        match self {
+            Self::Check { which } => {
+                let (policy, folder) = which.read(config)?;
+                say(&good(&policy, folder))?;
+                let roles = Roles::read(&config.roles_file)?;
+                doubts(&policy, &roles).iter().try_for_each(|doubt| say(doubt))
+            }
+            Self::Test { which } => {
+                let (policy, folder) = which.read(config)?;
+                match test(&policy, folder)? {
+                    0 => bail!("{}: there is no *.test.toml file in it", folder.display()),
+                    _ => Ok(()),
+                }
+            }
+            Self::Backtest { which, since, json } => backtest(config, &which, (since, json)),
+            Self::Explain { which, entry, json } => explain(config, &which, (entry, json)),
+            Self::Default => say_bytes(DEFAULT.as_bytes()),
+        }
+    }
+}
+
+impl Which {
+    fn read<'a>(&'a self, config: &'a Config) -> anyhow::Result<(Policy, &'a Path)> {
+        let folder = self.folder.as_deref().unwrap_or(&config.policy_dir);
+        let policy = Policy::read(folder, config.time_zone.clone())?;
+        if self.folder.is_some() && policy.origin() == Origin::Default {
+            bail!("{}: there is no such folder", folder.display());
+        }
+        Ok((policy, folder))
+    }
+}
+
+/// A policy that was read, in words.
+pub(crate) fn good(policy: &Policy, folder: &Path) -> String {
+    let (set, folder) = (policy.set(), folder.display());
+    match policy.origin() {
+        Origin::Folder => format!("{folder}: good, {} policies, {}", set.len(), set.hash()),
+        Origin::Default => format!(
+            "{folder}: there is no such folder; the default policy is in force, which gives members of a role what it gives"
+        ),
+    }
+}
+
+/// What policies name that nobody has defined: such a rule never takes effect, and nothing else would say so.
+pub(crate) fn doubts(policy: &Policy, roles: &Roles) -> Vec<String> {
+    let known: Vec<&str> = roles.iter().map(|(name, _)| name.as_str()).collect();
+    let absent = |name: &str, place: (&str, usize)| {
+        let meant = nearest(name, known.iter().copied());
+        let meant = meant.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        format!("{}:{}: there is no role {name:?}{meant}", place.0, place.1)
+    };
+    let named = policy.set().mentions("Role");
+    named
+        .filter(|(name, ..)| !known.contains(&name.as_str()))
+        .map(|(name, file, line)| absent(&name, (file, line)))
+        .collect()
+}
+
+/// Puts the cases to a policy, says how each went, and how many there were; an error when one went wrong.
+pub(crate) fn test(policy: &Policy, folder: &Path) -> anyhow::Result<usize> {
+    let cases = policy.cases(folder)?;
+    let outcomes: Vec<Outcome> = cases.iter().flat_map(|cases| cases.run(policy.set())).collect();
+    let mut failed: usize = 0;
+    for outcome in &outcomes {
+        if let Some(what) = &outcome.failed {
+            failed = failed.saturating_add(1);
+            let file = folder.join(&outcome.file);
+            say(&format!("{}:{}: {:?}: {what}", file.display(), outcome.line, outcome.name))?;
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} of {} cases failed", outcomes.len());
+    }
+    if !outcomes.is_empty() {
+        say(&format!("{}: {} cases, all as expected", folder.display(), outcomes.len()))?;
+    }
+    Ok(outcomes.len())
+}
+
+fn backtest(
+    config: &Config,
+    which: &Which,
+    (since, json): (std::time::Duration, bool),
+) -> anyhow::Result<()> {
+    let (policy, folder) = which.read(config)?;
+    let since = crate::clock::now().before(since);
+    let mut replayed = Replayed::default();
+    talk(config, async |client| {
+        past::each(client, since, |past| {
+            let after = policy.set().decide(past.question());
+            if replayed.count(past, &after) {
+                if json {
+                    say_json(&past.otherwise(&after))?;
+                } else {
+                    say(&past.in_words(&after))?;
+                }
+            }
+            Ok(())
+        })
+        .await
+        .map(|unknown| replayed.unknown = unknown)
+    })?;
+    if !json {
+        say(&format!("{}: {}", folder.display(), replayed.in_words()))?;
+    }
+    match replayed.otherwise() {
+        0 => Ok(()),
+        count => bail!("{count} decisions would have been otherwise"),
+    }
+}
+
+fn explain(config: &Config, which: &Which, (entry, json): (u64, bool)) -> anyhow::Result<()> {
+    let (policy, folder) = which.read(config)?;
+    talk(config, async |client| {
+        let past: Past = past::of(client, entry).await?;
+        let now = policy.set().explain(past.question());
+        if json {
+            return say_json(&past.explained(&now));
+        }
+        show(&past, &now, &good(&policy, folder))
+    })
+}
+
+fn show(past: &Past, now: &Explained, policy: &str) -> anyhow::Result<()> {
+    say(&past.head())?;
+    facts(past.question()).context("the question cannot be shown")?;
+    say(&format!("then      {} (policy {})", past.verdict(), past.set()))?;
+    say(&format!("now       {}", now.verdict))?;
+    let missing = match &now.verdict {
+        Verdict::Missing(missing) => missing.as_slice(),
+        Verdict::Allowed { .. } | Verdict::NotEligible | Verdict::Refused(_) => &[],
+    };
+    let line =
+        |mark: &str, one: &Requirement| say(&format!("  {mark} {:24} {}", one.id, one.advice));
+    missing.iter().try_for_each(|one| line("-", one))?;
+    now.met.iter().try_for_each(|one| line("+", one))?;
+    say(policy)
+}
+
+/// What was known, a line each.
+fn facts(question: &Question) -> anyhow::Result<()> {
+    let serde_json::Value::Object(parts) = serde_json::to_value(question)? else {
+        return Ok(());
+    };
+    for (name, value) in parts {
+        say(&format!("{name:9} {}", wire::octets::plain(&value.to_string())))?;
+    }
+    Ok(())
+}

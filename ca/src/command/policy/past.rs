@@ -1,0 +1,213 @@
+//! Decisions of before, read from the ledger, with what the policy was asked then.
+
+use policy::{Act, Explained, Question, Verdict};
+use serde::{Deserialize, Serialize};
+use wire::ledger::{Entry, Page};
+use wire::log::Leaf;
+use wire::octets::plain;
+use wire::time::Timestamp;
+
+use crate::admin::client::Client;
+use crate::command::shown;
+
+/// A decision of before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Past {
+    seq: u64,
+    at: Timestamp,
+    kind: String,
+    judged: Said,
+}
+
+/// What an entry says that the policy was asked, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Said {
+    set: String,
+    verdict: Verdict,
+    question: Question,
+}
+
+/// What would have been otherwise.
+#[derive(Debug, Serialize)]
+pub(super) struct Otherwise<'a> {
+    entry: u64,
+    at: Timestamp,
+    kind: &'a str,
+    question: &'a Question,
+    before: &'a Verdict,
+    after: &'a Verdict,
+}
+
+/// A decision, explained.
+#[derive(Debug, Serialize)]
+pub(super) struct Told<'a> {
+    entry: u64,
+    at: Timestamp,
+    kind: &'a str,
+    policy: &'a str,
+    question: &'a Question,
+    then: &'a Verdict,
+    now: &'a Explained,
+}
+
+/// How a replay went.
+#[derive(Debug, Default)]
+pub(super) struct Replayed {
+    decisions: u64,
+    opened: u64,
+    closed: u64,
+    reasons: u64,
+    /// Decisions of which nothing is known: from before there was a policy, decided by something else, or erased.
+    pub(super) unknown: u64,
+}
+
+impl Past {
+    /// What the entry says; nothing when the policy was not asked, or its body was erased.
+    fn read(entry: &Entry) -> anyhow::Result<Option<Self>> {
+        let leaf = Leaf::from_bytes(entry.leaf.as_bytes())?;
+        let Some(body) = &entry.body else {
+            return Ok(None);
+        };
+        let Body { policy: Some(judged) } = serde_json::from_str(&body.text)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self { seq: leaf.seq, at: leaf.at, kind: leaf.kind, judged }))
+    }
+
+    pub(super) const fn question(&self) -> &Question {
+        &self.judged.question
+    }
+
+    pub(super) const fn verdict(&self) -> &Verdict {
+        &self.judged.verdict
+    }
+
+    /// The hash of the policies that were asked.
+    pub(super) fn set(&self) -> &str {
+        &self.judged.set
+    }
+
+    pub(super) fn head(&self) -> String {
+        format!("entry {}, {}, {}", self.seq, shown(self.at), self.kind)
+    }
+
+    pub(super) fn otherwise<'a>(&'a self, after: &'a Verdict) -> Otherwise<'a> {
+        Otherwise {
+            entry: self.seq,
+            at: self.at,
+            kind: &self.kind,
+            question: self.question(),
+            before: self.verdict(),
+            after,
+        }
+    }
+
+    pub(super) fn explained<'a>(&'a self, now: &'a Explained) -> Told<'a> {
+        Told {
+            entry: self.seq,
+            at: self.at,
+            kind: &self.kind,
+            policy: self.set(),
+            question: self.question(),
+            then: self.verdict(),
+            now,
+        }
+    }
+
+    /// The decision and the other one, on a line.
+    pub(super) fn in_words(&self, after: &Verdict) -> String {
+        let (seq, at, who) = (self.seq, shown(self.at), &self.question().who.name);
+        let what = match &self.question().act {
+            Act::Request(access) | Act::Issue(access) | Act::Breakglass(access) => {
+                format!("{}@{} ({})", access.login, access.host.name, access.role)
+            }
+            _ => self.kind.clone(),
+        };
+        let line = format!("{at}  #{seq}  {who}  {what}: was {}; would be {after}", self.verdict());
+        plain(&line)
+    }
+}
+
+impl Replayed {
+    /// Counts a decision; whether it would have been otherwise.
+    pub(super) fn count(&mut self, past: &Past, after: &Verdict) -> bool {
+        self.decisions = self.decisions.saturating_add(1);
+        let is_yes = |verdict: &Verdict| matches!(verdict, Verdict::Allowed { .. });
+        let counter = match (is_yes(past.verdict()), is_yes(after)) {
+            (false, true) => &mut self.opened,
+            (true, false) => &mut self.closed,
+            // By which of its permits it says yes makes no difference to anybody.
+            (true, true) => return false,
+            (false, false) if past.verdict() == after => return false,
+            (false, false) => &mut self.reasons,
+        };
+        *counter = counter.saturating_add(1);
+        true
+    }
+
+    /// How many would have been otherwise.
+    pub(super) const fn otherwise(&self) -> u64 {
+        self.opened.saturating_add(self.closed).saturating_add(self.reasons)
+    }
+
+    pub(super) fn in_words(&self) -> String {
+        let Self { decisions, opened, closed, reasons, unknown } = self;
+        format!(
+            "{decisions} decisions; {opened} would have been allowed that were denied, {closed} denied that were allowed, \
+             {reasons} denied for another reason; {unknown} could not be decided again"
+        )
+    }
+}
+
+/// Reads every decision from a moment on, in order, and gives how many there were of which nothing is known.
+pub(super) async fn each(
+    client: &Client,
+    since: Timestamp,
+    mut work: impl FnMut(&Past) -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
+    let mut unknown: u64 = 0;
+    for kind in KINDS {
+        let mut after = 0;
+        loop {
+            let millis = since.millis();
+            let path = format!("/v1/entries?after={after}&kind={kind}&since_millis={millis}");
+            let page: Page = client.read(&path).await?;
+            for entry in &page.entries {
+                match Past::read(entry)? {
+                    Some(past) => work(&past)?,
+                    None => unknown = unknown.saturating_add(1),
+                }
+            }
+            if page.reached >= page.size || page.reached <= after {
+                break;
+            }
+            after = page.reached;
+        }
+    }
+    Ok(unknown)
+}
+
+/// Reads one decision.
+pub(super) async fn of(client: &Client, seq: u64) -> anyhow::Result<Past> {
+    let Some(after) = seq.checked_sub(1) else {
+        anyhow::bail!("entries are numbered from 1");
+    };
+    let page: Page = client.read(&format!("/v1/entries?after={after}&limit=1")).await?;
+    let Some(entry) = page.entries.first() else {
+        anyhow::bail!("there is no entry {seq}; the newest is {}", page.size);
+    };
+    Past::read(entry)?.ok_or_else(|| {
+        anyhow::anyhow!(
+            "entry {seq} is no decision that a policy was asked about, or its body was erased; `curfew-ca ledger show {seq}` shows it"
+        )
+    })
+}
+
+/// What is read of a body.
+#[derive(Deserialize)]
+struct Body {
+    policy: Option<Said>,
+}
+
+/// The kinds of entry that are decisions.
+const KINDS: [&str; 3] = ["certificate", "denial", "extension_denied"];
