@@ -80,8 +80,8 @@ fn no_database_of_the_machine() -> Result<(), Failure> {
     if settings.exists() {
         return Ok(());
     }
-    let written = std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&settings, "create_main_cluster = false\n"));
+    let written = fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&settings, "create_main_cluster = false\n"));
     written.map_err(|error| Failure::new("packages", format!("{}: {error}", settings.display())))
 }
 

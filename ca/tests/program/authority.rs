@@ -119,7 +119,7 @@ impl Authority {
     pub(crate) fn restart_if_braked(&self, every: u32) {
         let mut calls = self.calls.lock().unwrap();
         *calls += 1;
-        if *calls % every == 0 {
+        if calls.is_multiple_of(every) {
             self.restart();
         }
     }
