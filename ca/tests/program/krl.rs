@@ -331,6 +331,8 @@ async fn a_long_list_comes_in_parts_that_are_asked_for_one_by_one() {
     for serial in &locks {
         let target = Target::Serial(wire::identifier::Serial::try_new(*serial).unwrap());
         site.lock(target).await;
+        // So many locks may take longer than a host may be silent.
+        beat(&mut frames, None).await;
     }
     let mut list = announced(&mut frames).await;
     let holds = |list: &SignedKrl| Krl::decode(list.beginning.as_bytes()).unwrap().extent().serials;
