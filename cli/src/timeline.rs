@@ -168,13 +168,24 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
             let tone = if ended.survivors == 0 { Tone::Strong } else { Tone::Bad };
             ("handed", delegated_ended_text(ended), tone)
         }
-        Event::Meddled(meddled) => {
-            let tone = if meddled.mended { Tone::Strong } else { Tone::Bad };
-            ("meddled", plain(&meddled.what), tone)
+        Event::Meddled(meddled) if meddled.mended => {
+            ("meddled", plain(&meddled.what), Tone::Strong)
         }
+        Event::Meddled(meddled) => ("meddled", plain(&meddled.what), Tone::Bad),
+        Event::BreakGlassOver(over) => ("over", over_text(over), Tone::Strong),
+        Event::AlarmFailed(alarm) => ("ALARM", alarm_text(alarm), Tone::Bad),
         // Told with the exec it belongs to; one of a process that never started a program says nothing.
         Event::Exit(_) => return None,
     })
+}
+
+fn over_text(over: &wire::record::BreakGlassOver) -> String {
+    format!("{}: {}", over.name, reason(&over.reason))
+}
+
+fn alarm_text(alarm: &wire::breakglass::Alarm) -> String {
+    let fault = alarm.fault.as_deref().unwrap_or_default();
+    format!("{} did not go out: {}", plain(&alarm.by), plain(fault))
 }
 
 /// What was crossed, by which program, and what came of it.

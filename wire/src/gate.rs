@@ -74,6 +74,55 @@ pub enum Answer {
     Explained(Box<Explanation>),
 }
 
+/// What PAM's hook leaves behind of a break-glass login that went on although nobody answered at the gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Word {
+    /// The version of this form.
+    pub version: u32,
+    /// Who and from where.
+    pub login: Login,
+    /// PAM's `SSH_AUTH_INFO_0`, with the certificate.
+    pub auth_info: Octets,
+    /// sshd's monitor.
+    pub pid: i32,
+    /// When it started, in the kernel's clock ticks after boot.
+    pub start_ticks: u64,
+    /// Which boot of the host, by the kernel's random name for it.
+    pub boot: String,
+}
+
+impl Word {
+    /// The name of its file, which no other word of the host has.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let boot: String = self.boot.chars().filter(char::is_ascii_alphanumeric).take(36).collect();
+        format!("{}-{}-{boot}.json", self.pid, self.start_ticks)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // Nothing in it has a form that JSON lacks.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// The certificate in PAM's `SSH_AUTH_INFO_0`, if the login used one: lines of `method key-type base64`, newest first.
+#[must_use]
+pub fn used_certificate(auth_info: &[u8]) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    let text = std::str::from_utf8(auth_info).ok()?;
+    text.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let (method, kind, key) = (words.next()?, words.next()?, words.next()?);
+        let certificate = method == "publickey" && kind.ends_with("-cert-v01@openssh.com");
+        certificate.then(|| base64::engine::general_purpose::STANDARD.decode(key).ok()).flatten()
+    })
+}
+
+/// Where words are left; root's alone.
+pub const WORDS_DIR: &str = "/var/lib/curfew/unasked";
 /// Longest time a hook waits for its answer, in milliseconds; then it refuses.
 pub const PATIENCE_MILLIS: u64 = 2_000;
 /// Largest question, in bytes: a certificate of OpenSSH's largest size, in base64, with room.

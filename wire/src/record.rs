@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::breakglass::{Alarm, Use, UseName};
 use crate::channel::{ChannelId, End, Kept, Passed};
 use crate::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
 use crate::limits::{Limits, Measure, Response};
@@ -92,6 +93,19 @@ pub enum Event {
     Meddled(Meddled),
     /// Something became of a channel of the session.
     Channel(ChannelEvent),
+    /// A break-glass session is over that began while nobody was at the gate.
+    BreakGlassOver(BreakGlassOver),
+    /// An alarm of the host did not go out.
+    AlarmFailed(Alarm),
+}
+
+/// The end of a break-glass session that began while nobody was at the gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakGlassOver {
+    /// What its certificate is called.
+    pub name: UseName,
+    /// Why it ended.
+    pub reason: EndReason,
 }
 
 impl Event {
@@ -652,6 +666,8 @@ pub enum Incident {
     Outside(Outside),
     /// The login path, or what keeps the agent alive, was changed by hand on the host.
     Meddled(Meddled),
+    /// Somebody got in by break-glass.
+    BreakGlass(Use),
     /// The ledger was put back from a backup and declared it, and the host had seen more than the backup holds. Recorded
     /// only under an authority that declares such things.
     Restored(Abandoned),
@@ -732,6 +748,7 @@ impl fmt::Display for Incident {
             Self::Outside(outside) => outside.fmt(f),
             Self::Meddled(Meddled { what, mended: true }) => write!(f, "in order again: {what}"),
             Self::Meddled(Meddled { what, mended: false }) => f.write_str(what),
+            Self::BreakGlass(used) => used.fmt(f),
             Self::Restored(abandoned) => abandoned.fmt(f),
         }
     }

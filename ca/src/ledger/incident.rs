@@ -104,6 +104,7 @@ pub(super) fn reported(
         Incident::Dispute(_)
         | Incident::Outside(_)
         | Incident::Meddled(_)
+        | Incident::BreakGlass(_)
         | Incident::Restored(_) => 1,
     };
     open(connection, host, &Cause::Reported(incident.clone()), (count, now))
@@ -220,6 +221,9 @@ fn name(cause: &Cause) -> String {
             format!("outside {login} {} {via} {}", outside.remote, outside.ended)
         }
         Cause::Reported(Incident::Meddled(meddled)) => format!("meddled {}", meddled.what),
+        Cause::Reported(Incident::BreakGlass(used)) => {
+            format!("breakglass {} {}", used.name.serial, used.remote)
+        }
         Cause::Unissued { serial, .. } => format!("unissued {serial}"),
         Cause::Reported(Incident::Restored(abandoned)) => format!("restored {}", abandoned.era),
         Cause::Witnessed { witness, size, .. } => format!("witnessed {witness} {size}"),
