@@ -4,11 +4,15 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
+use crate::word::Door;
+
 /// What the line says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) agent_down: AgentDown,
     pub(crate) gate_path: PathBuf,
+    /// The account that break-glass opens although nobody is at the gate.
+    pub(crate) door: Option<Door>,
 }
 
 /// What happens to logins while the agent does not answer.
@@ -42,11 +46,16 @@ impl Arguments {
     pub(crate) fn parse(words: &[Vec<u8>]) -> Result<Self, ArgumentError> {
         let mut agent_down = None;
         let mut gate_path = None;
+        let mut door = None;
         for word in words {
             let wrong = || ArgumentError(String::from_utf8_lossy(word).into_owned());
             let fresh = match word.as_slice() {
                 b"agent_down=refuse" => agent_down.replace(AgentDown::Refuse).is_none(),
                 b"agent_down=outside" => agent_down.replace(AgentDown::Outside).is_none(),
+                other if other.starts_with(DOOR) => {
+                    let named = other.strip_prefix(DOOR).and_then(Door::parse);
+                    door.replace(named.ok_or_else(wrong)?).is_none()
+                }
                 other => match other.strip_prefix(b"socket=") {
                     Some(path) if path.starts_with(b"/") => {
                         let path = PathBuf::from(OsString::from_vec(path.to_vec()));
@@ -61,10 +70,13 @@ impl Arguments {
         }
         Ok(Self {
             agent_down: agent_down.unwrap_or(AgentDown::Refuse),
+            door,
             gate_path: gate_path.unwrap_or_else(|| PathBuf::from(ask::GATE_PATH)),
         })
     }
 }
+
+const DOOR: &[u8] = b"breakglass=";
 
 #[cfg(test)]
 mod tests {
@@ -85,8 +97,10 @@ mod tests {
         ];
         for (line, agent_down, gate_path) in table {
             let gate_path = PathBuf::from(gate_path);
-            assert_eq!(parse(line), Ok(Arguments { agent_down, gate_path }), "{line}");
+            assert_eq!(parse(line), Ok(Arguments { agent_down, gate_path, door: None }), "{line}");
         }
+        let with_door = parse("agent_down=refuse breakglass=breakglass@db1").unwrap();
+        assert_eq!(with_door.door, Door::parse(b"breakglass@db1"));
     }
 
     #[test]
@@ -100,6 +114,9 @@ mod tests {
             "socket=",
             "socket=gate.sock",
             "socket=/a socket=/b",
+            "breakglass=",
+            "breakglass=breakglass",
+            "breakglass=a@b breakglass=a@b",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -16,15 +16,18 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::ptr;
 
 mod argument;
 mod verdict;
+mod word;
 
 use argument::{AgentDown, Arguments};
 use verdict::{Phase, Verdict};
 use wire::gate::{Login, Question};
 use wire::octets::Octets;
+use word::Door;
 
 #[cfg(all(panic = "abort", not(test)))]
 compile_error!(
@@ -50,12 +53,12 @@ pub unsafe extern "C" fn pam_sm_acct_mgmt(
         let verdict = match Arguments::parse(&words) {
             Err(error) => Verdict::broken(&error.to_string()),
             Ok(arguments) => {
-                let question = Question::Account(pam.login());
-                verdict::decide(
-                    Phase::Account,
-                    ask::ask(&arguments.gate_path, &question),
-                    arguments.agent_down,
-                )
+                let login = pam.login();
+                let is_door = arguments.door.as_ref().is_some_and(|door| door.is_for(&login.user));
+                let answer = ask::ask(&arguments.gate_path, &Question::Account(login));
+                // Which certificate opens the account is known, and checked, when the session opens.
+                let agent_down = if is_door { AgentDown::Outside } else { arguments.agent_down };
+                verdict::decide(Phase::Account, answer, agent_down)
             }
         };
         pam.conclude(&verdict, PAM_PERM_DENIED)
@@ -122,6 +125,9 @@ pub unsafe extern "C" fn pam_sm_close_session(
 
 fn open(pam: &Pam, arguments: &Arguments) -> Verdict {
     let auth_info = pam.environment(c"SSH_AUTH_INFO_0");
+    if let Some(door) = arguments.door.as_ref().filter(|door| door.is_for(&pam.login().user)) {
+        return open_door(pam, arguments, (door, auth_info));
+    }
     let agent_down = if verdict::names_a_certificate(&auth_info) {
         AgentDown::Refuse
     } else {
@@ -134,6 +140,23 @@ fn open(pam: &Pam, arguments: &Arguments) -> Verdict {
         return Verdict::broken("PAM could not keep the session's mark");
     }
     verdict
+}
+
+/// The account that break-glass opens: the agent decides; when it does not answer, the certificate alone does.
+fn open_door(pam: &Pam, arguments: &Arguments, (door, auth_info): (&Door, Vec<u8>)) -> Verdict {
+    let question = Question::Open { login: pam.login(), auth_info: Octets::new(auth_info.clone()) };
+    let answer = ask::ask(&arguments.gate_path, &question);
+    let verdict = verdict::decide(Phase::Session, answer, AgentDown::Outside);
+    match verdict {
+        Verdict::Permit if !pam.keep() => Verdict::broken("PAM could not keep the session's mark"),
+        Verdict::Unasked { .. } => {
+            let opened = door.opens(&auth_info, Path::new(wire::breakglass::KEYS_PATH));
+            verdict::unasked(opened, || word::leave(word::folder(), pam.login(), &auth_info))
+        }
+        // The agent has no opinion of an account that nothing else may open.
+        Verdict::Outside => Verdict::broken("the break-glass account is not the agent's"),
+        other => other,
+    }
 }
 
 /// Runs `body`; a panic is the answer `refusal`.

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use ask::AskError;
+use wire::breakglass::UseName;
 use wire::gate::Answer;
 
 use crate::argument::AgentDown;
@@ -63,6 +64,30 @@ pub(crate) fn decide(
         AgentDown::Refuse => Verdict::broken(&format!(
             "curfew-agent could not be asked ({phase}): {error}; the login is refused"
         )),
+    }
+}
+
+/// What becomes of a break-glass login when nobody answers: its certificate decides. Word of it is left; where that fails it
+/// goes on all the same, and the log says so.
+pub(crate) fn unasked(
+    opened: Result<UseName, String>,
+    leave_word: impl FnOnce() -> std::io::Result<()>,
+) -> Verdict {
+    match opened {
+        Err(why) => Verdict::broken(&format!(
+            "curfew-agent could not be asked, and this is no break-glass login: {why}; it is refused"
+        )),
+        Ok(name) => {
+            let word = match leave_word() {
+                Ok(()) => "word of it is left for the agent".to_owned(),
+                Err(error) => format!("NO WORD of it could be left for the agent: {error}"),
+            };
+            Verdict::Unasked {
+                log: format!(
+                    "BREAK-GLASS {name}: the login goes on while curfew-agent is down; {word}"
+                ),
+            }
+        }
     }
 }
 
@@ -128,6 +153,25 @@ mod tests {
             assert!(matches!(refused, Verdict::Refuse { log: Some(_), .. }));
             let passed = decide(Phase::Account, copy, AgentDown::Outside);
             assert!(matches!(passed, Verdict::Unasked { .. }));
+        }
+    }
+
+    #[test]
+    fn break_glass_goes_on_by_its_certificate_alone_and_loudly() {
+        let name = "breakglass/INC-42/ann.bob/1800001800/6917529027641081863";
+        let refused =
+            unasked(Err("it has expired".to_owned()), || panic!("no word of what is refused"));
+        assert!(
+            matches!(refused, Verdict::Refuse { log: Some(log), .. } if log.contains("expired"))
+        );
+        for (word, words) in [
+            (Ok(()), "word of it is left"),
+            (Err(std::io::ErrorKind::StorageFull.into()), "NO WORD"),
+        ] {
+            let passed = unasked(Ok(name.parse().unwrap()), || word);
+            assert!(
+                matches!(passed, Verdict::Unasked { log } if log.contains(name) && log.contains(words))
+            );
         }
     }
 
