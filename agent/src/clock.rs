@@ -22,6 +22,13 @@ impl Now {
     }
 }
 
+/// A moment of a file's, as the file system keeps it.
+#[must_use]
+pub fn moment(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// Reads both clocks.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the room that reads the clock")]

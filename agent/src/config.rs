@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use wire::identifier::Login;
 use wire::limits::{IDLE_SECS, Limits};
 use wire::log::WitnessKey;
 
@@ -50,6 +51,10 @@ pub struct Config {
     pub ceiling: Limits,
     /// How much room recordings of terminals may take.
     pub room: Room,
+    /// The account that break-glass opens, where root has placed group keys.
+    pub breakglass_login: Login,
+    /// What is started when break-glass is used: a program and its arguments; nothing when empty.
+    pub breakglass_alarm: Vec<String>,
 }
 
 /// How much room recordings of terminals may take, in bytes.
@@ -188,6 +193,18 @@ pub const SETTINGS: &[Setting] = &[
         sentence: "What recordings of terminals leave free on the disk of `state_dir`, for records of what is run; a twentieth of the disk, where that is less. Those that are required may use three quarters of it.",
     },
     Setting {
+        key: "breakglass_login",
+        default: Some("\"breakglass\""),
+        range: "the name of an account that nothing else uses",
+        sentence: "The account that break-glass opens, on a host where /etc/curfew/breakglass.pub holds group keys. Run `curfew-agent install` after a change.",
+    },
+    Setting {
+        key: "breakglass_alarm",
+        default: Some("[]"),
+        range: "a program by its absolute path and at most 15 arguments",
+        sentence: "What is started when break-glass is used, without a shell and as root, with the path of a JSON file that says what happened as its last argument: to page somebody, to send mail. The journal, syslog and every terminal are told in any case.",
+    },
+    Setting {
         key: "attribution",
         default: Some("\"auto\""),
         range: "\"auto\" or \"audit\"",
@@ -307,6 +324,8 @@ impl Config {
             follow_accounts: page.setting(&table, "closed_accounts", end_or)?,
             warn_before: page.setting(&table, "warn_before", lengths)?,
             strict_silence: page.setting(&table, "strict_silence", silence)?,
+            breakglass_login: page.setting(&table, "breakglass_login", account)?,
+            breakglass_alarm: page.setting(&table, "breakglass_alarm", program)?,
             ceiling: Limits {
                 idle_secs: page.setting(&table, "idle", limit)?,
                 transfer_idle_secs: page.setting(&table, "transfer_idle", limit)?,
@@ -589,6 +608,29 @@ fn limit(value: &DeValue<'_>) -> Result<Option<u64>, String> {
     }
 }
 
+/// The name of an account.
+fn account(value: &DeValue<'_>) -> Result<Login, String> {
+    text(value)?.parse().map_err(|error: wire::identifier::NameError| error.to_string())
+}
+
+/// A program by its absolute path, and its arguments; nothing.
+fn program(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let DeValue::Array(words) = value else {
+        return Err("this is no list".to_owned());
+    };
+    let words: Vec<String> = words
+        .iter()
+        .map(|word| text(word.get_ref()).map(str::to_owned))
+        .collect::<Result<_, _>>()?;
+    if words.len() > MAX_WORDS || words.iter().any(|word| word.chars().any(char::is_control)) {
+        return Err("it has too many words, or a control character".to_owned());
+    }
+    match words.first() {
+        Some(path) if !path.starts_with('/') => Err(format!("{path} is no absolute path")),
+        _ => Ok(words),
+    }
+}
+
 fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
     match value {
         DeValue::String(text) => Ok(text),
@@ -651,6 +693,8 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(20);
 const MAX_WARNING_SECS: u64 = 24 * 3_600;
 /// A key with so many wrong letters still means a setting.
 const MAX_SLIPS: usize = 3;
+/// Most words of a command.
+const MAX_WORDS: usize = 16;
 /// Where a comment's line ends.
 const MAX_COLUMN: usize = 98;
 
@@ -706,6 +750,9 @@ mod tests {
             ("authority = \"a:1\"\nwarn_before = [\"+1s\"]", "\"+1s\" is no such length"),
             ("authority = \"a:1\"\nwarn_before = [\"25h\"]", "\"25h\" is no such length"),
             ("authority = \"a:1\"\nidle = \"4s\"", "4 s is too short"),
+            ("authority = \"a:1\"\nbreakglass_login = \"a b\"", "login holds ' '"),
+            ("authority = \"a:1\"\nbreakglass_alarm = [\"page\"]", "page is no absolute path"),
+            ("authority = \"a:1\"\nbreakglass_alarm = \"/bin/page\"", "this is no list"),
             ("authority = \"a:1\"\nlongest_session = \"soon\"", "is no such length"),
             ("authority = \"a:1\"\nauthority = \"b:1\"", "agent.toml:2: duplicate key"),
         ];

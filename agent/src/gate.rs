@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ssh_key::PublicKey;
 use wire::certificate::{Certificate, Facts, Malformed, Refusal};
+use wire::gate::used_certificate;
 use wire::hostlink::ProofMode;
 use wire::identifier::{Fingerprint, HostName, Login, Principal};
 use wire::lock::Lock;
@@ -364,18 +365,6 @@ const fn outside(rules: &Rules<'_>) -> Verdict {
         Others::Allow => Verdict::Outside,
         Others::Refuse => Verdict::Shut,
     }
-}
-
-/// The certificate in `SSH_AUTH_INFO_0`, if the login used one: lines of `method key-type base64`, newest first.
-fn used_certificate(auth_info: &[u8]) -> Option<Vec<u8>> {
-    use base64::Engine as _;
-    let text = std::str::from_utf8(auth_info).ok()?;
-    text.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let (method, kind, key) = (words.next()?, words.next()?, words.next()?);
-        let certificate = method == "publickey" && kind.ends_with("-cert-v01@openssh.com");
-        certificate.then(|| base64::engine::general_purpose::STANDARD.decode(key).ok()).flatten()
-    })
 }
 
 /// How many of our refusals are the same one, so that a stranger cannot fill the spool: the first is written at once,

@@ -28,6 +28,7 @@ use crate::witness::Witness;
 mod attempt;
 mod authority;
 mod bar;
+mod breakglass;
 mod channel;
 mod explain;
 mod handed;
@@ -177,6 +178,7 @@ pub struct Host {
     work: handed::Work,
     others_seen: outside::Others,
     units: unit::Units,
+    doors: breakglass::Doors,
     /// Last receipts, said again when the authority may have missed them.
     receipts: Vec<Receipt>,
     outbox: Vec<ToAuthority>,
@@ -233,6 +235,7 @@ impl Host {
             work: handed::Work::resume(&config.run_dir, config.ends_handed),
             others_seen: outside::Others::of(config.other_logins),
             units: unit::Units::resume(&config.run_dir),
+            doors: breakglass::Doors::of(config),
             receipts: Vec::new(),
             outbox: Vec::new(),
         };
@@ -241,8 +244,7 @@ impl Host {
         if let Some(concern) = host.concern() {
             tracing::error!("{concern}");
         }
-        host.adopt(now())?;
-        Ok(host)
+        host.adopt(now()).map(|()| host)
     }
 
     /// Finds the sessions of an agent before this one: those the kernel still has are adopted, the others are over.
@@ -291,6 +293,7 @@ impl Host {
         self.relock(now);
         self.drain(now);
         self.look_for_ended(now);
+        self.look_for_words(now);
         self.settle(now.up);
         Ok(())
     }
@@ -485,6 +488,7 @@ impl Host {
         self.look_at_units(now);
         self.look_at_handed(now);
         self.strike_strays();
+        self.end_unasked(now);
     }
 
     /// When [`Host::tick`] is due next.
@@ -494,11 +498,9 @@ impl Host {
         let look = (!self.sessions.is_empty()).then(|| self.next_look.unwrap_or(now));
         let client = self.next_client_look(now);
         let (counts, log) = (self.refusals.next_due(), self.attempts.next_due());
-        let units = self.units.next_look(now);
-        [self.sessions.next_tick(now), self.next_handed(), counts, log, look, client, strays, units]
-            .into_iter()
-            .flatten()
-            .min()
+        let (units, unasked) = (self.units.next_look(now), self.doors.next_due(now));
+        let own = [self.sessions.next_tick(now), self.next_handed(), look, client, unasked];
+        own.into_iter().chain([counts, log, strays, units]).flatten().min()
     }
 
     fn strike_strays(&mut self) {
@@ -571,7 +573,7 @@ impl Host {
             tree: self.witness.newest(),
             unshown: self.witness.waiting(),
             dispute: self.witness.dispute().cloned(),
-            concern: self.barred(now).or_else(|| self.concern()),
+            concern: self.barred(now).or_else(|| self.concern()).or_else(|| self.doors.concern()),
             denials: self.attempts.denials(),
         }
     }

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod breakglass;
 mod file;
 mod host;
 pub mod pam;
@@ -105,6 +106,8 @@ impl Work<'_> {
         self.attempted("take the lines out of PAM", done, &mut failed);
         let done = self.leave_sshd(keep);
         self.attempted("take the settings out of sshd", done, &mut failed);
+        let done = self.leave_breakglass();
+        self.attempted("close break-glass", done, &mut failed);
         let done = self.leave_systemd();
         self.attempted("stop the units", done, &mut failed);
         let done = self.leave_list(config);
@@ -135,6 +138,7 @@ impl Work<'_> {
         self.step("make users and folders", Self::enter_users, config)?;
         self.step("start the units", Self::enter_systemd, config)?;
         self.step("put the list of revoked keys in place", Self::enter_list, config)?;
+        self.step("look for break-glass", Self::enter_breakglass, config)?;
         self.step("tell sshd", Self::enter_sshd, config)?;
         self.step("put the lines into PAM", Self::enter_pam, config)?;
         self.step("reload sshd", |work, _| work.reload(), config)?;
@@ -272,13 +276,12 @@ impl Work<'_> {
         let passwd = fs::read_to_string(self.at(Path::new("/etc/passwd")));
         let own_shells =
             sshd::own_shells(&passwd.map_err(|error| format!("/etc/passwd: {error}"))?);
-        self.change(Path::new(sshd::DROP_IN_PATH), |_| {
-            Some(sshd::drop_in(&certificates, &own_shells))
-        })?;
+        let settings = self.with_door(sshd::drop_in(&certificates, &own_shells), config)?;
+        self.change(Path::new(sshd::DROP_IN_PATH), |_| Some(settings))?;
         self.change(Path::new(sshd::CONFIG_PATH), sshd::with_include)?;
         self.must("/usr/sbin/sshd", &["-t"])?;
         match self.effective()?.overridden().first() {
-            None => Ok(()),
+            None => self.check_door(config),
             Some((keyword, ours, holds)) => Err(format!(
                 "{keyword} should be {ours} and is {holds}; look for it in sshd_config, in files before 00-curfew.conf and in Match blocks"
             )),
@@ -289,8 +292,10 @@ impl Work<'_> {
         if !self.at(Path::new(pam::PAM_PATH)).is_file() {
             return Err(format!("{} is missing; sshd here does not log in by PAM", pam::PAM_PATH));
         }
+        let door = self.pam_door(config)?;
         self.change(Path::new(pam::PAM_PATH), |text| {
-            Some(pam::with_lines(text, config.other_logins))
+            let lines = pam::with_lines(text, config.other_logins);
+            Some(door.map_or(lines.clone(), |door| pam::with_breakglass(&lines, &door)))
         })?;
         let text = fs::read_to_string(self.at(Path::new(pam::PAM_PATH)));
         match pam::flaw(&text.map_err(|error| error.to_string())?) {
@@ -412,9 +417,12 @@ impl Work<'_> {
     }
 
     fn effective(&mut self) -> Result<Effective, String> {
-        let ran = self
-            .host
-            .run("/usr/sbin/sshd", &["-T", "-C", "user=root,host=localhost,addr=127.0.0.1"]);
+        self.effective_for("root")
+    }
+
+    fn effective_for(&mut self, user: &str) -> Result<Effective, String> {
+        let connection = format!("user={user},host=localhost,addr=127.0.0.1");
+        let ran = self.host.run("/usr/sbin/sshd", &["-T", "-C", &connection]);
         let ran = ran.map_err(|error| format!("sshd -T: {error}"))?;
         if ran.ok {
             Ok(Effective::parse(&ran.out))

@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod activity;
+pub mod alarm;
 pub mod channel;
 pub mod check;
 pub mod client;

@@ -228,6 +228,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
                 host.local_look();
                 host.look_for_unfinished(now());
                 host.look_for_disorder(now());
+                host.look_for_words(now());
                 host.look_at_channels(now());
                 host.look_at_recordings(now());
                 host.beat(now());

@@ -37,6 +37,8 @@ pub enum Line {
     },
     /// A certificate opened nothing.
     Failed(Box<Failed>),
+    /// A certificate opened a login.
+    Accepted(Box<Failed>),
     /// The certificate is bound to networks, and this is none of them.
     Elsewhere {
         /// The unix account.
@@ -60,7 +62,7 @@ pub enum Line {
     },
 }
 
-/// "Failed publickey", with a certificate.
+/// "Failed publickey" or "Accepted publickey", with a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
     /// The unix account.
@@ -120,7 +122,10 @@ impl Line {
             return revoked(rest);
         }
         if let Some(rest) = text.strip_prefix("Failed publickey for ") {
-            return failed(rest);
+            return failed(rest).map(|said| Self::Failed(Box::new(said)));
+        }
+        if let Some(rest) = text.strip_prefix("Accepted publickey for ") {
+            return failed(rest).map(|said| Self::Accepted(Box::new(said)));
         }
         if let Some(rest) = text.strip_prefix("cert: Authentication tried for ") {
             return elsewhere(rest);
@@ -142,7 +147,7 @@ fn revoked(text: &str) -> Option<Line> {
 }
 
 /// `[invalid user ]LOGIN from ADDRESS port N ssh2: KIND SHA256:… ID KEY-ID (serial N) CA KIND SHA256:…`
-fn failed(text: &str) -> Option<Line> {
+fn failed(text: &str) -> Option<Failed> {
     let mut words = text.rsplitn(15, ' ');
     let authority = words.next()?.parse().ok()?;
     let _kind = words.next()?;
@@ -159,7 +164,7 @@ fn failed(text: &str) -> Option<Line> {
     let remote = address(words.next()?)?;
     (words.next()? == "from").then_some(())?;
     let login = name(words.next()?);
-    Some(Line::Failed(Box::new(Failed { login, remote, key, key_id, serial, authority })))
+    Some(Failed { login, remote, key, key_id, serial, authority })
 }
 
 /// `LOGIN with valid certificate but not from a permitted source address (ADDRESS).`
@@ -267,7 +272,7 @@ impl Watched {
                 (seen.login, seen.remote) = (failed.login, failed.remote);
                 seen.fill(failed.key, failed.key_id, failed.serial);
             }
-            Line::Failed(_) => {}
+            Line::Failed(_) | Line::Accepted(_) => {}
         }
     }
 

@@ -9,7 +9,7 @@ use crate::clock::Now;
 use crate::gate::{No, Trouble};
 use crate::peer::Held;
 use crate::session::Monitor;
-use crate::sshd_log::{Entry, Heard, Watched};
+use crate::sshd_log::{Entry, Heard, Line, Watched};
 use crate::status::{Denials, Denied};
 
 /// What is known of attempts, beside what the gate counts.
@@ -43,6 +43,9 @@ impl Attempts {
 impl Host {
     /// Takes a line of sshd's log.
     pub fn log_says(&mut self, entry: Entry, now: Now) {
+        if let Line::Accepted(said) = &entry.line {
+            return self.heard_of_breakglass(said, now);
+        }
         let authorities: Vec<_> = self
             .believed
             .authorities

@@ -74,6 +74,10 @@ impl Host {
 
     fn account(&mut self, peer: &Peer, login: &Login, now: Now) -> Answer {
         let remote = printable(&login.remote);
+        if self.is_breakglass(&login.user) {
+            // Which certificate it was is known when the session opens, and nothing else opens the account.
+            return Answer::Outside;
+        }
         match self.book.account(&self.rules(), peer.process.name, (&login.user, &remote), now) {
             Ok(Verdict::Permit(admission)) => {
                 match self.may_enter(&admission.facts, &remote, now) {
@@ -91,6 +95,9 @@ impl Host {
     }
 
     fn open_session(&mut self, peer: Peer, login: &Login, auth_info: Octets, now: Now) -> Answer {
+        if self.is_breakglass(&login.user) {
+            return self.open_breakglass(peer, (login, &auth_info), now);
+        }
         let remote = printable(&login.remote);
         let via = method(&auth_info);
         let attempt = Attempt { login: login.user.clone(), remote: remote.clone(), auth_info };
@@ -146,7 +153,13 @@ impl Host {
 
     /// Lets a session begin: kept where a restart finds it, then tagged in the kernel, then recorded, and only then is
     /// sshd answered. Nothing of the session exists before its tag.
-    fn begin(&mut self, monitor: Held, facts: Facts, remote: String, now: Now) -> Answer {
+    pub(super) fn begin(
+        &mut self,
+        monitor: Held,
+        facts: Facts,
+        remote: String,
+        now: Now,
+    ) -> Answer {
         let id = match draw_session() {
             Ok(id) => id,
             Err(error) => {
@@ -231,7 +244,7 @@ impl Host {
         Ok(admission.facts)
     }
 
-    fn refuse(&mut self, no: No, monitor: Monitor, now: Now) -> Answer {
+    pub(super) fn refuse(&mut self, no: No, monitor: Monitor, now: Now) -> Answer {
         let answer = Answer::Refuse(format!("curfew: {}", no.refused.reason));
         self.say_trouble(&no, now);
         self.note_refusal(no, Some(monitor), now);
@@ -264,7 +277,7 @@ fn method(auth_info: &Octets) -> Option<String> {
 }
 
 /// A client's address as sshd gave it, bounded and safe to show.
-fn printable(remote: &Octets) -> String {
+pub(super) fn printable(remote: &Octets) -> String {
     remote.display().chars().take(MAX_REMOTE).collect()
 }
 

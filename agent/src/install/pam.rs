@@ -3,6 +3,8 @@
 //! They stand before everything else, `@include` lines too, because an included file may hold lines of any kind and
 //! modules that run before ours may put what the user wrote in place of what sshd said.
 
+use wire::identifier::Principal;
+
 use crate::config::OtherLogins;
 
 /// `text` with our lines in front, and with no other line of ours.
@@ -25,6 +27,19 @@ pub fn with_lines(text: &str, other_logins: OtherLogins) -> String {
     ];
     lines.splice(first..first, ours.iter().map(String::as_str));
     lines.concat()
+}
+
+/// Our lines, with the account that break-glass opens although nobody is at the gate.
+#[must_use]
+pub fn with_breakglass(text: &str, door: &Principal) -> String {
+    let lines = text.split_inclusive('\n').map(|line| {
+        let is_ours = is_rule(line) && line.contains(MODULE) && !line.contains("breakglass=");
+        match line.strip_suffix('\n') {
+            Some(rule) if is_ours => format!("{rule} breakglass={door}\n"),
+            _ => line.to_owned(),
+        }
+    });
+    lines.collect()
 }
 
 /// `text` without any line of ours; whatever else was edited since stays as it is.
@@ -96,6 +111,19 @@ mod tests {
         let refuse = with_lines(&once, OtherLogins::Refuse);
         assert_eq!(refuse.matches(MODULE).count(), 2);
         assert_eq!(refuse.matches("agent_down=refuse").count(), 2);
+    }
+
+    #[test]
+    fn both_lines_name_the_account_of_break_glass_once() {
+        let door = "breakglass@db1".parse().unwrap();
+        let text = with_breakglass(&with_lines(DEBIAN, OtherLogins::Refuse), &door);
+        assert_eq!(
+            text.matches("pam_curfew.so agent_down=refuse breakglass=breakglass@db1\n").count(),
+            2
+        );
+        assert_eq!(with_breakglass(&text, &door), text);
+        assert_eq!(without_lines(&text), DEBIAN);
+        assert_eq!(flaw(&text), None);
     }
 
     #[test]

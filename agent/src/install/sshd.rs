@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use wire::identifier::Login;
+
 /// A release of OpenSSH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
@@ -66,6 +68,24 @@ pub fn drop_in(host_certificates: &[String], own_shells: &[String]) -> String {
         ));
     }
     text
+}
+
+/// Our settings with the block for the account that break-glass opens.
+#[must_use]
+pub fn with_breakglass(drop_in: &str, login: &Login) -> String {
+    let mut text = format!(
+        "{drop_in}\n# Break-glass: this account opens by a certificate of the group for this host, whether the agent runs or not, and by\n# nothing else; the authority's own key does not count.\n{MATCH}{login}\n"
+    );
+    for (keyword, value) in BREAKGLASS {
+        text.push_str(&format!("{keyword} {value}\n"));
+    }
+    text
+}
+
+/// The account that a drop-in opens to break-glass.
+#[must_use]
+pub fn breakglass_login(drop_in: &str) -> Option<Login> {
+    drop_in.lines().find_map(|line| line.strip_prefix(MATCH))?.parse().ok()
 }
 
 /// The accounts of `passwd` whose shell is none that would start our command: `git-shell`, a menu, a restricted shell.
@@ -286,6 +306,24 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ),
     ("ClientAliveCountMax", "3", "See above."),
 ];
+/// What holds for the account that break-glass opens. The principals command stays (9.2p1 takes no other in a block) and is never asked:
+/// it is for keys of `TrustedUserCAKeys`.
+pub const BREAKGLASS: [(&str, &str); 10] = [
+    ("AuthenticationMethods", "publickey"),
+    ("PubkeyAuthentication", "yes"),
+    ("AuthorizedKeysFile", BREAKGLASS_KEYS_PATH),
+    ("AuthorizedKeysCommand", "none"),
+    ("TrustedUserCAKeys", "none"),
+    ("AuthorizedPrincipalsFile", "none"),
+    ("RevokedKeys", crate::krl::REVOKED_KEYS_PATH),
+    ("PasswordAuthentication", "no"),
+    ("DisableForwarding", "yes"),
+    ("PermitTTY", "yes"),
+];
+/// The group keys of this host as sshd reads them.
+pub const BREAKGLASS_KEYS_PATH: &str = "/etc/curfew/breakglass_keys";
+/// In small letters, so that it is told from the block of accounts with shells of their own.
+const MATCH: &str = "Match user ";
 /// What sshd starts in every channel. `exec`, so that the user's shell, which sshd starts it with, becomes it.
 pub const TERMINAL_COMMAND: &str = "exec /usr/lib/curfew/curfew-pty";
 /// What sshd reads as `TrustedUserCAKeys`: the keys that sign user certificates.
@@ -370,6 +408,19 @@ mod tests {
         assert!(text.ends_with("\nMatch User git,menu\nForceCommand none\n"), "{text}");
         assert_eq!(excepted(&text), accounts);
         assert!(excepted(&drop_in(&[], &[])).is_empty() && !drop_in(&[], &[]).contains("Match"));
+    }
+
+    #[test]
+    fn the_account_of_break_glass_is_read_back_and_is_no_shell_of_its_own() {
+        let login = "breakglass".parse().unwrap();
+        let text = with_breakglass(&drop_in(&[], &["git".to_owned()]), &login);
+        assert_eq!(breakglass_login(&text), Some(login));
+        assert_eq!(excepted(&text), ["git"]);
+        assert_eq!(breakglass_login(&drop_in(&[], &["git".to_owned()])), None);
+        assert!(
+            text.contains("\nMatch user breakglass\nAuthenticationMethods publickey\n"),
+            "{text}"
+        );
     }
 
     #[test]

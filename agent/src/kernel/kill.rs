@@ -180,6 +180,14 @@ pub fn end_login(kernel: &dyn Kernel, leader: u32) -> Result<(), KernelError> {
     strangers.iter().try_for_each(|pidfd| process::kill(pidfd.as_fd()).map(drop))
 }
 
+/// Kills one process that is held.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn end_held(pidfd: BorrowedFd<'_>) -> Result<(), KernelError> {
+    process::kill(pidfd).map(drop)
+}
+
 /// What is left of a unit that systemd runs, and all of it killed. A unit in which a session has processes of its own is
 /// left to the session's end.
 ///

@@ -21,9 +21,7 @@ pub fn disorder(root: &Path) -> BTreeSet<String> {
     }
     match drop_in {
         None => drop(found.insert(format!("{} was removed", sshd::DROP_IN_PATH))),
-        Some(text)
-            if text != sshd::drop_in(&sshd::host_certificates(&text), &sshd::excepted(&text)) =>
-        {
+        Some(text) if text != as_written(&text) => {
             found.insert(format!("{} was changed", sshd::DROP_IN_PATH));
         }
         Some(_) => {}
@@ -45,6 +43,13 @@ pub fn disorder(root: &Path) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// Our settings as we would write them, with what these say of the host.
+fn as_written(text: &str) -> String {
+    let settings = sshd::drop_in(&sshd::host_certificates(text), &sshd::excepted(text));
+    let door = sshd::breakglass_login(text);
+    door.map_or(settings.clone(), |login| sshd::with_breakglass(&settings, &login))
 }
 
 const UNITS: [&str; 2] = ["curfew-agent.service", "curfew-link.service"];
