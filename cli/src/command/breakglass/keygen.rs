@@ -170,7 +170,7 @@ impl Work {
         screen.line(&format!("the group is in {}: public, for the kit", self.group.display()))?;
         screen.line(&format!("group key  {}", fingerprint(&group.key_data())))?;
         let key = group.public_key().to_openssh()?;
-        screen.line(&format!("the group key, for hosts to believe:\n{key}"))
+        screen.line(&format!("on every host, in /etc/curfew/breakglass.pub:\n{key}"))
     }
 }
 
