@@ -114,10 +114,10 @@ impl Doors {
 }
 
 impl Host {
-    /// Whether a login is to the account that break-glass opens.
+    /// Whether a login is to the account that break-glass opens. With keys that cannot be read it is, and is refused.
     pub(super) fn is_breakglass(&self, login: &Octets) -> bool {
         self.doors.login.as_str().as_bytes() == login.as_bytes()
-            && self.doors.keys().is_ok_and(|keys| !keys.is_empty())
+            && !self.doors.keys().is_ok_and(|keys| keys.is_empty())
     }
 
     /// Answers PAM's session phase for the account. The authority's silence does not matter here; a lock does.
