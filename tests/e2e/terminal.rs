@@ -176,6 +176,32 @@ fn a_recorder_that_dies_ends_its_terminal_and_no_other() -> Result<(), FleetErro
 }
 
 #[test]
+fn a_recorder_that_starts_late_costs_no_terminal_that_may_go_on() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    db1.start("curfew-recorder")?;
+    db1.kill_unit("curfew-recorder", "STOP")?;
+    let mut shell = ana.ssh("deploy", &db1).shell()?;
+    shell.wait_for("goes on without it")?;
+    shell.enter("echo o\"\"ne")?;
+    shell.wait_for("one\r\n")?;
+    db1.kill_unit("curfew-recorder", "CONT")?;
+    eventually("the late one gives up", || {
+        db1.run(["journalctl", "--no-pager", "-b"])
+            .is_ok_and(|said| said.stdout.contains("the session did not wait"))
+    })?;
+    // Its terminal is as it was: it echoes, and ^C still means what it did.
+    shell.enter("sleep 4481")?;
+    eventually("it sleeps", || is_in_front(&db1, "sleep 4481"))?;
+    shell.enter("\u{3}")?;
+    shell.enter("echo thr\"\"ee; exit 7")?;
+    shell.wait_for("three\r\n")?;
+    assert_eq!(shell.wait()?.code(), Some(7));
+    Ok(())
+}
+
+#[test]
 fn a_terminal_of_ones_own_making_fakes_nothing() -> Result<(), FleetError> {
     let site = Site::open()?;
     let db1 = site.host("db1")?;

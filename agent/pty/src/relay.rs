@@ -114,11 +114,17 @@ impl Relay {
     /// Puts itself between the two, and then lets the session have its terminal: nothing passes before that.
     fn begin(start: &Start, ends: [OwnedFd; 4], file: Option<OwnedFd>) -> Result<Self, RelayError> {
         let [stub, outer, inner, slave] = ends;
+        // Who starts late must not touch a terminal that went on without.
+        let is_gone = has_gone(&stub).map_err(failed("look for the session"))?;
+        if is_gone {
+            let source = io::Error::from(io::ErrorKind::BrokenPipe);
+            return Err(RelayError { what: "begin: the session did not wait", source });
+        }
         let signals = signals().map_err(failed("wait for signals"))?;
         let outer = take_over(&outer).map_err(failed("take the client's terminal over"))?;
         let termios = tcgetattr(&outer).map_err(failed("read the terminal's settings"))?;
         tcsetattr(&slave, OptionalActions::Now, &termios).map_err(failed("set the terminal"))?;
-        let mut raw = termios;
+        let mut raw = termios.clone();
         raw.make_raw();
         tcsetattr(&outer, OptionalActions::Now, &raw)
             .map_err(failed("set the client's terminal"))?;
@@ -145,9 +151,12 @@ impl Relay {
         };
         relay.resize().map_err(failed("size the session's terminal"))?;
         let started = Started { terminal: format!("/dev/pts/{}", start.inner) };
-        send(&relay.stub, &started, &[slave.as_fd()])
-            .map_err(io::Error::other)
-            .map_err(failed("hand the session its terminal"))?;
+        if let Err(error) = send(&relay.stub, &started, &[slave.as_fd()]) {
+            // It went on without us this very moment, on a terminal as it was; our end must not hang it up.
+            tcsetattr(&relay.outer, OptionalActions::Now, &termios).unwrap_or_default();
+            tty::let_go(relay.outer.as_fd()).unwrap_or_default();
+            return Err(failed("hand the session its terminal")(io::Error::other(error)));
+        }
         Ok(relay)
     }
 
@@ -375,6 +384,14 @@ struct Ready {
     inner_out: bool,
     signals: bool,
     stub: bool,
+}
+
+/// Whether nobody is at the other end any more.
+fn has_gone(stub: &OwnedFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(stub, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let [stub] = &fds;
+    Ok(stub.revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
 /// The client's terminal, opened anew so that no flag of ours is anybody else's; ours alone to open; and our

@@ -116,14 +116,17 @@ fn account() -> Result<User, Refusal> {
 
 /// Where to run, and what is forced, as the agent says; without it, as it left word.
 fn place(terminal: bool) -> Result<(Place, Option<Octets>), Refusal> {
-    let asked = ask(terminal);
-    let (why, forced, required) = match asked {
+    let mut gave_up = false;
+    let (why, forced, required) = match ask(terminal) {
         Ok((_, Answer::Outside)) => return Ok((Place::Here, None)),
         Ok((_, Answer::Run { forced })) => return Ok((Place::Here, forced)),
         Ok((_, Answer::Refuse(line))) => return Err(Refusal::Told(line)),
         Ok((agent, Answer::Relay { forced, required })) => match relayed(agent) {
             Ok(relayed) => return Ok((Place::Relayed(relayed), forced)),
-            Err(error) => (format!("the recorder did not answer ({error})"), forced, required),
+            Err(error) => {
+                gave_up = true;
+                (format!("the recorder did not answer ({error})"), forced, required)
+            }
         },
         Err(error) => {
             let pid = std::process::id();
@@ -144,7 +147,24 @@ fn place(terminal: bool) -> Result<(Place, Option<Octets>), Refusal> {
             "this login needs a recorder for its terminal, and {why}; try again, or ask whoever runs this host"
         )));
     }
+    if gave_up {
+        take_back().map_err(|source| Refusal::Failed { what: "take the terminal back", source })?;
+        complain(&format!("{why}; this terminal goes on without it"));
+    }
     Ok((Place::Here, forced))
+}
+
+/// Has the client's terminal again, which no recorder took. Giving it up sent us a hang-up: that is not for what runs next.
+fn take_back() -> io::Result<()> {
+    if let Err(error) = rustix::process::ioctl_tiocsctty(io::stdin())
+        && error != Errno::PERM
+    {
+        return Err(error.into());
+    }
+    // Where a shell did not become us, it leads the session and has kept it: that is the refusal above.
+    let signals = SignalFd::with_flags(&mask(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    while signals.read_signal()?.is_some() {}
+    Ok(())
 }
 
 /// Asks the agent, with the terminal.
