@@ -12,6 +12,7 @@ use wire::recording::RecordingKey;
 use wire::time::Timestamp;
 
 use crate::access::{self, Ask, Denial, Facts, Rules};
+use crate::bucket::Bucket;
 use crate::challenge::Challenges;
 use crate::clock;
 use crate::config::Config;
@@ -25,6 +26,7 @@ use crate::key::{KeyError, Keyring, Purpose, Ring, Sign, Slot, Store};
 use crate::krl::Lists;
 use crate::ledger::{Actor, Ledger, LedgerError, Move, Place, ReceiptRow, RefusedPolicy, Vouch};
 use crate::policy::{Origin, Policy, PolicyError};
+use crate::recording::bucket::BucketStore;
 use crate::recording::store::Folder;
 use crate::recording::{OpeningKeys, Recordings};
 use crate::role::Roles;
@@ -151,8 +153,7 @@ impl Authority {
         let keys = Arc::new(Store::new(&dir, config.keys.clone(), Secrets::default()));
         let ring = Arc::new(Ring::new(keys.open()?));
         let opening = Arc::new(keys.open_recording()?);
-        let recordings = Recordings::new(Arc::new(Folder::new(config.recordings_dir.clone())));
-        let recordings = Arc::new(recordings);
+        let recordings = Arc::new(Recordings::new(store(&config)?));
         let roles = Roles::read(&config.roles_file)?;
         let policy = Policy::read(&config.policy_dir, config.time_zone.clone())?;
         let ledger = Ledger::open(&Place::of(&config)?, &ring)?;
@@ -574,6 +575,17 @@ impl Authority {
 /// Whether a host that is not connected was heard of so lately that its link may only be starting again.
 fn is_returning(seen: Option<Timestamp>, now: Timestamp) -> bool {
     seen.is_some_and(|seen| now.since(seen).as_secs() < SILENCE_SECS)
+}
+
+/// Where recordings are kept: the bucket that is named, or a folder.
+fn store(config: &Config) -> anyhow::Result<Arc<dyn crate::recording::Store>> {
+    Ok(match &config.bucket {
+        None => Arc::new(Folder::new(config.recordings_dir.clone())),
+        Some(at) => {
+            let runtime = tokio::runtime::Handle::try_current()?;
+            Arc::new(BucketStore::new(Bucket::open(at.clone())?, runtime))
+        }
+    })
 }
 
 /// What is wrong decides the exit code: a configuration file, or something else.

@@ -12,6 +12,8 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use toml::Spanned;
 
+#[path = "config/bucket.rs"]
+pub(crate) mod bucket;
 #[path = "config/identity.rs"]
 pub(crate) mod identity;
 #[path = "config/keys.rs"]
@@ -21,6 +23,7 @@ pub(crate) mod ledger;
 #[path = "config/witness.rs"]
 pub(crate) mod witness;
 
+use bucket::{BucketAt, RecordingsForm};
 use identity::{Oidc, OidcForm, Workload, WorkloadForm};
 use keys::{Keys, KeysForm};
 use ledger::LedgerForm;
@@ -47,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) policy_dir: PathBuf,
     /// Where it is the day and the hour that policies speak of.
     pub(crate) time_zone: TimeZone,
+    /// The bucket where they are kept instead, if one is named.
+    pub(crate) bucket: Option<BucketAt>,
     /// How long a user certificate opens anything.
     pub(crate) certificate_lifetime: Duration,
     /// How long before its issue a certificate's window begins.
@@ -132,6 +137,7 @@ impl Config {
         });
         let state_dir = form.state_dir.unwrap_or_else(|| "/var/lib/curfew-ca".into());
         let config = Self {
+            bucket: BucketAt::checked(source, form.recordings)?,
             recordings_dir: form.recordings_dir.unwrap_or_else(|| state_dir.join("recordings")),
             state_dir,
             listen: form.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 7442))),
@@ -355,6 +361,7 @@ struct Form {
     first_use_timeout: Option<Spanned<String>>,
     keys: Option<KeysForm>,
     ledger: Option<LedgerForm>,
+    recordings: Option<RecordingsForm>,
     witness: Option<Vec<Spanned<WitnessForm>>>,
     oidc: Option<Spanned<OidcForm>>,
     #[serde(default)]

@@ -28,8 +28,10 @@ mod log;
 mod login;
 mod oidc;
 mod order;
+mod recording;
 pub(crate) mod refusal;
 mod request;
+mod review;
 pub(crate) mod scim;
 mod search;
 mod session;
@@ -67,6 +69,13 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/requests/{request}/withdraw", post(request::withdraw))
         .route("/v1/sessions", get(session::list))
         .route("/v1/sessions/{session}", get(session::show))
+        .route("/v1/sessions/{session}/recordings", get(recording::list))
+        .route("/v1/sessions/{session}/stored", get(recording::stored))
+        .route("/v1/sessions/{session}/checking", get(recording::checking))
+        .route("/v1/readings", post(recording::begin))
+        .route("/v1/readings/{entry}", get(recording::read))
+        .route("/v1/reviews", post(review::review))
+        .route("/v1/reviews/due", get(review::due))
         .route("/v1/search", post(search::search))
         .route("/v1/exports", post(export::export))
         .route("/v1/locks", get(lock::list).post(lock::lock))

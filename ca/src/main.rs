@@ -8,6 +8,7 @@ mod approval;
 mod args;
 mod authority;
 mod backup;
+mod bucket;
 mod certificate;
 mod challenge;
 mod clock;

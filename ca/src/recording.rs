@@ -8,8 +8,10 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use wire::recording::Place;
 
+pub(crate) mod bucket;
 pub(crate) mod intake;
 pub(crate) mod key;
+pub(crate) mod reader;
 pub(crate) mod store;
 
 pub(crate) use key::OpeningKeys;

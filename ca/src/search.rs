@@ -65,6 +65,8 @@ impl<'a> Facets<'a> {
 
     fn of_exec(kind: String, exec: &'a Exec, about: Vec<Vec<u8>>) -> Self {
         let mut words = vec![exec.path.as_bytes().to_vec()];
+        let more = exec.program.iter().flat_map(|it| it.interpreter.iter().chain(&it.resolved));
+        words.extend(more.map(|path| path.as_bytes().to_vec()));
         words.extend(exec.arguments.iter().map(|argument| argument.as_bytes().to_vec()));
         // Arguments stand on one line, so that a search for `rm -rf` finds them as they were typed.
         let line: Vec<&[u8]> = exec.arguments.iter().map(Octets::as_bytes).collect();
@@ -101,12 +103,33 @@ impl<'a> Facets<'a> {
             tokens.word(b'u', exec.uid.to_string().as_bytes());
             tokens.word(b'u', exec.euid.to_string().as_bytes());
         }
-        for word in &self.words {
-            each_path(word, &mut |path| {
-                tokens.path(path);
-                false
-            });
+        let mut room = MAX_RELATIVE;
+        self.any_path(&mut |path| {
+            tokens.path(path);
+            room = room.saturating_sub(path.len());
+            room == 0
+        });
+        if room == 0 {
+            // There are more than fit: no search for a path may pass over this block.
+            tokens.word(b'P', b"");
         }
+    }
+
+    /// Hands over every path, until told that it is enough; says whether it was. What is relative lies in the folder that the
+    /// program was started in, where that is known.
+    fn any_path(&self, enough: &mut dyn FnMut(&str) -> bool) -> bool {
+        if self.words.iter().any(|word| each_path(word, enough)) {
+            return true;
+        }
+        let folder = self.exec.and_then(|exec| exec.program.as_ref()?.folder.as_ref());
+        let (Some(exec), Some(folder)) = (self.exec, folder) else { return false };
+        exec.arguments.iter().skip(1).map(Octets::as_bytes).any(|argument| {
+            if argument.is_empty() || argument.starts_with(b"/") || argument.starts_with(b"-") {
+                return false;
+            }
+            let whole = [folder.as_bytes(), b"/", argument].concat();
+            plain_path(&String::from_utf8_lossy(&whole)).is_some_and(|path| enough(&path))
+        })
     }
 
     fn fits(&self, test: &Test, scene: &Scene<'_>, now: Timestamp) -> bool {
@@ -116,9 +139,7 @@ impl<'a> Facets<'a> {
             Test::Arg(pattern) => self.exec.is_some_and(|exec| {
                 exec.arguments.iter().skip(1).any(|argument| pattern.fits(argument.as_bytes()))
             }),
-            Test::Path(path) => {
-                self.words.iter().any(|word| each_path(word, &mut |found| lies_in(found, path)))
-            }
+            Test::Path(path) => self.any_path(&mut |found| lies_in(found, path)),
             Test::Text(text) => holds(&self.text, text.to_ascii_lowercase().as_bytes()),
             Test::Who(who) => whose(&|whose| {
                 let identity = whose.identity.as_str();
@@ -153,11 +174,16 @@ pub(crate) fn fits(
 
 /// Whether a block with this filter may hold something that fits.
 pub(crate) fn may_fit(query: &Query, filter: &Filter) -> bool {
-    query
-        .terms()
-        .iter()
-        .filter(|term| !term.is_not)
-        .all(|term| term.any.iter().any(|test| needed(test).is_held_by(filter)))
+    query.terms().iter().filter(|term| !term.is_not).all(|term| {
+        term.any.iter().any(|test| needed(test).is_held_by(filter) || is_crowded(test, filter))
+    })
+}
+
+/// Whether a block holds more paths than its filter says.
+fn is_crowded(test: &Test, filter: &Filter) -> bool {
+    let mut more = Tokens::default();
+    more.word(b'P', b"");
+    matches!(test, Test::Path(_)) && more.is_held_by(filter)
 }
 
 /// What a block must hold for the test to fit anything in it.
@@ -256,6 +282,8 @@ fn joined(words: &[Vec<u8>]) -> Vec<u8> {
     text
 }
 
+/// Most bytes of paths that one record brings into a filter.
+const MAX_RELATIVE: usize = 1024 * 1024;
 /// What stands between paths on a line that a shell reads.
 const SIGNS: &[u8] = b" \t\n'\"=:,;|&<>()`";
 
@@ -372,6 +400,31 @@ pub(crate) mod tests {
         assert!(found("path:/etc/shadow", event()) && found("path:/srv/my", event()));
         let event = || exec("/bin/cat", &["-cat", "/srv/my files/a"]);
         assert!(found("path:\"/srv/my files\"", event()) && found("exec:cat", event()));
+    }
+
+    #[test]
+    fn a_relative_path_lies_in_the_folder_that_the_program_was_started_in() {
+        let event = || {
+            let Event::Exec(mut exec) = exec("/usr/bin/rm", &["rm", "-f", "passwd", "../srv/b"])
+            else {
+                panic!("it is a program")
+            };
+            let folder = Some(Octets::new("/etc"));
+            exec.program = Some(Box::new(wire::record::Program { folder, ..Default::default() }));
+            Event::Exec(exec)
+        };
+        for text in ["path:/etc/passwd", "path:/etc", "path:/srv/b", "exec:rm path:/etc"] {
+            assert!(found(text, event()), "{text}");
+        }
+        assert!(!found("path:/etc/-f", event()) && !found("path:/etc/shadow", event()));
+    }
+
+    #[test]
+    fn more_paths_than_fit_into_a_filter_hide_none() {
+        let many: Vec<String> = (0..80_000).map(|number| format!("/a/b/{number}")).collect();
+        let mut arguments: Vec<&str> = many.iter().map(String::as_str).collect();
+        arguments.push("/etc/shadow");
+        assert!(found("path:/etc/shadow", exec("/usr/bin/rm", &arguments)));
     }
 
     #[test]

@@ -46,6 +46,7 @@ use crate::lock::{Lock, Target};
 use crate::log::LogKey;
 use crate::options::Wishes;
 use crate::record::{EndReason, Receipt, Record, Tier};
+use crate::review::Review;
 use crate::time::Timestamp;
 
 /// What the authority is: its public keys and its clock.
@@ -266,6 +267,9 @@ pub struct SessionView {
     pub execs: u64,
     /// Events known to be lost.
     pub lost: u64,
+    /// What a reviewer found; absent while nobody has looked at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
 }
 
 /// How a session ended.

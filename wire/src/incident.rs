@@ -60,6 +60,15 @@ pub enum Cause {
         /// How many sessions were alive on it then.
         sessions: u64,
     },
+    /// A reviewer found that what was done in a session must be looked into.
+    Reviewed {
+        /// The session.
+        session: SessionId,
+        /// Who reviewed it.
+        by: String,
+        /// Why.
+        note: String,
+    },
     /// A witness knows a tree that this ledger does not continue.
     Witnessed {
         /// The witness.
@@ -153,6 +162,9 @@ impl fmt::Display for Cause {
                 "the host knows a ledger of {} entries under {}, and this one has {} under {}: was an older copy put in its place?",
                 known.size, known.root, newest.size, newest.root
             ),
+            Self::Reviewed { session, by, note } => {
+                write!(f, "session {session} must be looked into, says {by}: {note}")
+            }
             Self::Gone { from, to } => write!(
                 f,
                 "records {from} to {to} are lost: the ledger that had acknowledged them was given up, and the host has let go of them"

@@ -19,6 +19,7 @@ pub mod record;
 pub mod seal;
 pub mod statement;
 pub mod stored;
+pub mod verify;
 
 pub use key::RecordingKey;
 pub use stored::{Place, StoredBlock};

@@ -1,5 +1,5 @@
-//! `setup`: what the build and the tests need from Debian, the OpenID provider that tests log in at, and the judge of
-//! SCIM.
+//! `setup`: what the build and the tests need from Debian, the OpenID provider that tests log in at, the judge of
+//! SCIM, and a store that speaks S3.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,22 +11,23 @@ use crate::step::{Failure, root, say, step};
 pub(crate) fn run() -> Result<(), Failure> {
     packages()?;
     provider()?;
-    judge()
+    python("judge of SCIM", JUDGE, &cache()?.join("scim"))?;
+    python("store that speaks S3", STORE, &cache()?.join("moto"))
 }
 
-/// The judge of our SCIM service, in a virtual environment outside the repository.
-fn judge() -> Result<(), Failure> {
-    let folder = cache()?.join("scim");
-    let wanted = fs::read_to_string(root().join(JUDGE)).unwrap_or_default();
+/// Python packages, as the file of ours names them, in a virtual environment outside the repository.
+fn python(name: &'static str, requirements: &str, folder: &Path) -> Result<(), Failure> {
+    let wanted = fs::read_to_string(root().join(requirements)).unwrap_or_default();
     let mark = folder.join("installed");
     if !wanted.is_empty() && wanted == fs::read_to_string(&mark).unwrap_or_default() {
-        say("── setup: the judge of SCIM is installed");
+        say(&format!("── setup: the {name} is installed"));
         return Ok(());
     }
-    step("judge", Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-    let quiet = ["install", "--quiet", "--disable-pip-version-check", "--requirement", JUDGE];
-    step("judge", Command::new(folder.join("bin/pip")).args(quiet))?;
-    fs::write(mark, wanted).map_err(|error| Failure::new("judge", error.to_string()))
+    step(name, Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
+    let quiet =
+        ["install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
+    step(name, Command::new(folder.join("bin/pip")).args(quiet))?;
+    fs::write(mark, wanted).map_err(|error| Failure::new(name, error.to_string()))
 }
 
 /// Where tests find what is not Debian's.
@@ -100,6 +101,8 @@ fn is_installed(package: &str) -> bool {
 
 /// What the judge of SCIM consists of.
 const JUDGE: &str = "ca/tests/scim/requirements.txt";
+/// What the store for recordings consists of.
+const STORE: &str = "ca/tests/bucket/requirements.txt";
 /// Where the provider's lock file and its script are.
 const PROVIDER: &str = "ca/tests/oidc";
 /// What `dpkg-query` is asked for, and `apt-get` too.

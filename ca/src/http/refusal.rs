@@ -10,6 +10,7 @@ use crate::authority::NoCertificate;
 use crate::challenge::ChallengeRefusal;
 use crate::cosign::Unwitnessed;
 use crate::ledger::{LedgerError, SqlError, TokenRefusal, VouchRefusal};
+use crate::recording::reader::ReadError;
 
 /// A call that was refused or failed.
 #[derive(Debug)]
@@ -90,6 +91,19 @@ impl From<ChallengeRefusal> for Refusal {
             ChallengeRefusal::Busy => Code::Busy,
         };
         Self::new(code, refusal.to_string())
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            // What is wrong with a recording is for whoever reads it; what is wrong with the store is not.
+            ReadError::Block { .. } | ReadError::Open { .. } => {
+                tracing::error!(%error, "a recording cannot be read");
+                Self::new(Code::Conflict, error.to_string())
+            }
+            ReadError::Store(_) | ReadError::Stopped => Self::internal(&error),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use wire::api::{SessionDetail, SessionView};
 use wire::identifier::{HostName, Identity, Login, NameError, RoleName, SessionId};
 use wire::problem::Code;
 use wire::record::EndReason;
+use wire::review::Verdict;
 use wire::time::Timestamp;
 
 use super::caller::Caller;
@@ -28,6 +29,7 @@ pub(crate) struct Asked {
     since_millis: Option<Timestamp>,
     before_millis: Option<Timestamp>,
     how: Option<String>,
+    verdict: Option<Verdict>,
     #[serde(default)]
     live: bool,
     limit: Option<u64>,
@@ -68,6 +70,7 @@ impl Asked {
             since: self.since_millis,
             before: self.before_millis,
             how,
+            verdict: self.verdict,
             live: self.live,
             after,
             limit: self.limit.unwrap_or(LISTED),
@@ -75,7 +78,7 @@ impl Asked {
     }
 }
 
-/// `GET /v1/sessions?identity=&host=&login=&role=&since_millis=&before_millis=&how=&live=&limit=&after_…=`
+/// `GET /v1/sessions?identity=&host=&login=&role=&since_millis=&before_millis=&how=&verdict=&live=&limit=&after_…=`
 ///
 /// Whoever is no operator sees their own, whatever identity they ask for.
 pub(crate) async fn list(

@@ -224,6 +224,18 @@ pub(crate) fn password(place: &Place) -> Result<Option<Secret>, SecretError> {
     }
 }
 
+/// A secret that must be there, of this name: in a file or a credential.
+pub(crate) fn password_of(what: &'static str, place: &Place) -> Result<Secret, SecretError> {
+    let absent = |name: &str| SecretError::NoCredentials { what, name: name.to_owned() };
+    match place {
+        Place::File(path) => owned(what, path),
+        Place::Credential(name) => {
+            credential(name).ok_or_else(|| absent(name)).and_then(|path| given(what, &path))
+        }
+        Place::Default => Err(absent("a file")),
+    }
+}
+
 /// What a file or a credential says; nothing when the terminal has to be asked.
 fn look(what: Use, place: &Place) -> Result<Option<Secret>, SecretError> {
     match place {

@@ -15,6 +15,7 @@ use wire::options::Ability;
 use wire::order::SignedOrder;
 use wire::record::{SessionBegan, SessionEnded};
 use wire::request::{SignedApproval, State};
+use wire::review::Verdict;
 use wire::time::Timestamp;
 
 use super::directory::{DirectoryGroup, DirectoryUser};
@@ -129,6 +130,12 @@ pub(crate) enum Kind {
     DirectoryGroupPut,
     /// A directory knows a user or a group no more.
     DirectoryRemoved,
+    /// An operator gave a verdict on a session.
+    SessionReviewed,
+    /// Somebody read a recording.
+    RecordingRead,
+    /// Somebody watched a recording while it went on.
+    RecordingWatched,
 }
 
 impl Kind {
@@ -482,6 +489,16 @@ pub(super) struct IncidentSettled<'a> {
     pub(super) by: &'a Actor,
     pub(super) incident: u64,
     pub(super) reason: &'a str,
+}
+
+/// [`Kind::SessionReviewed`].
+#[derive(Serialize)]
+pub(super) struct Reviewed<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) session: SessionId,
+    pub(super) host: &'a HostName,
+    pub(super) verdict: Verdict,
+    pub(super) note: &'a str,
 }
 
 /// Adds an entry and says its number.

@@ -234,6 +234,7 @@ fn name(cause: &Cause) -> String {
         Cause::Ahead { known, .. } => format!("ahead {}", known.root),
         Cause::Gone { from, .. } => format!("gone {from}"),
         Cause::Silent { .. } => "silent".to_owned(),
+        Cause::Reviewed { session, .. } => format!("reviewed {session}"),
     }
 }
 

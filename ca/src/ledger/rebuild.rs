@@ -14,6 +14,7 @@ use wire::order::{Instruction, Order};
 use wire::record::SessionEnded;
 use wire::renewal::Window;
 use wire::request::Asked;
+use wire::review::Review;
 use wire::time::Timestamp;
 
 use super::entry::Kind;
@@ -243,6 +244,7 @@ impl Said<'_> {
             Kind::RequestMoved => self.request_moved(connection),
             Kind::SessionBegun => self.begun(connection),
             Kind::SessionEnded => self.ended(connection),
+            Kind::SessionReviewed => self.reviewed(connection),
             // No state follows from these: what was, was refused, or was done outside of the ledger.
             Kind::AuthorityCreated
             | Kind::Denial
@@ -253,7 +255,9 @@ impl Said<'_> {
             | Kind::Backup
             | Kind::BodiesErased
             | Kind::Searched
-            | Kind::Exported => Ok(Told::Wholly),
+            | Kind::Exported
+            | Kind::RecordingRead
+            | Kind::RecordingWatched => Ok(Told::Wholly),
             // What follows is made new when it is lost: a login by logging in, a host's TLS certificate by its host.
             Kind::Login | Kind::LinkCertified => Ok(Told::Wholly),
         }
@@ -584,6 +588,24 @@ impl Said<'_> {
         )
     }
 
+    fn reviewed(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let review = Review {
+            verdict: self.read("/verdict")?,
+            by: self.read("/by")?,
+            at: self.at,
+            note: self.read("/note")?,
+        };
+        self.run(
+            connection,
+            "UPDATE sessions SET review = ?3 WHERE session = ?1 AND host = ?2",
+            params![
+                self.text_of("/session")?,
+                self.text_of("/host")?,
+                serde_json::to_string(&review)?
+            ],
+        )
+    }
+
     fn disable(&self, connection: &Connection, disabled: bool) -> Result<Told, LedgerError> {
         self.run(
             connection,
@@ -676,7 +698,7 @@ const TABLES: [Table; 23] = [
     Table {
         name: "sessions",
         key: "session, host",
-        columns: "identity, login, role, grant_id, serial, remote, began, until, ended, known",
+        columns: "identity, login, role, grant_id, serial, remote, began, until, ended, known, review",
     },
     Table {
         name: "authority_keys",

@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 14] = [("
+const STEPS: [Step; 15] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -454,6 +454,9 @@ CREATE TABLE directory_groups (
     id INTEGER PRIMARY KEY, team TEXT NOT NULL UNIQUE, external TEXT, changed INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE directory_tokens (name TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, made INTEGER NOT NULL) STRICT;
+", nothing), ("
+ALTER TABLE sessions ADD COLUMN review TEXT;
+CREATE INDEX sessions_due ON sessions (began) WHERE ended IS NOT NULL AND review IS NULL;
 ", nothing)];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use wire::identifier::{GrantId, HostName, Identity, Login, RoleName, Serial, Ses
 use wire::incident::Cause;
 use wire::octets::Octets;
 use wire::record::{Event, Incident, Record, SessionBegan, SessionEnded};
+use wire::review::Verdict;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
@@ -37,6 +38,8 @@ pub(crate) struct Which {
     pub(crate) before: Option<Timestamp>,
     /// Those that ended in this way only, one of [`EndReason::NAMES`].
     pub(crate) how: Option<&'static str>,
+    /// Those with this verdict only.
+    pub(crate) verdict: Option<Verdict>,
     /// Those that are alive only.
     pub(crate) live: bool,
     /// Those that come after this one in the listing.
@@ -157,6 +160,7 @@ fn listed(connection: &Connection, which: &Which) -> Result<Vec<SessionView>, Le
          AND (?8 IS NULL OR json_extract(ended, '$.reason') = ?8 OR json_extract(ended, '$.reason') LIKE ?9) \
          AND (?10 IS NULL OR (ended IS NOT NULL) > ?10 OR ((ended IS NOT NULL) = ?10 \
          AND (began < ?11 OR (began = ?11 AND (session, host) > (?12, ?13))))) \
+         AND (?15 IS NULL OR json_extract(review, '$.verdict') = ?15) \
          ORDER BY ended IS NOT NULL, began DESC, session, host LIMIT ?14"
     ))?;
     let sessions = statement.query_map(
@@ -175,7 +179,8 @@ fn listed(connection: &Connection, which: &Which) -> Result<Vec<SessionView>, Le
             after.map(|after| stored(after.began)),
             after.map(|after| after.session.to_string()),
             after.map(|after| after.host.as_str()),
-            which.limit.min(LISTED)
+            which.limit.min(LISTED),
+            which.verdict.map(Verdict::as_str)
         ],
         view,
     )?;
@@ -320,7 +325,7 @@ fn count(
     Ok(())
 }
 
-fn view(row: &Row<'_>) -> Result<SessionView, SqlError> {
+pub(super) fn view(row: &Row<'_>) -> Result<SessionView, SqlError> {
     Ok(SessionView {
         session: column::name(row, 0)?,
         host: column::name(row, 1)?,
@@ -335,10 +340,11 @@ fn view(row: &Row<'_>) -> Result<SessionView, SqlError> {
         ended: column::maybe_json(row, 10)?,
         execs: row.get(11)?,
         lost: row.get(12)?,
+        review: column::maybe_json(row, 13)?,
     })
 }
 
-const SELECT: &str = "SELECT session, host, identity, login, role, grant_id, serial, remote, began, until, ended, \
-                      execs, lost FROM sessions";
+pub(super) const SELECT: &str = "SELECT session, host, identity, login, role, grant_id, serial, remote, began, until, ended, \
+                                 execs, lost, review FROM sessions";
 /// Most sessions in one listing.
 pub(crate) const LISTED: u64 = 1000;

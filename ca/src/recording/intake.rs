@@ -227,7 +227,7 @@ impl Intake {
 fn refused(error: StoreError) -> No {
     match error {
         StoreError::Other(_) => No::Wrong(error.to_string()),
-        StoreError::Io { .. } => No::Later(error.to_string()),
+        StoreError::Io { .. } | StoreError::Bucket(_) => No::Later(error.to_string()),
     }
 }
 

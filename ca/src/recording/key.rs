@@ -41,7 +41,6 @@ impl OpeningKeys {
     ///
     /// # Errors
     /// When that key is not here, or the block is not what was recorded.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for who reads recordings: the next piece"))]
     pub(crate) fn open(&self, block: &Block) -> Result<Vec<Record>, OpenError> {
         let name = block.header().key;
         self.keys.get(&name).ok_or(OpenError::Key(name))?.open(block)

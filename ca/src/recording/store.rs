@@ -44,6 +44,9 @@ pub(crate) enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// The bucket says no.
+    #[error(transparent)]
+    Bucket(#[from] crate::bucket::BucketError),
     /// Objects are written once.
     #[error("another object is stored as {0}")]
     Other(Place),

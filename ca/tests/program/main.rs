@@ -8,6 +8,7 @@
 )]
 
 mod authority;
+mod bucket;
 mod certificate;
 mod crash;
 mod database;
@@ -27,10 +28,12 @@ mod options;
 mod policy;
 mod postgres;
 mod program;
+mod reading;
 mod recording;
 mod renewal;
 mod request;
 mod restore;
+mod review;
 mod routes;
 mod scim;
 mod search;

@@ -27,12 +27,12 @@ const AGENT_KEY: u8 = 98;
 /// Bytes of a block that no compression makes fewer: three parts, and a fourth.
 const NOISE: usize = 50_000;
 
-fn of() -> (SessionId, ChannelId) {
+pub(crate) fn of() -> (SessionId, ChannelId) {
     (SessionId::new(NonZeroU64::new(0xfeed).unwrap()), ChannelId::new(5))
 }
 
 /// A recording to this key, of so many blocks, each of more than a part.
-fn recording(to: RecordingKey, blocks: u64) -> Vec<Block> {
+pub(crate) fn recording(to: RecordingKey, blocks: u64) -> Vec<Block> {
     let size = Size { columns: 80, rows: 24 };
     let at = |secs: u64| Uptime::from_nanos(secs.saturating_mul(1_000_000_000));
     let begin = Begin { at: Timestamp::from_secs(9), size, term: None };
@@ -97,7 +97,7 @@ async fn answer(frames: &mut Frames) -> Answer {
 }
 
 /// Sends a block, each part when the one before is taken, and gives the word on it.
-async fn send(frames: &mut Frames, host: &Host, block: &Block) -> Answer {
+pub(crate) async fn send(frames: &mut Frames, host: &Host, block: &Block) -> Answer {
     let mut arrived = 0;
     for part in parts(host, block, &key(AGENT_KEY)) {
         frames.send(&part).await;
@@ -119,7 +119,7 @@ fn received(host: &Host, answer: &Answer) -> Received {
     signed.read(&[key]).unwrap()
 }
 
-async fn closed(frames: &mut Frames, host: &Host, block: &Block) -> Answer {
+pub(crate) async fn closed(frames: &mut Frames, host: &Host, block: &Block) -> Answer {
     let said = Said::Closed(Closed {
         version: wire::VERSION,
         host: host.enrolled.trust.host.clone(),

@@ -27,7 +27,8 @@ fn filled(path: &str) -> String {
         .replace("{session}", "4f0c9a1be2d37781")
         .replace("{number}", "1")
         .replace("{grant}", "g1")
-        .replace("{request}", "r1");
+        .replace("{request}", "r1")
+        .replace("{entry}", "1");
     path.replace("{*path}", "0/000")
 }
 
@@ -127,7 +128,7 @@ const OPEN: [(&str, &str); 8] = [
     ("GET", "/tile/{*path}"),
 ];
 /// What everybody may call who is logged in; each answers with what is the caller's own.
-const EVERYBODY: [(&str, &str); 20] = [
+const EVERYBODY: [(&str, &str); 25] = [
     ("GET", "/v1/requests"),
     ("POST", "/v1/requests"),
     ("GET", "/v1/requests/{request}"),
@@ -143,6 +144,11 @@ const EVERYBODY: [(&str, &str); 20] = [
     ("POST", "/v1/certificates"),
     ("GET", "/v1/sessions"),
     ("GET", "/v1/sessions/{session}"),
+    ("GET", "/v1/sessions/{session}/recordings"),
+    ("GET", "/v1/sessions/{session}/stored"),
+    ("GET", "/v1/sessions/{session}/checking"),
+    ("POST", "/v1/readings"),
+    ("GET", "/v1/readings/{entry}"),
     ("GET", "/v1/status"),
     ("GET", "/v1/grants"),
     ("POST", "/v1/grants/{grant}/end"),

@@ -143,6 +143,21 @@ impl Record {
         }
     }
 
+    /// Reads records to the last byte.
+    ///
+    /// # Errors
+    /// When something else is among them.
+    pub fn read_all(bytes: &[u8]) -> Result<Vec<Self>, RecordFlaw> {
+        let mut records = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (record, after) = Self::read(rest)?;
+            records.push(record);
+            rest = after;
+        }
+        Ok(records)
+    }
+
     /// Takes the first record off `bytes`.
     ///
     /// # Errors

@@ -1,0 +1,89 @@
+//! Verdicts on sessions that have ended.
+
+use wire::api::SessionView;
+use wire::identifier::{HostName, Identity};
+use wire::incident::Cause;
+use wire::review::{Review, ReviewAsk, Verdict};
+use wire::time::Timestamp;
+
+use super::entry::{self, Kind};
+use super::session::{SELECT, view};
+use super::sql::{Connection, OptionalExtension as _, params};
+use super::{Actor, Ledger, LedgerError, column, incident};
+
+impl Ledger {
+    /// Keeps a verdict; a later one on the same session takes its place, and both stay in the ledger.
+    pub(crate) async fn review(
+        &self,
+        by: Actor,
+        ask: ReviewAsk,
+        now: Timestamp,
+    ) -> Result<Review, LedgerError> {
+        self.write(move |connection| {
+            let host = reviewable(connection, &ask, &by)?;
+            let ReviewAsk { session, verdict, note } = ask;
+            let review = Review { verdict, by: by.as_str().to_owned(), at: now, note };
+            connection
+                .prepare_cached("UPDATE sessions SET review = ? WHERE session = ? AND host = ?")?
+                .execute(params![
+                    serde_json::to_string(&review)?,
+                    session.to_string(),
+                    host.as_str()
+                ])?;
+            let data =
+                entry::Reviewed { by: &by, session, host: &host, verdict, note: &review.note };
+            entry::append(connection, Kind::SessionReviewed, now, &data)?;
+            if verdict == Verdict::Incident {
+                let (by, note) = (review.by.clone(), review.note.clone());
+                incident::open(
+                    connection,
+                    &host,
+                    &Cause::Reviewed { session, by, note },
+                    (1, now),
+                )?;
+            }
+            Ok(review)
+        })
+        .await
+    }
+
+    /// Sessions that have ended and have no verdict, the oldest first.
+    pub(crate) async fn due(&self) -> Result<Vec<SessionView>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "{SELECT} WHERE ended IS NOT NULL AND review IS NULL ORDER BY began, session, host LIMIT {DUE}"
+            ))?;
+            let sessions = statement.query_map((), view)?;
+            Ok(sessions.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+/// The session's host, when it has ended and is not the reviewer's own.
+fn reviewable(
+    connection: &Connection,
+    ask: &ReviewAsk,
+    by: &Actor,
+) -> Result<HostName, LedgerError> {
+    let session = ask.session;
+    let (host, identity, has_ended): (HostName, Identity, bool) = connection
+        .prepare_cached(
+            "SELECT host, identity, ended IS NOT NULL FROM sessions WHERE session = ? ORDER BY known DESC, began LIMIT 1",
+        )?
+        .query_row([session.to_string()], |row| {
+            Ok((column::name(row, 0)?, column::name(row, 1)?, row.get(2)?))
+        })
+        .optional()?
+        .ok_or_else(|| LedgerError::NotFound(format!("there is no session {session}")))?;
+    if identity.as_str() == by.as_str() {
+        return Err(LedgerError::Conflict("nobody reviews a session of their own".into()));
+    }
+    if !has_ended {
+        return Err(LedgerError::Conflict(format!("session {session} has not ended yet")));
+    }
+    Ok(host)
+}
+
+/// Most sessions in the list of those that are due.
+const DUE: u64 = 1000;
