@@ -43,6 +43,7 @@ fn main() -> Done {
     files()?;
     lists()?;
     recordings()?;
+    reading()?;
     agent_replies()
 }
 
@@ -50,6 +51,13 @@ fn put(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Done {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     fs::create_dir_all(&dir)?;
     Ok(fs::write(dir.join(name), bytes)?)
+}
+
+fn reading() -> Done {
+    put("search", "words", r#"exec:rm,shred path:/etc who:ana -host:db1 since:7d "access denied""#)?;
+    put("search", "moments", "since:2026-11-30T06:30 until:90s uid:0 kind:refused arg:*shadow*")?;
+    let shown = b"\x50\x18\x10$ ls\r\n\x1b[1;31mred\x1b[0m\x1b[?1049h\x1b[2J\x1b[H\xe6\xbc\xa2\x1b]52;c;eA==\x07";
+    put("screen", "shell", shown)
 }
 
 fn lists() -> Done {
