@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Extend(command::extend::Extend),
     Done(command::done::Done),
     Sessions(command::sessions::Sessions),
+    Replay(command::replay::Replay),
+    Watch(command::watch::Watch),
+    Review(command::review::Review),
+    Reviews(command::review::Reviews),
     Attempts(command::attempts::Attempts),
     #[command(subcommand)]
     Audit(command::audit::Audit),

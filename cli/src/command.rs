@@ -18,12 +18,15 @@ pub(crate) mod locks;
 pub(crate) mod login;
 pub(crate) mod logins;
 pub(crate) mod man;
+pub(crate) mod replay;
 pub(crate) mod request;
 pub(crate) mod requests;
+pub(crate) mod review;
 pub(crate) mod sessions;
 pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod unlock;
+pub(crate) mod watch;
 pub(crate) mod whoami;
 pub(crate) mod withdraw;
 
@@ -53,6 +56,10 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Extend(extend) => extend.run(screen),
         Command::Done(done) => done.run(screen),
         Command::Sessions(sessions) => sessions.run(screen),
+        Command::Replay(replay) => replay.run(screen),
+        Command::Watch(watch) => watch.run(screen),
+        Command::Review(review) => review.run(screen),
+        Command::Reviews(reviews) => reviews.run(screen),
         Command::Attempts(attempts) => attempts.run(screen),
         Command::Audit(audit) => audit.run(screen),
         Command::Lock(lock) => lock.run(screen),

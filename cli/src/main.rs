@@ -18,6 +18,7 @@ mod ocsf;
 mod progress;
 mod prompt;
 mod render;
+mod replay;
 mod ssh_agent;
 mod ssh_config;
 mod timeline;

@@ -300,7 +300,7 @@ fn exec_words(exec: &Exec) -> String {
 }
 
 /// The arguments as one line; a space inside one is visible as such.
-fn command(exec: &Exec) -> String {
+pub(crate) fn command(exec: &Exec) -> String {
     let word = |octets: &Octets| {
         let text = octets.display();
         let needs_quotes =

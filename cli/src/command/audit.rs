@@ -2,6 +2,7 @@
 
 mod export;
 mod search;
+mod verify;
 
 use anyhow::Result;
 
@@ -15,6 +16,7 @@ use crate::render::Screen;
 pub(crate) enum Audit {
     Search(search::Search),
     Export(export::Export),
+    Verify(verify::Verify),
 }
 
 impl Audit {
@@ -22,6 +24,7 @@ impl Audit {
         match self {
             Self::Search(search) => search.run(screen),
             Self::Export(export) => export.run(screen),
+            Self::Verify(verify) => verify.run(screen),
         }
     }
 }

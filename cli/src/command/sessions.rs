@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use wire::api::{SessionDetail, SessionView};
 use wire::identifier::{HostName, Identity, Login, RoleName, SessionId};
 use wire::record::EndReason;
+use wire::review::Verdict;
 use wire::time::Timestamp;
 
 use crate::client::Client;
@@ -59,6 +60,9 @@ struct Which {
     /// Only those that ended like this
     #[arg(long, value_name = "HOW", value_parser = EndReason::NAMES)]
     ended: Option<String>,
+    /// Only those that were reviewed like this
+    #[arg(long, value_name = "VERDICT", value_parser = Verdict::NAMES)]
+    verdict: Option<String>,
     /// At most so many
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 200)]
     limit: usize,
@@ -86,7 +90,7 @@ impl Sessions {
                 if json { screen.json(&detail)? } else { show(&detail, clock::now(), screen)? }
             }
             None => {
-                let all = self.all || self.which.ended.is_some();
+                let all = self.all || self.which.ended.is_some() || self.which.verdict.is_some();
                 let sessions = self.which.fetch(all, &mut client, clock::now())?;
                 if self.json { screen.json(&sessions)? } else { list(&sessions, all, screen)? }
             }
@@ -134,6 +138,7 @@ impl Which {
         asked.extend(self.since.map(|span| ("since_millis", ago(span))));
         asked.extend(self.before.map(|span| ("before_millis", ago(span))));
         asked.extend(self.ended.as_ref().map(|how| ("how", how.clone())));
+        asked.extend(self.verdict.as_ref().map(|verdict| ("verdict", verdict.clone())));
         asked
     }
 }
@@ -147,12 +152,17 @@ fn list(sessions: &[SessionView], all: bool, screen: &Screen) -> Result<()> {
         };
         return screen.line(hint);
     }
+    print(sessions, screen)
+}
+
+/// The sessions as a table.
+pub(super) fn print(sessions: &[SessionView], screen: &Screen) -> Result<()> {
     screen.table(&table(sessions, clock::now()))
 }
 
 fn table(sessions: &[SessionView], now: Timestamp) -> Table {
     let mut table =
-        Table::new(&["SESSION", "WHO", "WHERE", "ROLE", "BEGAN", "END", "EXECS", "LOST"]);
+        Table::new(&["SESSION", "WHO", "WHERE", "ROLE", "BEGAN", "END", "EXECS", "LOST", "REVIEW"]);
     for session in sessions {
         table.row(vec![
             session.session.into(),
@@ -166,9 +176,19 @@ fn table(sessions: &[SessionView], now: Timestamp) -> Table {
                 if session.lost == 0 { Tone::Faint } else { Tone::Bad },
                 session.lost.to_string(),
             ),
+            review(session),
         ]);
     }
     table
+}
+
+fn review(session: &SessionView) -> Cell {
+    match &session.review {
+        Some(review) if review.verdict == Verdict::Ok => Cell::toned(Tone::Good, "ok"),
+        Some(review) => Cell::toned(Tone::Bad, review.verdict.as_str()),
+        None if session.ended.is_some() => Cell::toned(Tone::Faint, "due"),
+        None => "".into(),
+    }
 }
 
 fn end(session: &SessionView, now: Timestamp) -> Cell {
@@ -222,6 +242,19 @@ fn head(session: &SessionView, now: Timestamp, screen: &Screen) -> Result<()> {
             let tone = if ended.survivors == 0 { Tone::Plain } else { Tone::Bad };
             screen.toned(tone, &format!("ended {at}: {}", timeline::ending(ended)))?;
         }
+    }
+    if let Some(review) = &session.review {
+        let tone = if review.verdict == Verdict::Ok { Tone::Good } else { Tone::Bad };
+        let note = if review.note.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", plain(&review.note))
+        };
+        let at = moment::both(review.at, now, &zone);
+        screen.toned(
+            tone,
+            &format!("reviewed {at} by {}: {}{note}", plain(&review.by), review.verdict),
+        )?;
     }
     let execs = count(session.execs, "program");
     if session.lost == 0 {

@@ -15,6 +15,8 @@ mod plain_ssh;
 #[cfg(test)]
 mod renewal;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod request;
 #[cfg(test)]
 mod sshd;

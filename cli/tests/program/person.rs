@@ -122,6 +122,12 @@ impl Drop for Person {
     }
 }
 
+/// Lets a moment go by between two looks.
+pub(crate) fn pause() {
+    let (_silent, never) = std::sync::mpsc::channel::<()>();
+    assert!(never.recv_timeout(std::time::Duration::from_millis(25)).is_err());
+}
+
 /// Waits up to ten seconds for `ready`.
 pub(crate) fn eventually(mut ready: impl FnMut() -> bool) {
     let (_silent, never) = std::sync::mpsc::channel::<()>();
