@@ -280,7 +280,7 @@ mod tests {
         }
         assert!(activities.contains(&number("activity_id")), "{event}");
         assert_eq!(number("category_uid"), class / 1000);
-        assert_eq!(Some(number("type_uid") - number("activity_id")), class.checked_mul(100));
+        assert_eq!(number("type_uid").checked_sub(number("activity_id")), class.checked_mul(100));
         assert!(number("severity_id") <= 6);
         if let Some(file) = at(event, "process/file") {
             assert!(file["name"].is_string() && file["type_id"].is_u64());

@@ -282,7 +282,7 @@ mod tests {
             "7".to_owned(),
         ];
         for bad in &table {
-            assert!(matches!(set(&[bad.clone()]), Err(KeySetFlaw::Nothing)), "{bad}");
+            assert!(matches!(set(std::slice::from_ref(bad)), Err(KeySetFlaw::Nothing)), "{bad}");
             let both = set(&[bad.clone(), ed25519("")]).unwrap();
             assert_eq!((both.keys.len(), both.left_out), (1, 1), "{bad}");
         }

@@ -210,11 +210,7 @@ impl Said<'_> {
             | Kind::DirectoryUserPut
             | Kind::DirectoryGroupPut
             | Kind::DirectoryRemoved => self.who(connection),
-            Kind::KeyAdded => self.run(
-                connection,
-                "INSERT INTO keys (fingerprint, identity, public_key, added) VALUES (?1, ?2, ?3, ?4)",
-                params![self.text_of("/key")?, self.text_of("/identity")?, self.text_of("/public_key")?, self.at.millis()],
-            ),
+            Kind::KeyAdded => self.key_added(connection),
             Kind::IdentityDisabled => self.disable(connection, true),
             Kind::IdentityEnabled => {
                 grant::bump_epoch(connection)?;
@@ -602,6 +598,19 @@ impl Said<'_> {
                 self.text_of("/session")?,
                 self.text_of("/host")?,
                 serde_json::to_string(&review)?
+            ],
+        )
+    }
+
+    fn key_added(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        self.run(
+            connection,
+            "INSERT INTO keys (fingerprint, identity, public_key, added) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                self.text_of("/key")?,
+                self.text_of("/identity")?,
+                self.text_of("/public_key")?,
+                self.at.millis()
             ],
         )
     }

@@ -490,42 +490,45 @@ mod tests {
         assert!(ledger.begun_search(1).await.unwrap().is_none(), "another kind of entry");
     }
 
+    /// Takes records in, and says how many, how many of them are not in the index yet, and how long it took.
+    async fn taken_in(with_index: bool) -> (u64, u64, std::time::Duration) {
+        let (_dir, ledger) = ledger();
+        let ledger = std::sync::Arc::new(ledger);
+        let whose = host(&ledger, "db1", 7).await;
+        let indexing = std::sync::Arc::clone(&ledger);
+        let index = async move {
+            loop {
+                if indexing.unindexed().await.unwrap() >= BLOCK {
+                    indexing.index().await.unwrap();
+                }
+                tokio::time::sleep(crate::index::BETWEEN).await;
+            }
+        };
+        let index = with_index.then(|| tokio::spawn(index));
+        let begun = crate::clock::instant();
+        let (batches, size) = (400_u64, 100_u64);
+        for batch in 0..batches {
+            let first = size.saturating_mul(batch).saturating_add(1);
+            let records = (first..first.saturating_add(size)).map(|number| {
+                let argument = format!("/srv/app/releases/{number}/config.yml");
+                record(number, exec("/usr/bin/cat", &["cat", "-n", &argument]))
+            });
+            ledger.take_records(whose.clone(), records.collect(), NOW).await.unwrap();
+        }
+        let took = crate::clock::instant().saturating_duration_since(begun);
+        if let Some(index) = index {
+            index.abort();
+        }
+        (batches.saturating_mul(size), ledger.unindexed().await.unwrap(), took)
+    }
+
     /// `cargo test --release … -- --ignored --nocapture`: how fast records are taken in, with and without the index.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "a measurement, for a quiet machine"]
     async fn how_fast_records_are_taken_in_beside_the_index() {
         for round in 0..3 {
             for with_index in [false, true] {
-                let (_dir, ledger) = ledger();
-                let ledger = std::sync::Arc::new(ledger);
-                let whose = host(&ledger, "db1", 7).await;
-                let indexing = std::sync::Arc::clone(&ledger);
-                let index = with_index.then(|| {
-                    tokio::spawn(async move {
-                        loop {
-                            if indexing.unindexed().await.unwrap() >= BLOCK {
-                                indexing.index().await.unwrap();
-                            }
-                            tokio::time::sleep(crate::index::BETWEEN).await;
-                        }
-                    })
-                });
-                let begun = crate::clock::instant();
-                let (batches, size) = (400_u64, 100_u64);
-                for batch in 0..batches {
-                    let first = size.saturating_mul(batch).saturating_add(1);
-                    let records = (first..first.saturating_add(size)).map(|number| {
-                        let argument = format!("/srv/app/releases/{number}/config.yml");
-                        record(number, exec("/usr/bin/cat", &["cat", "-n", &argument]))
-                    });
-                    ledger.take_records(whose.clone(), records.collect(), NOW).await.unwrap();
-                }
-                let took = crate::clock::instant().saturating_duration_since(begun);
-                if let Some(index) = index {
-                    index.abort();
-                }
-                let left = ledger.unindexed().await.unwrap();
-                let all = batches.saturating_mul(size);
+                let (all, left, took) = taken_in(with_index).await;
                 let micros = u64::try_from(took.as_micros()).unwrap();
                 let speed = all.saturating_mul(1_000_000).checked_div(micros).unwrap();
                 println!(
