@@ -77,7 +77,7 @@ fn all(
     (host, place): (&Host, usize),
 ) -> Result<Vec<Seen>, FleetError> {
     host.put("/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD: ALL\n", 0o440)?;
-    let kept = fs::read_to_string(page()).expect("the page");
+    let kept = fs::read_to_string(page()).unwrap_or_default();
     let fails = |escape: &Escape| {
         let begins = format!("| {} | {} |", escape.0, escape.1);
         let row = kept.lines().find(|line| line.starts_with(&begins)).unwrap_or_default();
