@@ -38,7 +38,7 @@ pub struct UseName {
     pub custodians: Vec<Custodian>,
     /// The certificate's end, and the session's; whole seconds.
     pub until: Timestamp,
-    /// The certificate's number, in [`SERIALS`].
+    /// The certificate's number, from [`FIRST_SERIAL`] to [`LAST_SERIAL`].
     pub serial: Serial,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Which {
     pub(crate) since: Option<Timestamp>,
     /// Those that began before then only.
     pub(crate) before: Option<Timestamp>,
-    /// Those that ended in this way only, one of [`EndReason::NAMES`].
+    /// Those that ended in this way only, one of `EndReason::NAMES`.
     pub(crate) how: Option<&'static str>,
     /// Those with this verdict only.
     pub(crate) verdict: Option<Verdict>,
