@@ -188,7 +188,7 @@ fn what_a_terminal_showed_is_recorded_byte_for_byte_and_passwords_are_not() -> R
     shell.enter("PS1='pr''ompt> '")?;
     shell.wait_for("prompt> ")?;
     shell.enter(
-        "script -qc \"bash --norc -c 'read -rsp Inner: x; echo; echo in''ner \\${#x}'\" /dev/null",
+        "script -qc \"bash --norc -c 'read -rsp Inn\\\"\\\"er: x; echo; echo in''ner \\${#x}'\" /dev/null",
     )?;
     shell.wait_for("Inner:")?;
     for key in "nested7word".chars() {
