@@ -69,7 +69,21 @@ fn get_in(readme: &Readme, ca: &Host, db1: &Host) -> Result<(), FleetError> {
     let sessions = listing(ca, ["sessions"])?;
     let over = sessions.iter().find(|session| at(session, "/session") == id);
     assert_eq!(at(found("the session", over)?, "/ended/survivors"), 0, "{sessions:?}");
-    as_user(ca, "ana", line_with(&getting_in, "uptime")?)?.done()
+    as_user(ca, "ana", line_with(&getting_in, "uptime")?)?.done()?;
+    read_terminal(readme, ca, ssh)
+}
+
+/// Ana works at a terminal, and the operator reads what it showed.
+fn read_terminal(readme: &Readme, ca: &Host, ssh: &str) -> Result<(), FleetError> {
+    let typed = format!("printf 'uptime\\nexit\\n' | script --quiet --command '{ssh}' /dev/null");
+    as_user(ca, "ana", &typed)?.done()?;
+    let sessions = listing(ca, ["sessions"])?;
+    let latest = sessions.iter().max_by_key(|session| at(session, "/began").to_string());
+    let id = found("the session's name", at(found("a session", latest)?, "/session").as_str())?;
+    let reading = readme.block("**Reading a terminal**")?.replace("4f0c9a1be2d37781", id);
+    eventually("what the terminal showed can be read", || {
+        as_user(ca, "ops", &reading).is_ok_and(|said| said.stdout.contains("load average"))
+    })
 }
 
 /// The authority comes back by itself, with all that it knew.
