@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use curfew_fuzz::{NOW, certificate, key, raw, seal};
 use serde::Serialize;
 use wire::channel::{ChannelId, End};
@@ -44,6 +44,8 @@ fn main() -> Done {
     lists()?;
     recordings()?;
     reading()?;
+    tokens()?;
+    directory()?;
     agent_replies()
 }
 
@@ -54,10 +56,71 @@ fn put(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Done {
 }
 
 fn reading() -> Done {
-    put("search", "words", r#"exec:rm,shred path:/etc who:ana -host:db1 since:7d "access denied""#)?;
+    put(
+        "search",
+        "words",
+        r#"exec:rm,shred path:/etc who:ana -host:db1 since:7d "access denied""#,
+    )?;
     put("search", "moments", "since:2026-11-30T06:30 until:90s uid:0 kind:refused arg:*shadow*")?;
     let shown = b"\x50\x18\x10$ ls\r\n\x1b[1;31mred\x1b[0m\x1b[?1049h\x1b[2J\x1b[H\xe6\xbc\xa2\x1b]52;c;eA==\x07";
     put("screen", "shell", shown)
+}
+
+fn tokens() -> Done {
+    let signer = key(3);
+    let public = signer.public_key().key_data().ed25519().ok_or("an Ed25519 key")?;
+    let x = URL_SAFE_NO_PAD.encode(public.0);
+    let keys = format!(
+        r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"a","alg":"EdDSA","x":"{x}"}}]}}"#
+    );
+    let of = |name: &str, claims: &str| {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","kid":"a","typ":"JWT"}"#);
+        let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+        let signature = raw(&signer, signed.as_bytes())?;
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_bytes()));
+        put("token", name, [token.as_bytes(), b"\0", keys.as_bytes()].concat())
+    };
+    let times = r#""iat":1799999990,"exp":1800000600"#;
+    of(
+        "person",
+        &format!(
+            r#"{{"iss":"https://a","aud":"b","sub":"ana","nonce":"n","amr":["mfa"],{times}}}"#
+        ),
+    )?;
+    of(
+        "workload",
+        &format!(
+            r#"{{"iss":"https://a","aud":["b"],"sub":"repo:x","ref":"main","jti":"7",{times}}}"#
+        ),
+    )?;
+    put("token", "device", b"\0{\"device_code\":\"d\",\"user_code\":\"U-1\",\"verification_uri\":\"https://a/d\",\"expires_in\":600,\"interval\":5}")?;
+    put(
+        "token",
+        "granted",
+        b"\0{\"access_token\":\"t\",\"token_type\":\"Bearer\",\"id_token\":\"a.b.c\"}",
+    )?;
+    put("token", "provider", b"\0{\"issuer\":\"https://a\",\"token_endpoint\":\"https://a/t\",\"jwks_uri\":\"https://a/k\"}")
+}
+
+fn directory() -> Done {
+    const CORE: &str = "urn:ietf:params:scim:schemas:core:2.0";
+    const PATCH: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+    let of = |name, text: &str, body: &str| {
+        put("scim", name, [text.as_bytes(), b"\0", body.as_bytes()].concat())
+    };
+    let user = format!(
+        r#"{{"schemas":["{CORE}:User"],"userName":"ana@example.com","externalId":"7","displayName":"Ana","active":true}}"#
+    );
+    of("user", r#"userName eq "ana@example.com""#, &user)?;
+    let group = format!(
+        r#"{{"schemas":["{CORE}:Group"],"displayName":"dba","members":[{{"value":"1"}},{{"value":"2"}}]}}"#
+    );
+    of("group", r#"displayName eq "dba""#, &group)?;
+    let patch =
+        |operations: &str| format!(r#"{{"schemas":["{PATCH}"],"Operations":[{operations}]}}"#);
+    of("user-patch", "meta.version", &patch(r#"{"op":"replace","path":"active","value":false}"#))?;
+    let members = r#"{"op":"add","path":"members","value":[{"value":"3"}]},{"op":"remove","path":"members[value eq \"1\"]"}"#;
+    of("group-patch", "displayName,members", &patch(members))
 }
 
 fn lists() -> Done {

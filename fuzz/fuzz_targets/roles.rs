@@ -3,12 +3,14 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../ca/src/config.rs"]
-#[expect(dead_code, reason = "the program uses all of it, the target a part")]
-mod config;
-#[path = "../../ca/src/role.rs"]
-#[expect(dead_code, reason = "the program uses all of it, the target a part")]
-mod role;
+#[path = "../../ca/src"]
+mod source {
+    #![expect(dead_code, reason = "the program uses all of it, the target a part")]
+    pub(crate) mod approval;
+    pub(crate) mod config;
+    pub(crate) mod role;
+}
+use source::{approval, config, role};
 
 fuzz_target!(|text: &[u8]| {
     let dir = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");

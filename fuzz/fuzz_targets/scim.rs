@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use idp::scim::{Fault, Filter, GROUP, Group, GroupPatch, MAX_MEMBERS, USER, User, UserPatch, Wanted};
+use idp::scim::{
+    Fault, Filter, GROUP, Group, GroupPatch, MAX_MEMBERS, USER, User, UserPatch, Wanted,
+};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (&str, &[u8])| {
-    let (text, bytes) = input;
+fuzz_target!(|input: &[u8]| {
+    let Some((text, bytes)) = curfew_fuzz::text_and_bytes(input) else { return };
     for schema in [USER, GROUP] {
         said(Filter::parse(text, schema).map(|filter| assert!(filter.value.len() <= 256)));
     }

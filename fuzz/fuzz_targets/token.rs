@@ -12,8 +12,8 @@ use idp::provider::{DeviceCode, Granted, Provider};
 use libfuzzer_sys::fuzz_target;
 use wire::time::Timestamp;
 
-fuzz_target!(|input: (&str, &[u8])| {
-    let (token, bytes) = input;
+fuzz_target!(|input: &[u8]| {
+    let Some((token, bytes)) = curfew_fuzz::text_and_bytes(input) else { return };
     drop((DeviceCode::parse(bytes), Granted::parse(bytes), Provider::parse(bytes, "https://a")));
     let Ok(unverified) = Unverified::parse(token) else { return };
     assert!(token.matches('.').count() == 2);
@@ -29,7 +29,8 @@ fuzz_target!(|input: (&str, &[u8])| {
             skew: Duration::from_secs(60),
             longest: Duration::from_secs(3_600),
         };
-        if let Ok(claims) = Claims::check(verified, &expected, Timestamp::from_secs(1_800_000_000)) {
+        if let Ok(claims) = Claims::check(verified, &expected, Timestamp::from_secs(1_800_000_000))
+        {
             assert!(!claims.subject.is_empty());
             assert!(claims.is("iss", "https://a"));
         }

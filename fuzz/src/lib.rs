@@ -67,6 +67,14 @@ where
     }
 }
 
+/// Two inputs in one: a text that ends at the first NUL byte, and the bytes behind it.
+#[must_use]
+pub fn text_and_bytes(input: &[u8]) -> Option<(&str, &[u8])> {
+    let end = input.iter().position(|byte| *byte == 0)?;
+    let (text, bytes) = input.split_at(end);
+    Some((std::str::from_utf8(text).ok()?, bytes.get(1..)?))
+}
+
 /// Signs these bytes as they are.
 ///
 /// # Errors

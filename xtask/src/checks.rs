@@ -19,6 +19,9 @@ pub(crate) fn run() -> Result<(), Failure> {
     if !has_cargo("deny") {
         step("cargo-deny", &mut cargo(["install", "--quiet", "--locked", "cargo-deny"]))?;
     }
+    // A workspace of its own: nothing else notices when a target no longer builds.
+    let fuzz = ["check", "--manifest-path=fuzz/Cargo.toml", "--all-targets", "--target-dir=target"];
+    step("fuzz targets", &mut cargo(fuzz))?;
     step("dependencies", &mut cargo(["deny", "check", "licenses", "bans", "sources"]))?;
     work::test()
 }
