@@ -5,6 +5,7 @@
 //! the authority notices that within [`wire::hostlink::SILENCE_SECS`].
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,7 +253,8 @@ async fn connect(
     let server = ServerName::try_from(name.to_owned()).map_err(|_odd| wrong())?;
     let failed = |source| LinkError::Authority { address: ends.authority.clone(), source };
     let attempt = async {
-        let stream = TcpStream::connect(&ends.authority).await?;
+        let addresses = tokio::net::lookup_host(&ends.authority).await?.collect();
+        let stream = reach(turned(addresses), EACH_PATIENCE).await?;
         stream.set_nodelay(true)?;
         // A path that has gone silent is noticed by heartbeats that nobody acknowledges.
         rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENCE_MILLIS)?;
@@ -262,6 +264,31 @@ async fn connect(
         Ok(result) => result.map_err(failed),
         Err(_elapsed) => Err(failed(io::ErrorKind::TimedOut.into())),
     }
+}
+
+/// The first of these addresses that takes a connection. One that says nothing, as a machine without power does, keeps nobody
+/// from the next.
+async fn reach(addresses: Vec<SocketAddr>, each: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    for address in addresses {
+        match tokio::time::timeout(each, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_elapsed) => last = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(last)
+}
+
+/// The addresses of an authority's nodes, beginning at any, so that hosts spread over them and the next try begins elsewhere.
+fn turned(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut byte = [0];
+    if getrandom::fill(&mut byte).is_ok() && !addresses.is_empty() {
+        let [byte] = byte;
+        let by = usize::from(byte).checked_rem(addresses.len()).unwrap_or(0);
+        addresses.rotate_left(by);
+    }
+    addresses
 }
 
 /// Runs for ever: carries, and after an end waits a little longer each time, with jitter, and carries again.
@@ -317,5 +344,48 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// A connection that stood this long begins with a short pause again.
 const STEADY: Duration = Duration::from_secs(10);
+/// How long one address may say nothing: three of them within the patience for all.
+const EACH_PATIENCE: Duration = Duration::from_secs(3);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const SILENCE_MILLIS: u32 = 15_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_says_nothing_keeps_nobody_from_the_next() {
+        // Its queue is full, and nobody empties it: whoever connects hears nothing, as of a machine without power.
+        let mute = tokio::net::TcpSocket::new_v4().unwrap();
+        mute.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mute = mute.listen(0).unwrap();
+        let silent = mute.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..4 {
+            let connecting = tokio::spawn(TcpStream::connect(silent));
+            waiting.push(connecting);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let living = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = living.local_addr().unwrap();
+        let each = Duration::from_millis(200);
+        let stream = reach(vec![silent, good], each).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        let error = reach(vec![silent], each).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(reach(Vec::new(), each).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        for connecting in waiting {
+            connecting.abort();
+        }
+    }
+
+    #[test]
+    fn every_address_keeps_its_turn() {
+        let addresses: Vec<SocketAddr> =
+            (1..=3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        let mut turned = turned(addresses.clone());
+        turned.sort();
+        assert_eq!(turned, addresses);
+        assert!(super::turned(Vec::new()).is_empty());
+    }
+}

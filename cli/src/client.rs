@@ -199,16 +199,30 @@ async fn connect(url: &Url, tls: &Arc<ClientConfig>) -> Result<SendRequest<Full<
 
 async fn dial(url: &Url, tls: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>> {
     let unreachable = |reason: String| Fault::Unreachable { place: url.to_string(), reason };
-    let dialled = timeout(DIAL, TcpStream::connect((url.host(), url.port()))).await;
-    let socket = dialled
-        .map_err(|_elapsed| unreachable(format!("no answer in {} s", DIAL.as_secs())))?
-        .map_err(|error| unreachable(error.to_string()))?;
+    let socket = reach(url).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::TimedOut => unreachable(format!("no answer in {} s", DIAL.as_secs())),
+        _ => unreachable(error.to_string()),
+    })?;
     socket.set_nodelay(true).context("cannot set TCP_NODELAY")?;
     let name = url.server_name()?;
     let shaken = timeout(DIAL, TlsConnector::from(Arc::clone(tls)).connect(name, socket)).await;
     shaken
         .map_err(|_elapsed| unreachable(format!("no TLS handshake in {} s", DIAL.as_secs())))?
         .map_err(|error| handshake_failure(url, &error))
+}
+
+/// The first address of that name that takes a connection: the authority may have several nodes, and one that says nothing
+/// keeps nobody from the next.
+async fn reach(url: &Url) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "its name has no address");
+    for address in tokio::net::lookup_host((url.host(), url.port())).await? {
+        match timeout(DIAL, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_elapsed) => last = std::io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(last)
 }
 
 fn handshake_failure(url: &Url, error: &std::io::Error) -> anyhow::Error {
