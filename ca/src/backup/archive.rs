@@ -6,8 +6,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 use tar::{Archive, Builder, EntryType, Header};
 use wire::log::Hash;
 
-use super::{
-    FORMAT, LEDGER, MANIFEST, MAX_FILE, MAX_FILES, MAX_MANIFEST, Manifest, Member, STATE, VERSION,
+use super::manifest::{
+    FORMAT, LEDGER, MANIFEST, MAX_FILE, MAX_FILES, MAX_MANIFEST, Manifest, Member, ROLES, SETTINGS,
+    STATE, VERSION,
 };
 
 /// Why bytes are no backup.
@@ -25,7 +26,7 @@ pub(crate) enum ArchiveError {
 }
 
 /// Writes one file.
-pub(super) fn put<W: Write, R: Read>(
+pub(crate) fn put<W: Write, R: Read>(
     tar: &mut Builder<W>,
     (name, bytes): (&str, u64),
     from: R,
@@ -121,7 +122,7 @@ fn is_name(name: &str) -> bool {
             && file.bytes().all(is_plain)
             && file != LEDGER;
     }
-    [LEDGER, super::SETTINGS, super::ROLES].contains(&name)
+    [LEDGER, SETTINGS, ROLES].contains(&name)
 }
 
 fn named<R: Read>(entry: &tar::Entry<'_, R>) -> Result<(String, u64), ArchiveError> {
@@ -138,7 +139,7 @@ fn form(reason: &str) -> ArchiveError {
 }
 
 /// Hashes what is read through it.
-pub(super) struct Hashing<R> {
+pub(crate) struct Hashing<R> {
     from: R,
     context: Context,
     bytes: u64,
@@ -146,12 +147,12 @@ pub(super) struct Hashing<R> {
 
 impl<R: Read> Hashing<R> {
     /// Of this.
-    pub(super) fn new(from: R) -> Self {
+    pub(crate) fn new(from: R) -> Self {
         Self { from, context: Context::new(&SHA256), bytes: 0 }
     }
 
     /// How much was read, and what it hashes to.
-    pub(super) fn sum(self) -> Option<(u64, Hash)> {
+    pub(crate) fn sum(self) -> Option<(u64, Hash)> {
         let bytes = self.bytes;
         Some((bytes, self.finish()?))
     }

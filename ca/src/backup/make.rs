@@ -10,10 +10,11 @@ use wire::identifier::Fingerprint;
 use wire::log::{KeyName, LogKey, Note};
 use wire::time::Timestamp;
 
+use super::BackupError;
 use super::archive::{self, ArchiveError, Hashing};
-use super::{
-    BackupError, FORMAT, LEDGER, LeftOut, MANIFEST, Manifest, Member, ROLES, SETTINGS, STATE,
-    VERSION, Whereabouts,
+use super::manifest::{
+    FORMAT, LEDGER, LeftOut, MANIFEST, Manifest, Member, ROLES, SETTINGS, STATE, VERSION,
+    Whereabouts,
 };
 use crate::key::{Kept, Store};
 use crate::ledger::{Audit, Place, copy};

@@ -5,9 +5,10 @@ use std::io::Read;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use super::BackupError;
 use super::archive;
 use super::make::{create, failed, of_archive};
-use super::{BackupError, LEDGER, LeftOut, Manifest, Member, STATE, Whereabouts};
+use super::manifest::{LEDGER, LeftOut, Manifest, Member, STATE, Whereabouts};
 use crate::key::{create_private, read_private};
 
 /// A backup that was unpacked; the folder goes when this is dropped, unless it was kept.
