@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// Where hosts are served.
     pub(crate) hosts_listen: SocketAddr,
+    /// Where figures are served, in the clear, on this machine; nowhere when absent.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Names in the server's TLS certificate; the first is the one that hosts are told.
     pub(crate) names: Vec<String>,
     /// The operator's socket on this machine.
@@ -144,6 +146,7 @@ impl Config {
             hosts_listen: form
                 .hosts_listen
                 .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 7443))),
+            metrics_listen: near(source, form.metrics_listen)?,
             names: checked_names(source, names)?,
             admin_socket: form.admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()),
             roles_file: form.roles_file.unwrap_or_else(|| "/etc/curfew/roles.toml".into()),
@@ -322,6 +325,25 @@ fn checked_zone(source: &Source, name: Option<Spanned<String>>) -> Result<TimeZo
     })
 }
 
+/// An address of this machine alone: what is served there is in the clear and asks nobody who they are.
+fn near(
+    source: &Source,
+    address: Option<Spanned<SocketAddr>>,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    if address.get_ref().ip().is_loopback() {
+        return Ok(Some(*address.get_ref()));
+    }
+    let message = format!(
+        "metrics_listen: {} is not of this machine alone; name a loopback address such as 127.0.0.1:7444, and put what \
+         fetches figures on this machine",
+        address.get_ref()
+    );
+    Err(source.wrong(address.span().start, message))
+}
+
 fn untouched(name: String) -> Spanned<String> {
     Spanned::new(0..0, name)
 }
@@ -345,6 +367,7 @@ struct Form {
     state_dir: Option<PathBuf>,
     listen: Option<SocketAddr>,
     hosts_listen: Option<SocketAddr>,
+    metrics_listen: Option<Spanned<SocketAddr>>,
     names: Option<Vec<Spanned<String>>>,
     admin_socket: Option<PathBuf>,
     roles_file: Option<PathBuf>,
@@ -373,7 +396,7 @@ pub(crate) const DEFAULT_CONFIG: &str = "/etc/curfew/ca.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 17] = [
+pub(crate) const SETTINGS: [Setting; 18] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -391,6 +414,12 @@ pub(crate) const SETTINGS: [Setting; 17] = [
         default: "0.0.0.0:7443",
         range: "address:port",
         sentence: "Where hosts are served, over TLS.",
+    },
+    Setting {
+        key: "metrics_listen",
+        default: "",
+        range: "a loopback address:port",
+        sentence: "Where figures for Prometheus are served (`/metrics`, `/healthz`, `/readyz`), in the clear, on this machine; nowhere when absent.",
     },
     Setting {
         key: "names",
@@ -491,7 +520,8 @@ mod tests {
 
     #[test]
     fn the_table_and_the_file_agree() {
-        for setting in &SETTINGS {
+        // What has no default is not there unless somebody writes it.
+        for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
             let quoted = if setting.default.starts_with('[') {
                 setting.default.to_owned()
             } else {

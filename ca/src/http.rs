@@ -26,6 +26,7 @@ pub(crate) mod listener;
 mod lock;
 mod log;
 mod login;
+pub(crate) mod metrics;
 mod oidc;
 mod order;
 mod recording;
@@ -87,6 +88,8 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/status", get(status::show))
         .route("/v1/entries", get(entry::list))
         .route("/v1/entries/range", get(entry::range))
+        .route("/healthz", get(metrics::health))
+        .route("/readyz", get(metrics::ready))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
         .with_state(authority)

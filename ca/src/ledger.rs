@@ -17,6 +17,7 @@ use wire::time::Timestamp;
 
 use crate::clock;
 use crate::key::{KeyError, Purpose, Ring, SignError, create_private};
+use crate::metrics::Meter;
 use crate::random::NoRandomness;
 
 mod approval;
@@ -225,7 +226,7 @@ pub(crate) enum LedgerError {
     #[error("the checkpoint could not be signed: {0}")]
     Sign(#[from] SignError),
     /// A key that signs or is believed is not there.
-    #[error("the key {fingerprint} of {} is not where keys are kept; bring it back from a backup", .purpose.name())]
+    #[error("the key {fingerprint} of {} is not where keys are kept; bring it back from a backup, or copy it here, with its record, from the node that made it", .purpose.name())]
     KeyAbsent {
         /// What it is for.
         purpose: Purpose,
@@ -381,6 +382,16 @@ impl Ledger {
     /// Word of what other nodes have written.
     pub(crate) fn news(&self) -> watch::Receiver<u64> {
         self.pulse.news()
+    }
+
+    /// What is counted of this process's work.
+    pub(crate) fn meter(&self) -> &Meter {
+        self.pulse.meter()
+    }
+
+    /// Reads from the ledger, to see that it can be.
+    pub(crate) async fn is_there(&self) -> Result<(), LedgerError> {
+        self.read(|connection| grant::epoch(connection).map(|_epoch| ())).await
     }
 
     /// When orders became durable.

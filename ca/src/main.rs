@@ -24,6 +24,7 @@ mod key;
 mod krl;
 mod lapse;
 mod ledger;
+mod metrics;
 mod oidc;
 mod policy;
 mod random;

@@ -20,8 +20,8 @@ use crate::config::Config;
 use crate::cosign;
 use crate::fleet::listener::serve_hosts;
 use crate::fleet::silence;
-use crate::http::listener::{serve_local, serve_people, unless_stopped};
-use crate::http::{bounded, router, scim};
+use crate::http::listener::{serve_local, serve_people, serve_plain, unless_stopped};
+use crate::http::{bounded, metrics, router, scim};
 use crate::index;
 use crate::krl;
 use crate::lapse;
@@ -54,6 +54,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let private =
         bounded(router(Arc::clone(&authority)).merge(admin::router(Arc::clone(&authority))));
     tasks.spawn(serve_local(local, private, stopped.clone()));
+    serve_figures(&authority, &mut tasks, &stopped).await?;
     tasks.spawn(silence::watch(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(roles_watch.roles(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(policy_watch.policy(Arc::clone(&authority), stopped.clone()));
@@ -80,6 +81,19 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "the operator's socket could not be removed");
     }
     tracing::info!("the authority has stopped");
+    Ok(())
+}
+
+/// Serves figures to this machine, if the settings say where.
+async fn serve_figures(
+    authority: &Arc<Authority>,
+    tasks: &mut JoinSet<()>,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let Some(address) = authority.config.metrics_listen else { return Ok(()) };
+    let listener = bind("metrics_listen", address).await?;
+    let router = bounded(metrics::router(Arc::clone(authority)));
+    tasks.spawn(serve_plain(listener, router, stopped.clone()));
     Ok(())
 }
 

@@ -51,6 +51,12 @@ impl Client {
         self.call(request.map_err(|error| ClientError::Connection(error.into()))?).await
     }
 
+    /// `GET path`, and the bytes that come.
+    pub(crate) async fn fetch(&self, path: &str) -> Result<Bytes, ClientError> {
+        let request = Request::get(path).header("host", "localhost").body(Full::default());
+        self.exchange(request.map_err(|error| ClientError::Connection(error.into()))?).await
+    }
+
     /// `POST path` with `body`
     pub(crate) async fn send<B: Serialize, T: DeserializeOwned>(
         &self,
@@ -69,6 +75,10 @@ impl Client {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<T, ClientError> {
+        Ok(serde_json::from_slice(&self.exchange(request).await?)?)
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, ClientError> {
         let failed = |error: hyper::Error| ClientError::Connection(error.into());
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.absent(error))?;
         let (mut sender, connection) =
@@ -83,7 +93,7 @@ impl Client {
             .to_bytes();
         connection.abort();
         if status.is_success() {
-            Ok(serde_json::from_slice(&body)?)
+            Ok(body)
         } else {
             Err(ClientError::Refused(serde_json::from_slice(&body)?))
         }

@@ -13,6 +13,7 @@ use super::{say, say_json, shown};
 use crate::admin::client::Client;
 use crate::config::Config;
 
+mod mirror;
 pub(super) mod verify;
 
 /// What to do with the ledger.
@@ -40,6 +41,9 @@ pub(crate) enum Command {
         /// Only those up to this one
         #[arg(long, value_name = "NUMBER")]
         to: Option<u64>,
+        /// Instead, lay the checkpoint and all tiles out in this folder (C2SP tlog-tiles), going on from what is there
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["after", "to"])]
+        tiles: Option<std::path::PathBuf>,
     },
     /// Check the whole ledger, an export, or a certificate, offline
     Verify(verify::Arguments),
@@ -109,7 +113,8 @@ impl Command {
             }
             Self::Search(search) => super::talk(config, async |client| search.run(client).await),
             Self::Follow(search) => super::talk(config, async |client| search.follow(client).await),
-            Self::Export { after, to } => {
+            Self::Export { tiles: Some(dir), .. } => mirror::run(config, &dir),
+            Self::Export { after, to, tiles: None } => {
                 super::talk(config, async |client| export(client, after, to).await)
             }
             Self::Erase(erase) => super::talk(config, async |client| erase.run(client).await),

@@ -13,6 +13,7 @@ use super::caller::Asking;
 use super::refusal::Refusal;
 use crate::access::Ask;
 use crate::authority::{Authority, NoCertificate};
+use crate::clock;
 
 /// `POST /v1/certificates`
 pub(crate) async fn issue(
@@ -38,13 +39,18 @@ pub(crate) async fn issue(
         login_key: asking.login.key.clone(),
         mfa_at: asking.login.mfa_at,
     };
+    let (meter, began) = (authority.ledger.meter(), clock::instant());
     let named = (ask.identity.clone(), ask.host.clone());
     let signed = authority.certify(ask, &asking).await.inspect_err(|error| {
         if let NoCertificate::Denied(denial) = error {
+            meter.denied.one();
             let (identity, host) = &named;
             tracing::info!(%identity, %host, %denial, "a certificate was denied");
+        } else {
+            meter.failed.one();
         }
     })?;
+    meter.issued.took(clock::instant().saturating_duration_since(began));
     let recorded = signed.recorded();
     let permit = recorded.permit();
     tracing::info!(

@@ -83,6 +83,31 @@ pub(crate) async fn serve_local(
     }
 }
 
+/// Serves this machine, in the clear, until `stop`.
+pub(crate) async fn serve_plain(
+    listener: TcpListener,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let room = Arc::new(Semaphore::new(MAX_PLAIN));
+    loop {
+        let Some(place) = unless_stopped(&mut stop, Arc::clone(&room).acquire_owned()).await else {
+            return;
+        };
+        let Some(accepted) = unless_stopped(&mut stop, listener.accept()).await else { return };
+        match accepted {
+            Ok((stream, _)) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                tokio::spawn(async move {
+                    let _place = place;
+                    serve(stream, router, stop).await;
+                });
+            }
+            Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
 /// What `work` gives, or nothing when it is time to stop.
 pub(crate) async fn unless_stopped<T>(
     stop: &mut watch::Receiver<bool>,
@@ -130,6 +155,8 @@ where
 
 /// Most people's connections at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
+/// Most connections at once of those who read figures.
+const MAX_PLAIN: usize = 16;
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Longest wait for the head of the next request.

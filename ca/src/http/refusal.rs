@@ -56,6 +56,10 @@ impl From<LedgerError> for Refusal {
                 tracing::error!(%error, "a call cannot be answered");
                 Code::Busy
             }
+            LedgerError::KeyAbsent { .. } => {
+                tracing::error!(%error, "a call cannot be answered");
+                Code::Busy
+            }
             LedgerError::OtherRoles
             | LedgerError::Stale
             | LedgerError::Vouch(VouchRefusal::Soon(_)) => Code::Busy,

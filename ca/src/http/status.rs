@@ -28,25 +28,9 @@ pub(crate) async fn show(
     let now = clock::now();
     let hosts = authority.ledger.hosts().await?;
     let sessions = authority.ledger.session_counts().await?;
-    let newest = *authority.ledger.orders().borrow();
-    let mut concerns: Vec<String> =
-        hosts.iter().filter_map(|host| concern(&authority, host, (newest, now))).collect();
-    concerns.extend(hosts.iter().filter_map(|host| {
-        let standing = authority.fleet.standing(&host.name);
-        let window = host.certified.as_ref().and_then(|certified| certified.window);
-        certificate_concern(&host.name, (window, standing), now)
-    }));
+    let mut concerns = concerns_of_hosts(&authority, &hosts, now);
     concerns.extend(refused_files(&authority));
-    concerns.extend(authority.ledger.survivors().await?.into_iter().map(|(order, host, alive)| {
-        format!("{alive} processes survive order {order} on host {host}: end them there by hand")
-    }));
-    concerns.extend(authority.ledger.kept_locks().await?.into_iter().map(|kept| {
-        format!(
-            "host {} keeps a lock on {} ({}) that was ordered after the backup from which this ledger was restored: lock it \
-             again with `curfew-ca lock`, or lift it there with `curfew-ca unlock`",
-            kept.host, kept.target, kept.reason
-        )
-    }));
+    concerns.extend(concerns_of_ledger(&authority).await?);
     let krl = authority.krl.newest().map(|list| krl::standing(&authority, &hosts, &list));
     concerns.extend(krl.iter().flat_map(|(_, concerns)| concerns.iter().cloned()));
     concerns.extend(authority.krl.failure().map(|reason| {
@@ -54,10 +38,7 @@ pub(crate) async fn show(
     }));
     let (incidents, newest) = authority.ledger.open_incidents().await?;
     concerns.extend(newest.map(|newest| incident_concern(incidents, &newest)));
-    let keyring = authority.keyring();
-    concerns.extend(keyring.troubles().map(|(slot, trouble)| {
-        format!("the key {slot} does not sign, and nothing that it signs is given out: {trouble}")
-    }));
+    concerns.extend(concerns_of_keys(&authority));
     concerns.extend(authority.witnesses.concerns());
     Ok(Json(Status {
         authority_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -76,6 +57,54 @@ pub(crate) async fn show(
         witnesses: authority.witnesses.status(),
         concerns,
     }))
+}
+
+/// What is wrong with hosts, one by one.
+fn concerns_of_hosts(authority: &Authority, hosts: &[HostRow], now: Timestamp) -> Vec<String> {
+    let newest = *authority.ledger.orders().borrow();
+    let connections = hosts.iter().filter_map(|host| concern(authority, host, (newest, now)));
+    let certificates = hosts.iter().filter_map(|host| {
+        let standing = authority.fleet.standing(&host.name);
+        let window = host.certified.as_ref().and_then(|certified| certified.window);
+        certificate_concern(&host.name, (window, standing), now)
+    });
+    connections.chain(certificates).collect()
+}
+
+/// What the ledger says is left to do by hand.
+async fn concerns_of_ledger(authority: &Authority) -> Result<Vec<String>, Refusal> {
+    let survivors = authority.ledger.survivors().await?.into_iter().map(|(order, host, alive)| {
+        format!("{alive} processes survive order {order} on host {host}: end them there by hand")
+    });
+    let kept = authority.ledger.kept_locks().await?.into_iter().map(|kept| {
+        format!(
+            "host {} keeps a lock on {} ({}) that was ordered after the backup from which this ledger was restored: lock it \
+             again with `curfew-ca lock`, or lift it there with `curfew-ca unlock`",
+            kept.host, kept.target, kept.reason
+        )
+    });
+    Ok(survivors.chain(kept).collect())
+}
+
+/// Keys that do not sign, and keys that are not here.
+fn concerns_of_keys(authority: &Authority) -> Vec<String> {
+    let keyring = authority.keyring();
+    let troubles = keyring.troubles().map(|(slot, trouble)| {
+        format!("the key {slot} does not sign, and nothing that it signs is given out: {trouble}")
+    });
+    let absent = authority.ledger.absent(&keyring).into_iter().map(|(purpose, key, signs)| {
+        let until = if signs {
+            "it does nothing that needs it"
+        } else {
+            "it will do nothing once that key signs"
+        };
+        format!(
+            "this node lacks the key {key} of {}, which another node has made: {until}; copy the key and its record into the \
+             state folder and restart",
+            purpose.name()
+        )
+    });
+    troubles.chain(absent).collect()
 }
 
 /// Files that were refused, so that older ones are in force.

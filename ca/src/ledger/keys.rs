@@ -63,6 +63,16 @@ impl Ledger {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Keys that are believed and that this node does not have, as another has made them; whether each signs already.
+    pub(crate) fn absent(&self, keyring: &Keyring) -> Vec<(Purpose, Fingerprint, bool)> {
+        let standing = self.keys_now();
+        let believed = standing.keys.iter().flat_map(|(purpose, keys)| {
+            keys.believed()
+                .map(|key| (*purpose, key.fingerprint.clone(), key.stage == Stage::Signing))
+        });
+        believed.filter(|(_, fingerprint, _)| keyring.find(fingerprint).is_none()).collect()
+    }
+
     /// How the ledger writes down this key.
     pub(crate) async fn fresh_key(
         &self,

@@ -116,6 +116,9 @@ impl Ledger {
         row: ReceiptRow,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
+        if row.receipt.done {
+            self.meter().done.took(std::time::Duration::from_micros(row.elapsed_micros));
+        }
         self.write(move |connection| {
             let known = connection
                 .prepare_cached("SELECT 1 FROM orders WHERE number = ?")?

@@ -12,6 +12,7 @@ use super::sql::Connection;
 use super::tree::Step;
 use super::{Ledger, LedgerError, order};
 use crate::clock;
+use crate::metrics::Meter;
 
 mod desk;
 mod news;
@@ -30,6 +31,8 @@ pub(crate) struct Pulse {
     newest: watch::Sender<u64>,
     checkpoint: watch::Sender<Arc<Step>>,
     recent: Mutex<BTreeMap<u64, Recent>>,
+    /// What is counted of all this.
+    meter: Meter,
     /// Counts what other nodes have written.
     news: watch::Sender<u64>,
     /// The epoch as of the last of that.
@@ -160,9 +163,15 @@ impl Pulse {
             newest,
             checkpoint,
             recent: Mutex::default(),
+            meter: Meter::default(),
             news: watch::Sender::new(0),
             epoch: AtomicU64::new(0),
         }
+    }
+
+    /// What is counted.
+    pub(crate) const fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The newest checkpoint, and word of each new one.
@@ -264,6 +273,7 @@ fn run(mut desk: Desk, mut waiting: mpsc::Receiver<Work>) {
 
 /// Does these jobs in one transaction, and answers each when it is known what became of that.
 fn together(desk: &mut Desk, jobs: Vec<Job>) {
+    let (began, count) = (clock::instant(), jobs.len());
     let connection = match desk.begin() {
         Ok(connection) => connection,
         Err(error) => {
@@ -278,6 +288,9 @@ fn together(desk: &mut Desk, jobs: Vec<Job>) {
     };
     let sealed: Vec<Sealed> = jobs.into_iter().map(|job| (job.0)(Ok(connection))).collect();
     let committed = desk.commit();
+    let meter = desk.pulse.meter();
+    meter.commits.took(clock::instant().saturating_duration_since(began));
+    meter.jobs.more(count);
     for sealed in sealed {
         (sealed.0)(committed.clone());
     }

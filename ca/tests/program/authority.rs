@@ -43,6 +43,8 @@ struct Serving {
     child: Child,
     people: String,
     hosts: String,
+    /// Where figures are, if it serves any.
+    metrics: Option<String>,
     log: Arc<Mutex<String>>,
 }
 
@@ -334,6 +336,20 @@ impl Authority {
         Frames::new(self.connect(&self.hosts(), host).await)
     }
 
+    /// `GET path` where figures are served; the status and the text.
+    pub(crate) async fn figures(&self, path: &str) -> (u16, String) {
+        let address = self.serving.lock().unwrap().metrics.clone().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "localhost");
+        let asked = sender.send_request(request.body(Full::<Bytes>::default()).unwrap());
+        let response = asked.await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
     fn hosts(&self) -> String {
         self.serving.lock().unwrap().hosts.clone()
     }
@@ -456,9 +472,11 @@ fn serve(dir: &Path) -> Serving {
             log.push('\n');
         }
     });
-    let addresses: Result<[String; 2], _> = addresses.try_into();
-    let [people, hosts] = addresses.unwrap_or_else(|_| panic!("{}", log.lock().unwrap()));
-    Serving { child: serving, people, hosts, log }
+    let mut addresses = addresses.into_iter();
+    let (Some(people), Some(hosts)) = (addresses.next(), addresses.next()) else {
+        panic!("{}", log.lock().unwrap())
+    };
+    Serving { child: serving, people, hosts, metrics: addresses.next(), log }
 }
 
 const ROLES: &str = r#"

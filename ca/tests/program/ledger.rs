@@ -229,3 +229,38 @@ async fn the_state_is_put_right_from_the_entries() {
     authority.restart();
     assert!(authority.run(&["lock", "list"]).contains("grant"));
 }
+
+#[tokio::test]
+async fn a_mirror_of_tiles_goes_on_and_takes_no_other_ledger() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    let _host = authority.host("db1").await;
+    let token = authority.login("ana", 1).await.unwrap();
+    let dir = authority.dir.path().join("mirror");
+    let export = ["ledger", "export", "--tiles", &dir.display().to_string()];
+    assert!(authority.run(&export).contains("all proved by the checkpoint"));
+    for _ in 0..300 {
+        issue(&authority, &token, &ask("db1")).await.unwrap();
+    }
+    authority.run(&export);
+    // The full tile is there, and nothing of its beginnings; again is little work.
+    assert!(dir.join("tile/entries/000").is_file() && !dir.join("tile/entries/000.p").exists());
+    assert_eq!(std::fs::read(dir.join("tile/0/000")).unwrap().len(), 8_192);
+    assert_eq!(
+        std::fs::read(dir.join("checkpoint")).unwrap(),
+        authority.fetch("/checkpoint").await.unwrap()
+    );
+    // Changed here, or of another ledger: named, and the checkpoint stays.
+    let tile = dir.join("tile/entries/000");
+    let whole = std::fs::read(&tile).unwrap();
+    let mut changed = whole.clone();
+    changed[100] ^= 1;
+    std::fs::write(&tile, changed).unwrap();
+    assert!(authority.refuse(&export).1.contains("it was changed here"));
+    std::fs::write(&tile, whole).unwrap();
+    let other = Authority::start();
+    let before = std::fs::read(dir.join("checkpoint")).unwrap();
+    let (_, complaint) = other.refuse(&export);
+    assert!(complaint.contains("is not believed"), "{complaint}");
+    assert_eq!(std::fs::read(dir.join("checkpoint")).unwrap(), before);
+}

@@ -22,6 +22,7 @@ mod link;
 mod lock;
 mod log;
 mod login;
+mod metrics;
 mod nodes;
 mod oidc;
 mod options;

@@ -408,3 +408,29 @@ async fn three_nodes_whose_parts_die_in_turn_lose_nothing_and_keep_the_order_of_
     assert!(told.len() > 20 && rounds > 0 && died.len() == 3, "{} {rounds} {died:?}", told.len());
     check(&cluster, told);
 }
+
+#[tokio::test]
+async fn a_node_that_lacks_a_key_says_which_before_it_signs_and_does_nothing_with_it() {
+    let database = Database::new();
+    let first = Authority::start_on(Some(database));
+    first.add("ana", 1, &[]);
+    let host = {
+        let made = first.token("db1", &["--label", "env=prod"]);
+        first.enrol(&made.token).await.unwrap()
+    };
+    let second = first.join();
+    let token = first.login("ana", 1).await.unwrap();
+    let step = ["keys", "rotate", "user", "--without", "db1"];
+    first.run(&step);
+    // Announced: nothing needs it yet, and whoever looks after this node hears of it.
+    let lacks = "this node lacks the key SHA256:";
+    eventually(async || second.run(&["status"]).contains(lacks)).await;
+    assert!(!first.run(&["status"]).contains(lacks));
+    assert!(issue(&second, &token, &ask("db1")).await.is_ok());
+    assert_eq!(second.fetch("/readyz").await.unwrap(), "ready\n");
+    // It signs: here nothing is given out any more, there everything is.
+    first.run(&step);
+    assert!(issue(&first, &token, &ask("db1")).await.is_ok());
+    assert!(issue(&second, &token, &ask("db1")).await.is_err());
+    drop(host);
+}

@@ -116,8 +116,10 @@ async fn what_the_machine_s_operator_does_is_not_on_the_network() {
     }
 }
 
-/// What anybody may call: who the authority is, to log in, and the ledger's public half, which holds hashes.
-const OPEN: [(&str, &str); 8] = [
+/// What anybody may call: who the authority is and whether it works, to log in, and the ledger's public half, which holds hashes.
+const OPEN: [(&str, &str); 10] = [
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
     ("POST", "/v1/login/oidc/begin"),
     ("POST", "/v1/login/oidc/finish"),
     ("POST", "/v1/login/workload"),

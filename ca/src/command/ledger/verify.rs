@@ -161,7 +161,7 @@ pub(crate) fn keys(config: &Config) -> anyhow::Result<()> {
 }
 
 /// The log's keys as the serving authority gives them; as they lie in its places when none is serving.
-fn own_keys(config: &Config) -> anyhow::Result<Vec<LogKey>> {
+pub(super) fn own_keys(config: &Config) -> anyhow::Result<Vec<LogKey>> {
     let mut given: Result<Vec<LogKey>, _> = Err(anyhow::anyhow!("nobody answered"));
     super::super::talk(config, async |client| {
         given = client.read("/admin/log-keys").await.map_err(Into::into);

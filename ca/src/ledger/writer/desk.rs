@@ -131,9 +131,10 @@ impl Desk {
         }
         let epoch = grant::epoch(&self.connection)?;
         if epoch != self.epoch {
-            self.log_keys.renew(&self.connection, &self.ring.now())?;
+            // First: it is what says that a key is missing here.
             let standing = Arc::new(keys::standing(&self.connection)?);
             *self.standing.write().unwrap_or_else(PoisonError::into_inner) = standing;
+            self.log_keys.renew(&self.connection, &self.ring.now())?;
             self.epoch = epoch;
         }
         Ok(())

@@ -1,0 +1,90 @@
+//! Figures for Prometheus, and the words for what spreads people over nodes.
+
+use wire::problem::Code;
+
+use crate::authority::{Authority, run, settings};
+use crate::certificate::{ask, issue};
+use crate::link::greeted;
+use crate::postgres::{Database, Server};
+
+const LISTEN: &str = "metrics_listen = \"127.0.0.1:0\"\n";
+
+/// The value of a line of the page.
+fn value(page: &str, line: &str) -> u64 {
+    let found = page.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
+    found.unwrap_or_else(|| panic!("{line} in {page}"))
+}
+
+#[tokio::test]
+async fn what_was_issued_refused_and_ordered_is_counted() {
+    let authority = Authority::start_with(LISTEN, None);
+    authority.add("ana", 1, &[]);
+    let host = authority.host("db1").await;
+    let (_frames, _) = greeted(&authority, &host, 0).await;
+    let token = authority.login("ana", 1).await.unwrap();
+    for _ in 0..3 {
+        issue(&authority, &token, &ask("db1")).await.unwrap();
+    }
+    let denied = issue(&authority, &token, &ask("elsewhere")).await.unwrap_err();
+    assert_eq!(denied.code, Code::Denied);
+    let (status, page) = authority.figures("/metrics").await;
+    assert_eq!(status, 200);
+    assert_eq!(value(&page, "curfew_ca_certificate_seconds_count"), 3);
+    assert_eq!(value(&page, "curfew_ca_certificates_refused_total{why=\"denied\"}"), 1);
+    assert_eq!(value(&page, "curfew_ca_host_connected{host=\"db1\"}"), 1);
+    assert_eq!(value(&page, "curfew_ca_incidents_open"), 0);
+    let size = authority.fetch("/checkpoint").await.unwrap();
+    let size: u64 = std::str::from_utf8(&size).unwrap().lines().nth(1).unwrap().parse().unwrap();
+    assert_eq!(value(&page, "curfew_ca_ledger_entries"), size);
+    assert!(value(&page, "curfew_ca_ledger_commit_seconds_bucket{le=\"+Inf\"}") > 3);
+    // Every figure has its head, once, and nobody's name is on the page.
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let name = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end))
+            .unwrap_or(name);
+        assert_eq!(page.matches(&format!("# TYPE {name} ")).count(), 1, "{line}");
+    }
+    assert!(!page.contains("ana"), "{page}");
+    // An order that no host has yet.
+    authority.run(&["lock", "identity", "ana", "--reason", "test"]);
+    let (_, page) = authority.figures("/metrics").await;
+    assert_eq!(value(&page, "curfew_ca_host_orders_outstanding{host=\"db1\"}"), 1);
+    assert_eq!(value(&page, "curfew_ca_locks"), 1);
+    assert_eq!(authority.figures("/v1/hosts").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_node_without_its_database_lives_and_is_not_ready() {
+    let database = Database::on(Server::start());
+    let table = format!("{LISTEN}ledger = {{ url = {:?} }}\n", database.url());
+    let authority = Authority::start_with(&table, Some(database.clone()));
+    assert_eq!(authority.figures("/readyz").await, (200, "ready\n".to_owned()));
+    assert_eq!(authority.fetch("/readyz").await.unwrap(), "ready\n");
+    database.server().halt();
+    let (status, why) = authority.figures("/readyz").await;
+    assert_eq!((status, why.as_str()), (503, "not ready: the ledger cannot be reached\n"));
+    assert!(authority.fetch("/readyz").await.is_err());
+    assert_eq!(authority.figures("/healthz").await.0, 200);
+    database.server().resume();
+    let mut is_back = false;
+    for _ in 0..100 {
+        is_back = authority.figures("/readyz").await.0 == 200;
+        if is_back {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(is_back);
+}
+
+#[test]
+fn figures_stay_on_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = format!("{}metrics_listen = \"0.0.0.0:7444\"\n", settings(dir.path()));
+    std::fs::write(dir.path().join("ca.toml"), config).unwrap();
+    let checked = run(dir.path(), &["check"]);
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert!(said.contains("is not of this machine alone"), "{said}");
+}
