@@ -142,10 +142,8 @@ impl Config {
             bucket: BucketAt::checked(source, form.recordings)?,
             recordings_dir: form.recordings_dir.unwrap_or_else(|| state_dir.join("recordings")),
             state_dir,
-            listen: form.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 7442))),
-            hosts_listen: form
-                .hosts_listen
-                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 7443))),
+            listen: form.listen.unwrap_or_else(|| everywhere(7442)),
+            hosts_listen: form.hosts_listen.unwrap_or_else(|| everywhere(7443)),
             metrics_listen: near(source, form.metrics_listen)?,
             names: checked_names(source, names)?,
             admin_socket: form.admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()),
@@ -323,6 +321,11 @@ fn checked_zone(source: &Source, name: Option<Spanned<String>>) -> Result<TimeZo
         let message = format!("time_zone: {error}; use a name such as Europe/Zurich, or UTC");
         source.wrong(name.span().start, message)
     })
+}
+
+/// Every address of this machine.
+fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
 }
 
 /// An address of this machine alone: what is served there is in the clear and asks nobody who they are.

@@ -189,7 +189,7 @@ fn forget(connection: &Connection, upto: u64, before: Timestamp) -> Result<(), L
     let before = before.millis();
     let count: u64 = connection
         .prepare_cached(
-            "SELECT coalesce(sum(count), 0) FROM attempts WHERE number <= ?1 OR last < ?2",
+            "SELECT CAST(coalesce(sum(count), 0) AS BIGINT) FROM attempts WHERE number <= ?1 OR last < ?2",
         )?
         .query_row(params![upto, before], |row| row.get(0))?;
     if count == 0 {

@@ -5,6 +5,7 @@ use wire::problem::Code;
 use crate::authority::{Authority, run, settings};
 use crate::certificate::{ask, issue};
 use crate::link::greeted;
+use crate::nodes::eventually;
 use crate::postgres::{Database, Server};
 
 const LISTEN: &str = "metrics_listen = \"127.0.0.1:0\"\n";
@@ -68,15 +69,7 @@ async fn a_node_without_its_database_lives_and_is_not_ready() {
     assert!(authority.fetch("/readyz").await.is_err());
     assert_eq!(authority.figures("/healthz").await.0, 200);
     database.server().resume();
-    let mut is_back = false;
-    for _ in 0..100 {
-        is_back = authority.figures("/readyz").await.0 == 200;
-        if is_back {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    assert!(is_back);
+    eventually(async || authority.figures("/readyz").await.0 == 200).await;
 }
 
 #[test]

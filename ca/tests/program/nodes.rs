@@ -42,7 +42,7 @@ fn now() -> Instant {
 }
 
 /// Waits until it is so.
-async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
     let began = now();
     while !is_so().await {
         assert!(began.elapsed() < Duration::from_secs(30), "it is still not so");
