@@ -31,6 +31,9 @@ use wire::recording::statement::{BlockSaid, Said, Signed};
 use wire::recording::stored::{Piece, Place, StoredBlock};
 use wire::time::Uptime;
 
+#[path = "seeds/breakglass.rs"]
+mod letters;
+
 type Done = Result<(), Box<dyn Error>>;
 
 fn main() -> Done {
@@ -46,6 +49,7 @@ fn main() -> Done {
     reading()?;
     tokens()?;
     directory()?;
+    letters::seeds()?;
     agent_replies()
 }
 
