@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use anyhow::Context as _;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
-use wire::octets::plain;
+use wire::octets::{plain, plain_json};
 use wire::time::Timestamp;
 
 use crate::admin::client::Client;
@@ -93,7 +93,7 @@ pub(crate) fn say_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Writes a value as JSON, on one line.
 pub(crate) fn say_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
-    say(&serde_json::to_string(value)?)
+    say(&plain_json(&serde_json::to_string(value)?))
 }
 
 /// Writes rows in columns, with a head. Hosts have a say in what stands there, and none in what the terminal does.

@@ -5,6 +5,7 @@ mod table;
 
 pub(crate) use table::{Cell, Table};
 pub(crate) use wire::octets::plain;
+use wire::octets::plain_json;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -80,16 +81,14 @@ impl Screen {
 
     /// A value as JSON, for programs.
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_vec_pretty(value).context("cannot write JSON")?;
-        text.push(b'\n');
-        self.raw(&text)
+        let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+        self.line(&plain_json(&text))
     }
 
     /// A value as one line of JSON, for programs that read line by line.
     pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_vec(value).context("cannot write JSON")?;
-        text.push(b'\n');
-        self.raw(&text)
+        let text = serde_json::to_string(value).context("cannot write JSON")?;
+        self.line(&plain_json(&text))
     }
 
     /// One line of text from elsewhere: safe for the terminal, and cut to its width.

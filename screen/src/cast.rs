@@ -2,11 +2,12 @@
 //!
 //! Shape: JSON lines; a header, then `[seconds since the event before, kind, text]`. Bytes that are no UTF-8 are
 //! replaced, which the format cannot avoid. An asciicast holds what the session wrote *as it was*: whoever plays it with
-//! another player shows it to their terminal.
+//! another player shows it to their terminal. The lines themselves are safe on one, because JSON escapes what would drive it.
 
 use std::time::Duration;
 
 use serde_json::json;
+use wire::octets::plain_json;
 
 use crate::film::{Film, Moment, What};
 
@@ -26,7 +27,7 @@ pub fn lines(film: &Film, title: &str) -> Vec<String> {
     if let (Some(at), Some(body)) = (film.began(), head.as_object_mut()) {
         body.insert("timestamp".into(), at.secs().into());
     }
-    let mut lines = vec![head.to_string()];
+    let mut lines = vec![plain_json(&head.to_string())];
     let mut writer = Writer::default();
     for moment in film.moments().iter().skip(1) {
         writer.write(moment, &mut lines);
@@ -67,7 +68,7 @@ impl Writer {
         // Whole milliseconds; what is left counts with the next one.
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         self.at = self.at.saturating_add(Duration::from_millis(millis));
-        let text = serde_json::Value::from(text);
+        let text = plain_json(&serde_json::Value::from(text).to_string());
         lines.push(format!("[{}.{:03}, \"{kind}\", {text}]", millis / 1000, millis % 1000));
     }
 

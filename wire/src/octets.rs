@@ -67,6 +67,22 @@ pub fn plain(text: &str) -> String {
     shown
 }
 
+/// JSON made safe for a terminal: what [`plain`] escapes is escaped as JSON has it, so that whoever parses it reads the same.
+/// Line ends between its parts stay.
+#[must_use]
+pub fn plain_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        // Those below a space are escaped within strings already.
+        if matches!(character, '\u{7f}'..='\u{9f}') || is_deceptive(character) {
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// Characters that change how the rest of a line looks: bidirectional controls, zero-width and line separators.
 const fn is_deceptive(character: char) -> bool {
     matches!(character,
@@ -120,6 +136,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn json_that_is_shown_drives_no_terminal_and_reads_the_same(text in "[\\PC\u{0}-\u{a0}\u{200b}-\u{206f}]*") {
+            let json = serde_json::to_string(&text).unwrap();
+            let shown = plain_json(&json);
+            prop_assert!(!shown.chars().any(|it| it.is_control() || is_deceptive(it)));
+            prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+        }
+
         #[test]
         fn any_bytes_survive_json(bytes: Vec<u8>) {
             let octets = Octets::new(bytes);

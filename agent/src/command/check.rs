@@ -10,7 +10,7 @@ use crate::install::System;
 pub(crate) fn perform(config: &Path, json: bool) -> anyhow::Result<Exit> {
     let findings = check(Path::new("/"), config, &mut System);
     if json {
-        table::say(&serde_json::to_string(&findings)?)?;
+        table::say_json(&findings)?;
     } else if findings.is_empty() {
         table::say("Nothing weakens the agent on this host.")?;
     } else {

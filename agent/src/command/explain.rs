@@ -21,7 +21,7 @@ pub(crate) fn perform(config: &Config, pid: i32, json: bool) -> anyhow::Result<E
         }
     };
     if json {
-        table::say(&serde_json::to_string(&told)?)?;
+        table::say_json(&told)?;
     } else {
         table::say(&in_words(&told, &status::read(config)?))?;
     }

@@ -10,7 +10,7 @@ use crate::status::Status;
 pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
     let status = status::read(config)?;
     if json {
-        table::say(&serde_json::to_string(&status.sessions)?)?;
+        table::say_json(&status.sessions)?;
         return Ok(Exit::Ok);
     }
     if status.sessions.is_empty() {

@@ -30,7 +30,7 @@ pub(crate) struct NoAnswer {
 pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
     let status = read(config)?;
     if json {
-        table::say(&serde_json::to_string(&status)?)?;
+        table::say_json(&status)?;
         return Ok(Exit::Ok);
     }
     let tier = match &status.tier {

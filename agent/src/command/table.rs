@@ -11,6 +11,14 @@ pub(crate) fn say(text: &str) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{text}")
 }
 
+/// Writes a value as one line of JSON. Users of the host have a say in what stands in it, and none in what the terminal does.
+///
+/// # Errors
+/// When nobody reads it.
+pub(crate) fn say_json(value: &impl serde::Serialize) -> std::io::Result<()> {
+    say(&wire::octets::plain_json(&serde_json::to_string(value)?))
+}
+
 /// Writes bytes to standard output as they are.
 ///
 /// # Errors
