@@ -209,6 +209,7 @@ mod tests {
             instruction,
             extend: None,
             recording: None,
+            watched: None,
             passable: false,
         }
     }

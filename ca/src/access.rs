@@ -927,7 +927,7 @@ pub(crate) mod tests {
                 hosts: if labels == 0 { BTreeSet::new() } else { BTreeSet::from(["env=prod".parse().unwrap()]) },
                 host_names: BTreeSet::new(), default_secs: 1, max_secs: 1, cooling_off_secs: 0, abilities: BTreeSet::new(),
                 requires: BTreeSet::new(),
-                source_address: None, force_command: None, verify_required: false, subject_keys: None,
+                source_address: None, force_command: None, verify_required: false, announce_watching: false, subject_keys: None,
             };
             let nobody = Facts::default();
             let ana = &"ana".parse().unwrap();

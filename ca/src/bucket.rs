@@ -1,4 +1,4 @@
-//! A bucket of a store that speaks S3: objects are put, read and listed.
+//! A bucket of a store that speaks S3: objects are put, read, listed and removed.
 //!
 //! Shape: one request for each object, signed (AWS Signature Version 4) with its length and SHA-256, so that a part of one is
 //! never taken for the whole; recordings come in blocks of less than half a megabyte. What fails for a while is tried again with
@@ -143,6 +143,19 @@ impl Bucket {
                 if code != "NoSuchBucket" =>
             {
                 Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes an object; where there is none, that is fine. A bucket that keeps versions keeps them: that is its owner's to end.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), BucketError> {
+        match self.call(Method::DELETE, (name, &[]), &Bytes::new()).await {
+            Ok(_) => Ok(()),
+            Err(BucketError::Refused { status: StatusCode::NOT_FOUND, code })
+                if code != "NoSuchBucket" =>
+            {
+                Ok(())
             }
             Err(error) => Err(error),
         }

@@ -20,6 +20,8 @@ pub(crate) mod identity;
 pub(crate) mod keys;
 #[path = "config/ledger.rs"]
 pub(crate) mod ledger;
+#[path = "config/retention.rs"]
+pub(crate) mod retention;
 #[path = "config/witness.rs"]
 pub(crate) mod witness;
 
@@ -27,6 +29,7 @@ use bucket::{BucketAt, RecordingsForm};
 use identity::{Oidc, OidcForm, Workload, WorkloadForm};
 use keys::{Keys, KeysForm};
 use ledger::LedgerForm;
+use retention::{Retention, RetentionForm};
 use witness::{Cosigning, WitnessForm};
 
 /// Every setting, checked.
@@ -54,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) time_zone: TimeZone,
     /// The bucket where they are kept instead, if one is named.
     pub(crate) bucket: Option<BucketAt>,
+    /// How long what was recorded must be kept.
+    pub(crate) retention: Retention,
     /// How long a user certificate opens anything.
     pub(crate) certificate_lifetime: Duration,
     /// How long before its issue a certificate's window begins.
@@ -138,8 +143,9 @@ impl Config {
             ["localhost", "127.0.0.1", "::1"].map(|name| untouched(name.to_owned())).into()
         });
         let state_dir = form.state_dir.unwrap_or_else(|| "/var/lib/curfew-ca".into());
-        let config = Self {
+        Ok(Self {
             bucket: BucketAt::checked(source, form.recordings)?,
+            retention: Retention::checked(source, form.retention)?,
             recordings_dir: form.recordings_dir.unwrap_or_else(|| state_dir.join("recordings")),
             state_dir,
             listen: form.listen.unwrap_or_else(|| everywhere(7442)),
@@ -190,8 +196,7 @@ impl Config {
             ledger: ledger::Server::checked(source, form.ledger)?,
             oidc: Oidc::checked(source, form.oidc)?,
             workloads: Workload::checked(source, form.workload)?,
-        };
-        Ok(config)
+        })
     }
 }
 
@@ -388,6 +393,8 @@ struct Form {
     keys: Option<KeysForm>,
     ledger: Option<LedgerForm>,
     recordings: Option<RecordingsForm>,
+    #[serde(default)]
+    retention: RetentionForm,
     witness: Option<Vec<Spanned<WitnessForm>>>,
     oidc: Option<Spanned<OidcForm>>,
     #[serde(default)]

@@ -32,6 +32,7 @@ mod order;
 mod recording;
 pub(crate) mod refusal;
 mod request;
+mod retention;
 mod review;
 pub(crate) mod scim;
 mod search;
@@ -77,6 +78,13 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/readings/{entry}", get(recording::read))
         .route("/v1/reviews", post(review::review))
         .route("/v1/reviews/due", get(review::due))
+        .route("/v1/retention", get(retention::show))
+        .route("/v1/retention/due", get(retention::due))
+        .route("/v1/retention/holds", post(retention::hold))
+        .route("/v1/retention/releases", post(retention::release))
+        .route("/v1/retention/deletions", post(retention::ask))
+        .route("/v1/retention/deletions/{number}/approve", post(retention::approve))
+        .route("/v1/retention/deletions/{number}/withdraw", post(retention::withdraw))
         .route("/v1/search", post(search::search))
         .route("/v1/exports", post(export::export))
         .route("/v1/locks", get(lock::list).post(lock::lock))

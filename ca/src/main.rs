@@ -30,6 +30,7 @@ mod policy;
 mod random;
 mod recording;
 mod request;
+mod retention;
 mod revocation;
 mod role;
 mod rotation;

@@ -74,6 +74,9 @@ pub(crate) struct Role {
     /// What kinds of key its certificates can be over; any, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) subject_keys: Option<BTreeSet<KeyKind>>,
+    /// Whether the terminals of its sessions say so when somebody watches them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) announce_watching: bool,
     /// What holds for its sessions besides the grant's end.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub(crate) limits: Limits,
@@ -230,6 +233,7 @@ fn checked(
         force_command: form.force_command.map(|text| command(source, name, text)).transpose()?,
         subject_keys: keys(source, name, (form.subject_keys, form.verify_required))?,
         verify_required: form.verify_required,
+        announce_watching: form.announce_watching,
         requires: form.requires.map(Spanned::into_inner).unwrap_or_default(),
         limits: LimitsForm {
             idle: form.idle,
@@ -395,6 +399,8 @@ struct RoleForm {
     force_command: Option<Spanned<String>>,
     #[serde(default)]
     verify_required: bool,
+    #[serde(default)]
+    announce_watching: bool,
     subject_keys: Option<Words>,
     idle: Option<Spanned<String>>,
     transfer_idle: Option<Spanned<String>>,

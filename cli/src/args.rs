@@ -41,6 +41,7 @@ pub(crate) enum Command {
     Watch(command::watch::Watch),
     Review(command::review::Review),
     Reviews(command::review::Reviews),
+    Retention(command::retention::Retention),
     Attempts(command::attempts::Attempts),
     #[command(subcommand)]
     Audit(command::audit::Audit),

@@ -21,6 +21,7 @@ pub(crate) mod man;
 pub(crate) mod replay;
 pub(crate) mod request;
 pub(crate) mod requests;
+pub(crate) mod retention;
 pub(crate) mod review;
 pub(crate) mod sessions;
 pub(crate) mod ssh;
@@ -60,6 +61,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Watch(watch) => watch.run(screen),
         Command::Review(review) => review.run(screen),
         Command::Reviews(reviews) => reviews.run(screen),
+        Command::Retention(retention) => retention.run(screen),
         Command::Attempts(attempts) => attempts.run(screen),
         Command::Audit(audit) => audit.run(screen),
         Command::Lock(lock) => lock.run(screen),

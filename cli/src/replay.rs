@@ -38,6 +38,26 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
+    /// The same of a session that goes on: one whose terminal has only just been opened has its first second still on its way.
+    pub(crate) fn find_live(
+        client: &mut Client,
+        session: wire::identifier::SessionId,
+        (number, screen): (Option<usize>, &Screen),
+    ) -> Result<Self> {
+        let begun = clock::instant();
+        loop {
+            let found = Self::find(client, session, number);
+            let (is_absent, waited) =
+                (found.is_err(), clock::instant().saturating_duration_since(begun));
+            if !is_absent || waited >= FIRST || !is_coming(client, session)? {
+                screen.progress("");
+                return found;
+            }
+            screen.progress("waiting for the first of the recording");
+            client.pause(LOOK);
+        }
+    }
+
     /// Finds the recording: the one that is named, or the one that there is; of several the one that was opened first.
     pub(crate) fn find(
         client: &mut Client,
@@ -96,6 +116,12 @@ impl Chosen {
         }
         marks
     }
+}
+
+/// Whether a session is alive, so that its host may be about to send what it records.
+fn is_coming(client: &mut Client, session: wire::identifier::SessionId) -> Result<bool> {
+    let detail: SessionDetail = client.get(&format!("/v1/sessions/{session}"))?;
+    Ok(detail.session.ended.is_none())
 }
 
 /// The channels of a session with their terminals, in the order in which they were opened.
@@ -254,6 +280,8 @@ fn rough(span: Duration) -> String {
 
 /// How often the picture is drawn.
 const FRAME: Duration = Duration::from_millis(50);
+/// How long after a session began its first recording may come.
+const FIRST: Duration = Duration::from_secs(5);
 /// How often it is asked what has come.
 const LOOK: Duration = Duration::from_millis(400);
 

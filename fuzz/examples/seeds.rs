@@ -160,6 +160,7 @@ fn order(instruction: Instruction) -> Result<Order, Box<dyn Error>> {
         instruction,
         extend: None,
         recording: None,
+        watched: None,
         passable: false,
     })
 }

@@ -25,6 +25,10 @@
 //! | `POST /v1/requests/{id}/withdraw` | token | [`NoAsk`](crate::request::NoAsk) → [`RequestDetail`](crate::request::RequestDetail) |
 //! | `GET /v1/sessions` | token | → `Vec<`[`SessionView`]`>`: the caller's own; all for an operator |
 //! | `GET /v1/sessions/{id}` | token | → [`SessionDetail`] |
+//! | `GET /v1/retention`, `/v1/retention/due?class=` | operator | → [`RetentionView`](crate::retention::RetentionView), `Vec<`[`SessionView`]`>` |
+//! | `POST /v1/retention/holds`, `/releases` | operator | [`HoldAsk`](crate::retention::HoldAsk) → [`HoldView`]; nothing |
+//! | `POST /v1/retention/deletions` | operator | [`DeletionAsk`](crate::retention::DeletionAsk) → [`DeletionView`](crate::retention::DeletionView) |
+//! | `POST /v1/retention/deletions/{number}/approve`, `/withdraw` | operator | → [`DeletionView`](crate::retention::DeletionView) |
 //! | `GET /v1/locks` | operator | → `Vec<`[`LockView`]`>` |
 //! | `POST /v1/locks` | operator | [`crate::lock::Lock`] → [`OrderProgress`] |
 //! | `POST /v1/unlocks` | operator | [`UnlockAsk`] → [`OrderProgress`] |
@@ -46,6 +50,7 @@ use crate::lock::{Lock, Target};
 use crate::log::LogKey;
 use crate::options::Wishes;
 use crate::record::{EndReason, Receipt, Record, Tier};
+use crate::retention::{Deleted, HoldView};
 use crate::review::Review;
 use crate::time::Timestamp;
 
@@ -294,6 +299,12 @@ pub struct SessionDetail {
     pub session: SessionView,
     /// Its records.
     pub records: Vec<Record>,
+    /// Who holds it, so that nothing of it is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HoldView>,
+    /// What of it was deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<Deleted>,
 }
 
 /// A grant in a listing.

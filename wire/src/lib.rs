@@ -35,6 +35,7 @@ pub mod record;
 pub mod recording;
 pub mod renewal;
 pub mod request;
+pub mod retention;
 pub mod review;
 pub mod search;
 pub mod signature;

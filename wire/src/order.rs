@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ssh_key::{HashAlg, LineEnding, PublicKey, Signature, SshSig};
 
 use crate::VERSION;
-use crate::identifier::{GrantId, OrderNumber};
+use crate::identifier::{Fingerprint, GrantId, OrderNumber, SessionId};
 use crate::lock::{Lock, Target};
 use crate::log::Declared;
 use crate::recording::RecordingKey;
@@ -40,6 +40,23 @@ pub struct Extension {
     pub until: Timestamp,
 }
 
+/// That a session is watched, for those who sit at its terminals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// Which session.
+    pub session: SessionId,
+    /// Who watches, as the ledger names them.
+    pub by: String,
+}
+
+impl Watched {
+    /// What the order unlocks beside it: a key that nobody has.
+    #[must_use]
+    pub fn beside() -> Target {
+        Target::Key(Fingerprint::of(b"a session is watched"))
+    }
+}
+
 /// An instruction with its place in the sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -61,6 +78,10 @@ pub struct Order {
     /// agent from before recordings takes the order and does nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<RecordingKey>,
+    /// Somebody watches this session from now on, and its terminals are to say so. It stands beside an unlocking of
+    /// [`Watched::beside`], which nobody locks: an agent from before it takes the order and does nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Watched>,
     /// Whether a host that cannot read the instruction may pass over it. Who cannot read one that it may not pass over
     /// lets nobody in until it can ([`Unread`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -243,6 +264,7 @@ mod tests {
             instruction: Instruction::Lock(lock),
             extend: None,
             recording: None,
+            watched: None,
             passable: false,
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::ChannelId;
 use crate::identifier::{HostName, SessionId};
 use crate::octets::Octets;
+use crate::retention::Deleted;
 
 /// A recording in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,4 +81,7 @@ pub struct Checking {
     pub host: HostName,
     /// Every key that its agent ever enrolled with, in OpenSSH form.
     pub agent_keys: Vec<String>,
+    /// That its recordings were deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Deleted>,
 }

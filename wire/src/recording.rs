@@ -15,6 +15,7 @@ pub mod block;
 pub mod key;
 pub mod lane;
 pub mod record;
+pub mod remains;
 #[cfg(feature = "recording")]
 pub mod seal;
 pub mod statement;

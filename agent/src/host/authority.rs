@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use wire::hostlink::{Heartbeat, Hello, ToAuthority, ToHost, Welcome};
 use wire::identifier::OrderNumber;
-use wire::order::{Heard, SignedOrder, Unread};
+use wire::order::{Heard, Order, SignedOrder, Unread};
 use wire::record::Receipt;
 use wire::time::Uptime;
 use wire::trust::Keys;
@@ -231,6 +231,7 @@ impl Host {
             Taken::Lock(_) | Taken::Unlock => {
                 tracing::info!(order = %order.number, "an order is in force");
                 self.record_to(&order);
+                self.tell_watched(&order, now);
                 self.receipt(nothing_ended(order.number));
             }
             Taken::Extend(extension) => {
@@ -252,6 +253,15 @@ impl Host {
             self.outbox.retain(|frame| !matches!(frame, ToAuthority::Receipt(_)));
             self.receipts.retain(|receipt| receipt.order != order.number);
             self.link = None;
+        }
+    }
+
+    /// Whom somebody watches is told so, on the terminals of the session.
+    fn tell_watched(&mut self, order: &Order, now: Now) {
+        let Some(watched) = &order.watched else { return };
+        if self.sessions.find(watched.session).is_some() {
+            let by = wire::octets::plain(&watched.by);
+            self.tell(watched.session, format!("{by} is watching this session."), now);
         }
     }
 

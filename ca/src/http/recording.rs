@@ -14,12 +14,15 @@ use wire::problem::Code;
 use wire::reading::{
     Checking, Passage, ReadAnswer, ReadAsk, RecordingView, StoredObject, StoredPage,
 };
+use wire::retention::{Class, Deleted};
 
 use super::body::Body;
 use super::caller::Caller;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
+use crate::command::shown;
+use crate::ledger::LedgerError;
 use crate::recording::reader::Reader;
 
 /// Where to go on.
@@ -44,6 +47,7 @@ pub(crate) async fn list(
     Path(session): Path<String>,
 ) -> Result<Json<Vec<RecordingView>>, Refusal> {
     let session = readable(&authority, &caller, &session).await?;
+    there(&authority, &session).await?;
     let reader = Reader::of(&authority);
     Ok(Json(reader.list(session.host, session.session).await?))
 }
@@ -58,8 +62,13 @@ pub(crate) async fn begin(
     if session.host != ask.host {
         return Err(absent(ask.session));
     }
+    there(&authority, &session).await?;
     let by = caller.actor();
-    let entry = authority.ledger.begin_reading(by, ask, clock::now()).await?;
+    let role = authority.roles().find(&session.role).is_some_and(|role| role.announce_watching);
+    // One's own terminal need not say that one looks at it.
+    let is_own = session.identity.as_str() == by.as_str();
+    let announced = (ask.live && role && !is_own).then(|| authority.keyring());
+    let entry = authority.ledger.begin_reading(by, (ask, announced), clock::now()).await?;
     Ok(Json(ReadAnswer { entry }))
 }
 
@@ -107,7 +116,32 @@ pub(crate) async fn checking(
 ) -> Result<Json<Checking>, Refusal> {
     let session = readable(&authority, &caller, &session).await?;
     let agent_keys = authority.ledger.agent_keys(session.host.clone()).await?;
-    Ok(Json(Checking { host: session.host, agent_keys }))
+    let deleted = deleted(&authority, &session).await?;
+    Ok(Json(Checking { host: session.host, agent_keys, deleted }))
+}
+
+/// That its recordings were deleted, if they were.
+async fn deleted(
+    authority: &Authority,
+    session: &SessionView,
+) -> Result<Option<Deleted>, LedgerError> {
+    let kept = authority.ledger.kept_of(session.session, session.host.clone()).await?;
+    Ok(kept.1.into_iter().find(|deleted| deleted.class == Class::Terminals))
+}
+
+/// Says what became of recordings that were deleted.
+async fn there(authority: &Authority, session: &SessionView) -> Result<(), Refusal> {
+    match deleted(authority, session).await? {
+        None => Ok(()),
+        Some(Deleted { by: [one, other], at, reason, .. }) => Err(Refusal::new(
+            Code::NotFound,
+            format!(
+                "what terminals of session {} showed was deleted on {} by {one} and {other}: {reason}",
+                session.session,
+                shown(at)
+            ),
+        )),
+    }
 }
 
 /// The session, when the caller may see it. Somebody else's is not there.

@@ -136,6 +136,20 @@ pub(crate) enum Kind {
     RecordingRead,
     /// Somebody watched a recording while it went on.
     RecordingWatched,
+    /// Whom somebody watches was told so.
+    WatchAnnounced,
+    /// A session is held: nothing of it is deleted.
+    Held,
+    /// A session is held no more.
+    Released,
+    /// A deletion was asked for.
+    DeletionAsked,
+    /// A deletion was approved by a second person.
+    DeletionApproved,
+    /// A deletion was taken back, or refused.
+    DeletionWithdrawn,
+    /// Something that was recorded was deleted.
+    Deleted,
 }
 
 impl Kind {

@@ -89,19 +89,19 @@ impl Ledger {
                 Ok(Erased { seq, entries })
             })
             .await?;
-        self.forget().await?;
+        self.forget("bodies").await?;
         Ok(erased)
     }
 }
 
 impl Ledger {
     /// Gives up what the database keeps of erased rows: the write-ahead log of a file, dead rows of a server.
-    async fn forget(&self) -> Result<(), LedgerError> {
+    pub(super) async fn forget(&self, table: &'static str) -> Result<(), LedgerError> {
         let place = self.place.clone();
         let work = move || -> Result<(), LedgerError> {
             let connection = place.open()?;
             if connection.is_shared() {
-                return Ok(connection.execute_batch("VACUUM bodies")?);
+                return Ok(connection.execute_batch(&format!("VACUUM {table}"))?);
             }
             Ok(connection.truncate_log()?)
         };

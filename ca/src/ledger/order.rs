@@ -6,7 +6,7 @@ use wire::VERSION;
 use wire::api::LockView;
 use wire::identifier::{HostName, OrderNumber};
 use wire::lock::{Lock, Target};
-use wire::order::{Extension, Instruction, Order, SignedOrder};
+use wire::order::{Extension, Instruction, Order, SignedOrder, Watched};
 use wire::record::Receipt;
 use wire::recording::RecordingKey;
 use wire::time::Timestamp;
@@ -56,6 +56,8 @@ pub(super) struct Ordering {
     pub(super) extend: Option<Extension>,
     /// What terminals are recorded to.
     pub(super) recording: Option<RecordingKey>,
+    /// Who watches a session, where its terminals are to say so.
+    pub(super) watched: Option<Watched>,
     /// The kind of its entry; what follows from the instruction, when absent.
     pub(super) kind: Option<Kind>,
 }
@@ -63,7 +65,7 @@ pub(super) struct Ordering {
 impl Ordering {
     /// The instruction alone.
     pub(super) const fn of(instruction: Instruction) -> Self {
-        Self { instruction, extend: None, recording: None, kind: None }
+        Self { instruction, extend: None, recording: None, watched: None, kind: None }
     }
 }
 
@@ -284,7 +286,7 @@ fn write_with(
     (by, reason): (&Actor, &str),
     (ordering, at): (Ordering, Timestamp),
 ) -> Result<OrderNumber, LedgerError> {
-    let Ordering { instruction, extend, recording, kind } = ordering;
+    let Ordering { instruction, extend, recording, watched, kind } = ordering;
     let number = match &instruction {
         Instruction::Restored(declared) => declared.read()?.era.first_order(),
         _ => restore::after(connection, newest(connection)?)?,
@@ -298,6 +300,7 @@ fn write_with(
         instruction,
         extend,
         recording,
+        watched,
         passable: false,
     };
     let signed = order.sign(key.public(), |message| key.sign(message))?;
@@ -322,6 +325,9 @@ pub(super) fn apply(connection: &Connection, order: &Order) -> Result<Kind, Ledg
     }
     if order.recording.is_some() {
         return Ok(Kind::RecordingKey);
+    }
+    if order.watched.is_some() {
+        return Ok(Kind::WatchAnnounced);
     }
     match &order.instruction {
         Instruction::Lock(lock) => {

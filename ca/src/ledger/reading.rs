@@ -1,17 +1,21 @@
 //! Who reads recordings, and what the ledger knows to check them by.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use wire::api::SessionView;
 use wire::identifier::{HostName, SessionId};
+use wire::order::{Instruction, Watched};
 use wire::reading::ReadAsk;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::order::{self, Ordering};
 use super::session::{SELECT, view};
 use super::sql::OptionalExtension as _;
 use super::{Actor, Ledger, LedgerError};
+use crate::key::Keyring;
 
 /// A reading that was begun.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,16 +27,31 @@ pub(crate) struct Reading {
 }
 
 impl Ledger {
-    /// Says in the ledger that somebody reads a recording; the reading has the entry's number.
+    /// Says in the ledger that somebody reads a recording; the reading has the entry's number. With the keys of orders, its
+    /// host is ordered to say so on the session's terminals.
     pub(crate) async fn begin_reading(
         &self,
         by: Actor,
-        ask: ReadAsk,
+        (ask, announced): (ReadAsk, Option<Arc<Keyring>>),
         now: Timestamp,
     ) -> Result<u64, LedgerError> {
         let kind = if ask.live { Kind::RecordingWatched } else { Kind::RecordingRead };
+        let session = ask.session;
         let reading = Reading { by: by.as_str().to_owned(), ask };
-        self.write(move |connection| entry::append(connection, kind, now, &reading)).await
+        self.write(move |connection| {
+            let entry = entry::append(connection, kind, now, &reading)?;
+            if let Some(keyring) = announced {
+                let watched = Watched { session, by: reading.by };
+                let ordering = Ordering {
+                    watched: Some(watched),
+                    ..Ordering::of(Instruction::Unlock(Watched::beside()))
+                };
+                let said = (&by, "its terminals say that it is watched");
+                order::write(connection, &keyring, said, (ordering, now))?;
+            }
+            Ok(entry)
+        })
+        .await
     }
 
     /// The reading of that number.

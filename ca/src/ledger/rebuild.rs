@@ -22,7 +22,7 @@ use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
 use super::{
     LedgerError, approval, column, directory, extend, grant, incident, order, request, restore,
-    subject, team,
+    retention, subject, team,
 };
 
 /// What the replay came to.
@@ -196,6 +196,7 @@ fn keys(connection: &Connection, sql: &str, key: &str) -> Result<Vec<String>, Le
 }
 
 impl Said<'_> {
+    #[expect(clippy::too_many_lines, reason = "a list of all kinds, each by its name")]
     fn replay(&self, connection: &Connection) -> Result<Told, LedgerError> {
         // Every kind, by name: who adds one says here what follows from it.
         match self.kind {
@@ -228,6 +229,7 @@ impl Said<'_> {
             | Kind::Trust
             | Kind::Restored
             | Kind::RecordingKey
+            | Kind::WatchAnnounced
             | Kind::GrantExtended => self.order(connection),
             Kind::GrantEnded => self.grant_ended(connection),
             Kind::RolesChanged => self.roles(connection),
@@ -241,6 +243,15 @@ impl Said<'_> {
             Kind::SessionBegun => self.begun(connection),
             Kind::SessionEnded => self.ended(connection),
             Kind::SessionReviewed => self.reviewed(connection),
+            Kind::Held
+            | Kind::Released
+            | Kind::DeletionAsked
+            | Kind::DeletionApproved
+            | Kind::DeletionWithdrawn
+            | Kind::Deleted => {
+                retention::replay(connection, (self.kind, self.seq, self.at), &self.body)?;
+                Ok(Told::Wholly)
+            }
             // No state follows from these: what was, was refused, or was done outside of the ledger.
             Kind::AuthorityCreated
             | Kind::Denial
@@ -668,7 +679,7 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 23] = [
+const TABLES: [Table; 26] = [
     Table { name: "restores", key: "era", columns: "size, declared" },
     Table { name: "kept_locks", key: "target", columns: "reason, host" },
     Table { name: "identities", key: "name", columns: "operator, disabled, added, kind" },
@@ -716,9 +727,16 @@ const TABLES: [Table; 23] = [
     },
     Table { name: "incidents", key: "number", columns: "host, cause, settled" },
     Table { name: "counters", key: "name", columns: "value" },
+    Table { name: "holds", key: "session, host", columns: "held_by, at, reason" },
+    Table {
+        name: "deletions",
+        key: "number",
+        columns: "class, reason, asked_by, asked_at, decided_by, decided_at, state",
+    },
+    Table { name: "deletion_sessions", key: "deletion, session, host", columns: "spared, gone" },
 ];
 /// Kinds of entries that count the epoch, whatever they say: an erased body leaves no doubt about that.
-const COUNTED: [&str; 16] = [
+const COUNTED: [&str; 18] = [
     "identity_enabled",
     "team_changed",
     "login_ended",
@@ -732,6 +750,8 @@ const COUNTED: [&str; 16] = [
     "unlock",
     "trust",
     "restored",
+    "recording_key",
+    "watch_announced",
     "grant_ended",
     "grant_extended",
     "request_moved",

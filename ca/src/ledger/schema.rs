@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 15] = [("
+const STEPS: [Step; 16] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -457,6 +457,20 @@ CREATE TABLE directory_tokens (name TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE,
 ", nothing), ("
 ALTER TABLE sessions ADD COLUMN review TEXT;
 CREATE INDEX sessions_due ON sessions (began) WHERE ended IS NOT NULL AND review IS NULL;
+", nothing), ("
+CREATE TABLE holds (
+    session TEXT NOT NULL, host TEXT NOT NULL, held_by TEXT NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (session, host)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE deletions (
+    number INTEGER PRIMARY KEY, class TEXT NOT NULL, reason TEXT NOT NULL, asked_by TEXT NOT NULL, asked_at INTEGER NOT NULL,
+    decided_by TEXT, decided_at INTEGER, state TEXT NOT NULL
+) STRICT;
+CREATE TABLE deletion_sessions (
+    deletion INTEGER NOT NULL, session TEXT NOT NULL, host TEXT NOT NULL, spared FLAG NOT NULL DEFAULT FALSE, gone INTEGER,
+    removed FLAG NOT NULL DEFAULT FALSE, PRIMARY KEY (deletion, session, host)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deletion_sessions_by_session ON deletion_sessions (session, host);
 ", nothing)];
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Ledger, LedgerError, attempt, column, incident, restore};
+use super::{Ledger, LedgerError, attempt, column, incident, restore, retention};
 
 /// Counts for the one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,8 @@ impl Ledger {
                     column::json(row, 0)
                 })?
                 .collect::<Result<_, _>>()?;
-            Ok(Some(SessionDetail { session: found, records }))
+            let (held, deleted) = retention::kept(connection, session, &found.host)?;
+            Ok(Some(SessionDetail { session: found, records, held, deleted }))
         })
         .await
     }

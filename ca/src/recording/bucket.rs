@@ -35,6 +35,10 @@ impl Store for BucketStore {
         Ok(found.map(|bytes| bytes.to_vec()))
     }
 
+    fn remove(&self, place: &Place) -> Result<(), StoreError> {
+        Ok(self.runtime.block_on(self.bucket.remove(&place.to_string()))?)
+    }
+
     fn list(&self, host: &HostName, session: SessionId) -> Result<Vec<Place>, StoreError> {
         let folder = Place::session_folder(host, session);
         let found = self.runtime.block_on(self.bucket.list(&folder))?;

@@ -144,7 +144,8 @@ impl Reader {
     }
 }
 
-async fn aside<T, F>(work: F) -> Result<T, ReadError>
+/// Does what waits for the store off the async threads.
+pub(crate) async fn aside<T, F>(work: F) -> Result<T, ReadError>
 where
     T: Send + 'static,
     F: FnOnce() -> Result<T, ReadError> + Send + 'static,

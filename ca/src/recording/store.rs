@@ -25,6 +25,12 @@ pub(crate) trait Store: Send + Sync {
     /// When it cannot be read.
     fn get(&self, place: &Place) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Removes an object for good; where there is none, that is fine.
+    ///
+    /// # Errors
+    /// When it is still there.
+    fn remove(&self, place: &Place) -> Result<(), StoreError>;
+
     /// Everything there is of a session's recordings on a host, in order: channel by channel, blocks by number, then the
     /// closing. What has another name is left out.
     ///
@@ -89,6 +95,17 @@ impl Store for Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(StoreError::Io { path, source }),
         }
+    }
+
+    fn remove(&self, place: &Place) -> Result<(), StoreError> {
+        let path = self.path(place);
+        let failed = |source| StoreError::Io { path: path.clone(), source };
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.map_err(failed)?,
+        }
+        let folder = path.parent().unwrap_or(&path);
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 
     fn list(&self, host: &HostName, session: SessionId) -> Result<Vec<Place>, StoreError> {
@@ -179,6 +196,10 @@ mod tests {
         let third = "db1/00000000000000ff/0000000000000001/0000000003.block".parse().unwrap();
         folder.put(&third, b"whole").unwrap();
         assert_eq!(folder.list(&host, session).unwrap().len(), 5);
+        folder.remove(&third).unwrap();
+        folder.remove(&third).unwrap();
+        let listed = folder.list(&host, session).unwrap();
+        assert_eq!(listed.iter().map(ToString::to_string).collect::<Vec<_>>(), NAMES);
     }
 
     #[test]

@@ -102,6 +102,18 @@ async fn recordings_are_kept_read_and_checked_in_a_bucket() {
 }
 
 #[tokio::test]
+async fn recordings_in_a_bucket_are_deleted_by_two_people() {
+    let store = Store::start();
+    let authority =
+        Authority::start_with("[retention]\nterminals = \"0s\"\nactivity = \"0s\"\n", None);
+    point(&authority, &store);
+    crate::retention::deletes(&authority).await;
+    let listed = store.call("GET /recordings?list-type=2&prefix=prod/a/db1/").unwrap();
+    assert_eq!(listed.matches("<Key>").count(), 1, "{listed}");
+    assert!(listed.contains("/closed</Key>"), "{listed}");
+}
+
+#[tokio::test]
 async fn a_bucket_without_its_keys_ends_the_start_with_what_is_missing() {
     let authority = Authority::start();
     authority.stop();

@@ -81,7 +81,7 @@ pub(crate) fn began() -> Event {
     }))
 }
 
-fn exec() -> Event {
+pub(crate) fn exec() -> Event {
     Event::Exec(Exec {
         sequence: 1,
         pid: 5,

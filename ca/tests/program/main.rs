@@ -34,6 +34,7 @@ mod recording;
 mod renewal;
 mod request;
 mod restore;
+mod retention;
 mod review;
 mod routes;
 mod scim;

@@ -14,7 +14,7 @@ use crate::link::{acknowledged, began, greeted, record};
 use crate::recording::{closed, of, recording, send};
 
 /// An authority with a session of ana's on db1 that has a recording of so many blocks.
-async fn recorded(authority: &Authority, blocks: u64) -> Host {
+pub(crate) async fn recorded(authority: &Authority, blocks: u64) -> Host {
     authority.add("ana", 1, &[]);
     authority.add("bob", 3, &[]);
     authority.add("ops", 2, &["--operator"]);
@@ -31,7 +31,7 @@ async fn recorded(authority: &Authority, blocks: u64) -> Host {
     host
 }
 
-fn ask(host: &Host) -> ReadAsk {
+pub(crate) fn ask(host: &Host) -> ReadAsk {
     let (session, channel) = of();
     ReadAsk { session, host: host.enrolled.trust.host.clone(), channel, live: false }
 }

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use wire::api::{SessionDetail, SessionView};
 use wire::identifier::{HostName, Identity, Login, RoleName, SessionId};
 use wire::record::EndReason;
+use wire::retention::{Deleted, Remains};
 use wire::review::Verdict;
 use wire::time::Timestamp;
 
@@ -204,6 +205,7 @@ fn end(session: &SessionView, now: Timestamp) -> Cell {
 
 fn show(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
     head(&detail.session, now, screen)?;
+    kept(detail, now, screen)?;
     screen.line("")?;
     let lines = timeline::lines(&detail.records);
     if lines.is_empty() {
@@ -215,6 +217,41 @@ fn show(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
         screen.line(&format!("{at}  {}", screen.paint(tone, &format!("{what:<7}  {text}"))))?;
     }
     Ok(())
+}
+
+/// Who holds it, and what of it is not there any more.
+fn kept(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
+    let zone = TimeZone::system();
+    if let Some(hold) = &detail.held {
+        let at = moment::both(hold.at, now, &zone);
+        let line = format!("held since {at} by {}: {}", plain(&hold.by), plain(&hold.reason));
+        screen.toned(Tone::Warning, &line)?;
+    }
+    for deleted in &detail.deleted {
+        screen.toned(Tone::Warning, &deletion(deleted, now, &zone))?;
+    }
+    Ok(())
+}
+
+/// `activity was deleted on … by ops@example.com and eve@example.com: its time is over (14 records)`
+pub(crate) fn deletion(deleted: &Deleted, now: Timestamp, zone: &TimeZone) -> String {
+    let [one, other] = &deleted.by;
+    let what = match &deleted.what {
+        Remains::Recordings(was) => {
+            let blocks = was.iter().map(|was| was.blocks).fold(0, u64::saturating_add);
+            let of = count(u64::try_from(was.len()).unwrap_or(u64::MAX), "recording");
+            format!("{of}, {}", count(blocks, "block"))
+        }
+        Remains::Records { count: records, .. } => count(*records, "record"),
+    };
+    format!(
+        "{} deleted {} by {} and {}: {} ({what})",
+        deleted.class,
+        moment::both(deleted.at, now, zone),
+        plain(one),
+        plain(other),
+        plain(&deleted.reason)
+    )
 }
 
 fn head(session: &SessionView, now: Timestamp, screen: &Screen) -> Result<()> {

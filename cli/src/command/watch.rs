@@ -29,7 +29,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
         let mut client = Client::of(&Home::find()?)?;
-        let chosen = Chosen::find(&mut client, self.session, self.channel)?;
+        let chosen = Chosen::find_live(&mut client, self.session, (self.channel, screen))?;
         let mut source = Source::open(&mut client, &chosen, true)?;
         let mut film = Film::default();
         source.read_all(&mut client, &mut film, screen)?;

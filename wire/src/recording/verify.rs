@@ -147,6 +147,9 @@ pub enum Fault {
         "{0} bytes of an unfinished block were left on the host: its recorder or the host died"
     )]
     Torn(u64),
+    /// It should not be there any more.
+    #[error("is still stored, though it was deleted")]
+    StillThere,
     /// A block follows one that says that nothing does.
     #[error("follows a block that says that nothing follows")]
     AfterEnd,

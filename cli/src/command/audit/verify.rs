@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
@@ -10,12 +11,16 @@ use wire::api::SessionDetail;
 use wire::channel::{ChannelId, Kept};
 use wire::identifier::SessionId;
 use wire::log::Hash;
-use wire::reading::{Checking, StoredPage};
+use wire::reading::{Checking, StoredObject, StoredPage};
 use wire::record::{ChannelEvent, Event};
 use wire::recording::Place;
+use wire::recording::remains::Remaining;
 use wire::recording::verify::{Known, Report, Verifier};
+use wire::retention::{Deleted, Remains};
 
 use crate::client::Client;
+use crate::clock;
+use crate::command::sessions::deletion;
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::render::{Screen, Tone, count, plain};
@@ -25,7 +30,7 @@ use crate::url::query;
 ///
 /// Every stored object is fetched as it lies there, and held against what the host signed, block by block; against the host's last word; and against
 /// what the host recorded of each channel when it closed. What is wrong is named with its block. Nothing is decrypted for that. The
-/// exit code is 65 when something is wrong.
+/// exit code is 65 when something is wrong. Of a recording that two people had deleted it says so, and holds what is left of it against the ledger.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
     /// The session, 16 hex digits
@@ -67,6 +72,17 @@ impl Verify {
         let checking: Checking = client.get(&format!("/v1/sessions/{session}/checking"))?;
         let keys = keys(&checking)?;
         let told = told(&detail);
+        if let Some(deleted) = &checking.deleted {
+            let checked = self.remains((&checking, &keys), (deleted, &told), &mut client)?;
+            let is_right = checked.iter().all(|one| one.findings.is_empty());
+            if self.json {
+                screen.json(&serde_json::json!({ "deleted": deleted, "channels": checked }))?;
+            } else {
+                let line = deletion(deleted, clock::now(), &TimeZone::system());
+                show((&detail, Some(line.as_str())), &checked, screen)?;
+            }
+            return Ok(if is_right { Exit::Done } else { Exit::Untrue });
+        }
         let reports = self.reports((&checking, &keys), &told, &mut client)?;
         let checked: Vec<Checked> = reports
             .into_iter()
@@ -76,7 +92,7 @@ impl Verify {
         if self.json {
             screen.json(&checked)?;
         } else {
-            show(&detail, &checked, screen)?;
+            show((&detail, None), &checked, screen)?;
         }
         Ok(if is_whole { Exit::Done } else { Exit::Untrue })
     }
@@ -92,16 +108,11 @@ impl Verify {
         let kept = told.iter().filter(|(_, told)| told.is_kept || told.kept.is_some());
         let mut verifiers: BTreeMap<ChannelId, Verifier<'_>> =
             kept.map(|(channel, _)| (*channel, begin(*channel))).collect();
-        let mut after = None;
+        let mut after: Option<String> = None;
         loop {
-            let asked: Vec<(&str, String)> =
-                after.iter().map(|name: &String| ("after", name.clone())).collect();
-            let path = format!("/v1/sessions/{}/stored{}", self.session, query(&asked));
-            let page: StoredPage = client.get(&path)?;
+            let page = self.page(after.as_deref(), client)?;
             for object in &page.objects {
-                let place: Place = object.name.parse().with_context(|| {
-                    format!("the authority named an object {}", plain(&object.name))
-                })?;
+                let place = place_of(object)?;
                 let verifier =
                     verifiers.entry(place.channel).or_insert_with(|| begin(place.channel));
                 verifier.take(&object.name, object.bytes.as_bytes());
@@ -120,6 +131,69 @@ impl Verify {
             .map(|(channel, verifier)| (channel, verifier.finish(&known(channel))))
             .collect())
     }
+}
+
+impl Verify {
+    /// What is left of recordings that were deleted, held against the ledger's word on what they were.
+    fn remains(
+        &self,
+        (checking, keys): (&Checking, &[KeyData]),
+        (deleted, told): (&Deleted, &BTreeMap<ChannelId, Told>),
+        client: &mut Client,
+    ) -> Result<Vec<Checked>> {
+        let Remains::Recordings(recordings) = &deleted.what else { return Ok(Vec::new()) };
+        let left = self.objects(client)?;
+        let mut checked = Vec::new();
+        for was in recordings {
+            let told = told.get(&was.channel);
+            let recorded = told.and_then(|told| told.kept.as_ref()).map(|kept| kept.head);
+            let (host, session) = (&checking.host, self.session);
+            let its = left.iter().filter(|(place, ..)| place.channel == was.channel);
+            let its = its.map(|(_, object)| (object.name.as_str(), object.bytes.as_bytes()));
+            let found = Remaining { host, session, was, keys, recorded }.findings(its);
+            let then = was.findings.iter().map(|found| format!("when it was deleted: {found}"));
+            checked.push(Checked {
+                channel: was.channel,
+                terminal: told.and_then(|told| told.terminal.clone()),
+                blocks: was.blocks,
+                records: 0,
+                bytes: was.bytes,
+                head: was.head,
+                open: !was.closed,
+                lost: told.and_then(|told| told.kept.as_ref()).map_or(0, |kept| kept.lost),
+                findings: then.chain(found.iter().map(ToString::to_string)).collect(),
+            });
+        }
+        Ok(checked)
+    }
+
+    /// All stored objects of the session, with their places.
+    fn objects(&self, client: &mut Client) -> Result<Vec<(Place, StoredObject)>> {
+        let (mut objects, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.page(after.as_deref(), client)?;
+            for object in page.objects {
+                objects.push((place_of(&object)?, object));
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(objects);
+            }
+        }
+    }
+
+    fn page(&self, after: Option<&str>, client: &mut Client) -> Result<StoredPage> {
+        let asked: Vec<(&str, String)> =
+            after.iter().map(|name| ("after", (*name).to_owned())).collect();
+        client.get(&format!("/v1/sessions/{}/stored{}", self.session, query(&asked)))
+    }
+}
+
+fn place_of(object: &StoredObject) -> Result<Place> {
+    object
+        .name
+        .parse()
+        .with_context(|| format!("the authority named an object {}", plain(&object.name)))
 }
 
 impl Checked {
@@ -168,22 +242,29 @@ fn told(detail: &SessionDetail) -> BTreeMap<ChannelId, Told> {
     found
 }
 
-fn show(detail: &SessionDetail, checked: &[Checked], screen: &Screen) -> Result<()> {
+fn show(
+    (detail, deleted): (&SessionDetail, Option<&str>),
+    checked: &[Checked],
+    screen: &Screen,
+) -> Result<()> {
     let session = &detail.session;
     let title = format!("session {} of {} on {}", session.session, session.identity, session.host);
     screen.toned(Tone::Strong, &title)?;
-    if checked.is_empty() {
+    if let Some(deleted) = deleted {
+        screen.toned(Tone::Warning, deleted)?;
+    } else if checked.is_empty() {
         return screen.line("No terminal of it was recorded.");
     }
     for one in checked {
         let terminal = one.terminal.as_deref().map_or("a terminal", |name| name);
-        let held = format!(
-            "{}, {}, {} bytes",
-            count(one.blocks, "block"),
-            count(one.records, "record"),
-            one.bytes
-        );
+        let records = count(one.records, "record");
+        let held = format!("{}, {records}, {} bytes", count(one.blocks, "block"), one.bytes);
+        let was = format!("{}, {} bytes", count(one.blocks, "block"), one.bytes);
         let said = match (one.findings.is_empty(), one.open) {
+            (true, _) if deleted.is_some() => {
+                format!("deleted, as the ledger and what is left of it say: it was {was}")
+            }
+            (false, _) if deleted.is_some() => format!("deleted, and NOT as it should be: {was}"),
             (true, false) => format!("whole: {held}"),
             (true, true) => format!("in order so far, and goes on: {held}"),
             (false, _) => format!("NOT whole: {held}"),
