@@ -22,6 +22,10 @@
 
 #define SIGKILL 9
 #define SIGNAL_GROUP_EXIT 4
+#define AF_INET 2
+#define AF_INET6 10
+#define TCP_SYN_SENT 2
+#define TCP_LISTEN 10
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -511,6 +515,64 @@ int on_exit(__u64 *ctx)
 	}
 	/* Last, so that live == 0 means that every event has been written. */
 	__sync_fetch_and_add(&session->live, -1);
+	return 0;
+}
+
+static __always_inline void fill_address(struct socket_event *event, const struct sock *sk,
+					 bool connects)
+{
+	__builtin_memset(event->address, 0, sizeof(event->address));
+	event->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	event->reserved = 0;
+	if (connects)
+		event->port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	else
+		event->port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	if (event->family == AF_INET && connects)
+		*(__u32 *)event->address = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	else if (event->family == AF_INET)
+		*(__u32 *)event->address = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+	else if (event->family == AF_INET6 && connects)
+		BPF_CORE_READ_INTO(&event->address, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
+	else if (event->family == AF_INET6)
+		BPF_CORE_READ_INTO(&event->address, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+}
+
+/*
+ * A stream socket goes out or waits for others to come in. Both are done by whoever asked for it, in its own
+ * context; the states that follow come by interrupts and say nothing of anybody.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_socket, const struct sock *sk, const int old, const int new)
+{
+	struct socket_event *event;
+	struct task_struct *task;
+	struct session *session;
+	struct mark *mark;
+	__u64 tag, seq;
+
+	if (new != TCP_SYN_SENT && new != TCP_LISTEN)
+		return 0;
+	if (!acting())
+		return 0;
+	task = bpf_get_current_task_btf();
+	mark = mark_of(task);
+	if (!mark || !mark->tag)
+		return 0;
+	tag = mark->tag;
+	session = session_of(tag);
+	if (!session)
+		return 0;
+	seq = __sync_fetch_and_add(&session->seq, 1);
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		__sync_fetch_and_add(&session->lost_events, 1);
+		return 0;
+	}
+	fill_head(&event->head, task, tag, seq);
+	event->head.kind = new == TCP_SYN_SENT ? KIND_CONNECT : KIND_LISTEN;
+	fill_address(event, sk, new == TCP_SYN_SENT);
+	bpf_ringbuf_submit(event, 0);
 	return 0;
 }
 

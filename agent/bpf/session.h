@@ -26,6 +26,8 @@ enum kind {
 	KIND_FORK = 1,
 	KIND_EXEC = 2,
 	KIND_EXIT = 3,
+	KIND_CONNECT = 4,
+	KIND_LISTEN = 5,
 };
 
 enum flag {
@@ -80,6 +82,15 @@ struct fork_event {
 struct exit_event {
 	struct head head;
 	__u32 status; /* as wait(2) reports it */
+	__u32 reserved;
+};
+
+/* A stream socket of a session: where to, or where at. */
+struct socket_event {
+	struct head head;
+	__u8 address[16]; /* of family AF_INET the first four bytes */
+	__u16 family;
+	__u16 port; /* host byte order */
 	__u32 reserved;
 };
 
@@ -150,6 +161,7 @@ _Static_assert(sizeof(struct mark) == 24, "mark");
 _Static_assert(sizeof(struct session) == 32, "session");
 _Static_assert(sizeof(struct fork_event) == 72, "fork_event");
 _Static_assert(sizeof(struct exit_event) == 80, "exit_event");
+_Static_assert(sizeof(struct socket_event) == 96, "socket_event");
 _Static_assert(sizeof(struct exec_event) == 1208, "exec_event");
 _Static_assert(sizeof(struct chunk) == 4120, "chunk");
 _Static_assert(sizeof(struct member) == 40, "member");

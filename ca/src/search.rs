@@ -6,7 +6,7 @@
 
 use wire::identifier::{HostName, SessionId};
 use wire::octets::Octets;
-use wire::record::{Event, Exec, Record};
+use wire::record::{Event, Exec, Network, NetworkDeed, Record};
 use wire::search::Whose;
 use wire::search::query::{Pattern, Query, Test, plain_path};
 use wire::time::Timestamp;
@@ -31,6 +31,8 @@ pub(crate) struct Scene<'a> {
 pub(crate) struct Facets<'a> {
     kind: String,
     exec: Option<&'a Exec>,
+    /// Where it connected to: the address, and the address with the port.
+    connects: Vec<String>,
     /// Everything that is text in it, in small letters, one thing a line.
     text: Vec<u8>,
     /// What may hold paths.
@@ -43,6 +45,7 @@ impl<'a> Facets<'a> {
         let facets = match event {
             Event::Exit(_) | Event::AgentStarted(_) => return Ok(None),
             Event::Exec(exec) => Self::of_exec("exec".into(), exec, Vec::new()),
+            Event::Network(network) => Self::of_network(network),
             Event::Delegated(delegated) => {
                 let about = delegated.login.iter().chain(&delegated.unit);
                 let about = about.map(|text| text.as_bytes().to_vec()).collect();
@@ -57,7 +60,7 @@ impl<'a> Facets<'a> {
                         texts(&value, &mut words);
                     }
                 }
-                Self { kind, exec: None, text: joined(&words), words }
+                Self { kind, exec: None, connects: Vec::new(), text: joined(&words), words }
             }
         };
         Ok(Some(facets))
@@ -73,7 +76,24 @@ impl<'a> Facets<'a> {
         let mut text = joined(&about);
         text.extend([exec.path.as_bytes(), b"\n", &line.join(&b' ')].concat());
         text.make_ascii_lowercase();
-        Self { kind, exec: Some(exec), text, words }
+        Self { kind, exec: Some(exec), connects: Vec::new(), text, words }
+    }
+
+    /// `connect 10.0.0.9:443` on one line, so that a search for a text finds it as it is shown.
+    fn of_network(network: &Network) -> Self {
+        let deed = match network.what {
+            NetworkDeed::Connect => "connect",
+            NetworkDeed::Listen => "listen",
+        };
+        let place = network.place();
+        let text =
+            joined(&[format!("{deed} {place}").into_bytes(), network.program.as_bytes().to_vec()]);
+        let address = network.address.map(|address| address.to_string());
+        let connects = match network.what {
+            NetworkDeed::Connect => address.into_iter().chain([place]).collect(),
+            NetworkDeed::Listen => Vec::new(),
+        };
+        Self { kind: "network".into(), exec: None, connects, text, words: Vec::new() }
     }
 
     /// How many bytes of text there are, which bounds what an index takes from it.
@@ -102,6 +122,9 @@ impl<'a> Facets<'a> {
             }
             tokens.word(b'u', exec.uid.to_string().as_bytes());
             tokens.word(b'u', exec.euid.to_string().as_bytes());
+        }
+        for place in &self.connects {
+            tokens.word(b'c', place.as_bytes());
         }
         let mut room = MAX_RELATIVE;
         self.any_path(&mut |path| {
@@ -139,6 +162,9 @@ impl<'a> Facets<'a> {
             Test::Arg(pattern) => self.exec.is_some_and(|exec| {
                 exec.arguments.iter().skip(1).any(|argument| pattern.fits(argument.as_bytes()))
             }),
+            Test::Connect(pattern) => {
+                self.connects.iter().any(|place| pattern.fits(place.as_bytes()))
+            }
             Test::Path(path) => self.any_path(&mut |found| lies_in(found, path)),
             Test::Text(text) => holds(&self.text, text.to_ascii_lowercase().as_bytes()),
             Test::Who(who) => whose(&|whose| {
@@ -193,7 +219,10 @@ fn needed(test: &Test) -> Tokens {
         Test::Exec(pattern) if !pattern.as_str().contains(['*', '/']) => {
             tokens.word(b'x', pattern.as_str().as_bytes());
         }
-        Test::Exec(pattern) | Test::Arg(pattern) => {
+        Test::Connect(pattern) if !pattern.as_str().contains('*') => {
+            tokens.word(b'c', pattern.as_str().as_bytes());
+        }
+        Test::Exec(pattern) | Test::Arg(pattern) | Test::Connect(pattern) => {
             for text in pattern.fixed() {
                 tokens.text(text.to_ascii_lowercase().as_bytes());
             }
@@ -332,6 +361,36 @@ pub(crate) mod tests {
         let filter = Filter::of(&tokens);
         assert!(!fit || may_fit(&query, &filter), "{text} fits, and the filter rules it out");
         fit
+    }
+
+    #[test]
+    fn a_connection_is_found_by_address_port_and_text() {
+        let socket = |what: &str, address: &str| {
+            let network = serde_json::json!({"sequence": 1, "pid": 5, "program": "Curl", "what": what,
+                "address": address, "port": 443});
+            Event::Network(serde_json::from_value(network).unwrap())
+        };
+        let four = || socket("connect", "10.0.0.9");
+        for text in [
+            "connect:10.0.0.9",
+            "connect:10.0.0.9:443",
+            "connect:10.0.*",
+            "connect:*:443",
+            "connect:10.0.0.8,10.0.0.9",
+            "kind:network",
+            "curl",
+            "\"connect 10.0.0.9:443\"",
+        ] {
+            assert!(found(text, four()), "{text}");
+        }
+        for text in ["connect:10.0.0", "connect:10.0.0.9:44", "connect:443", "exec:Curl", "path:/"]
+        {
+            assert!(!found(text, four()), "{text}");
+        }
+        let six = || socket("connect", "2001:db8::1");
+        assert!(found("connect:2001:db8::1", six()) && found("connect:[2001:db8::1]:443", six()));
+        assert!(!found("connect:10.0.0.9", socket("listen", "10.0.0.9")));
+        assert!(found("\"listen 10.0.0.9:443\"", socket("listen", "10.0.0.9")));
     }
 
     #[test]

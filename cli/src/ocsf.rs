@@ -3,7 +3,10 @@
 //! Pure, and the same for the same record. Kinds of record without a class there are not forced into one.
 
 use serde_json::{Map, Value, json};
-use wire::record::{Event, Exec, Exit, ExitStatus, Incident, Refused, SessionBegan, SessionEnded};
+use wire::record::{
+    Event, Exec, Exit, ExitStatus, Incident, Network, NetworkDeed, Refused, SessionBegan,
+    SessionEnded,
+};
 use wire::search::Hit;
 
 /// The event of a record; nothing where the framework has no class for it.
@@ -13,6 +16,11 @@ pub(crate) fn event(hit: &Hit) -> Option<Value> {
         Event::Exit(exit) => terminated(hit, exit),
         Event::SessionBegan(began) => opened(hit, began),
         Event::SessionEnded(ended) => closed(hit, ended),
+        Event::Network(network)
+            if network.what == NetworkDeed::Connect && network.address.is_some() =>
+        {
+            connected(hit, network)
+        }
         Event::Refused(refused) => failed(hit, refused),
         Event::Incident(incident) => found(hit, incident),
         Event::Threshold(crossed) => {
@@ -94,6 +102,21 @@ fn terminated(hit: &Hit, exit: &Exit) -> Map<String, Value> {
         event,
         json!({"process": process, "actor": actor(hit), "device": device(hit), "exit_code": code}),
     )
+}
+
+/// Network Activity: Open.
+fn connected(hit: &Hit, network: &Network) -> Map<String, Value> {
+    let name = network.program.display();
+    let process = json!({"pid": network.pid, "name": name});
+    let mut actor = actor(hit);
+    if let Some(body) = actor.as_object_mut() {
+        body.insert("process".to_owned(), process);
+    }
+    let to = json!({"ip": network.address, "port": network.port});
+    let connection = json!({"direction_id": 2, "protocol_name": "tcp"});
+    let event = base(hit, (NETWORK, 1), INFORMATIONAL);
+    let more = json!({"dst_endpoint": to, "connection_info": connection, "actor": actor, "device": device(hit)});
+    with(event, more)
 }
 
 /// SSH Activity: Open.
@@ -207,6 +230,7 @@ const VERSION: &str = "1.2.0";
 const PROCESS: u64 = 1007;
 const FINDING: u64 = 2004;
 const AUTHENTICATION: u64 = 3002;
+const NETWORK: u64 = 4001;
 const SSH: u64 = 4007;
 const INFORMATIONAL: u64 = 1;
 const LOW: u64 = 2;
@@ -222,7 +246,7 @@ mod tests {
     ///
     /// Source: github.com/ocsf/ocsf-schema, `events/` and `objects/`, `requirement: required` and `at_least_one`, of 1.2.0 and of the main branch
     /// at a5cfc68 (2026-07-22), whichever asks for more.
-    const REQUIRED: [(u64, &[u64], &[&str]); 4] = [
+    const REQUIRED: [(u64, &[u64], &[&str]); 5] = [
         (
             1007,
             &[1, 2, 3, 4, 5],
@@ -241,6 +265,11 @@ mod tests {
             3002,
             &[1, 2, 3, 4, 5, 6],
             &["user", "user/name|user/uid|user/account", "service|dst_endpoint"],
+        ),
+        (
+            4001,
+            &[1, 2, 3, 4, 5, 6],
+            &["dst_endpoint|src_endpoint", "dst_endpoint/ip", "connection_info/direction_id"],
         ),
         (
             4007,
@@ -315,6 +344,10 @@ mod tests {
         vec![
             (1007, exec),
             (1007, json!({"exit": {"sequence": 2, "pid": 50, "status": {"signal": 9}}})),
+            (
+                4001,
+                json!({"network": {"sequence": 3, "pid": 50, "program": "curl", "what": "connect", "address": "10.0.0.9", "port": 443}}),
+            ),
             (4007, began),
             (4007, ended),
             (3002, refused),

@@ -8,7 +8,7 @@ use wire::channel::End;
 use wire::octets::Octets;
 use wire::record::{
     ChannelEvent, Crossed, Delegated, DelegatedEnded, EndReason, Event, Exec, ExitStatus, KrlEvent,
-    LocalLock, Loss, Record, SessionBegan, SessionEnded, Slow,
+    LocalLock, Loss, Network, NetworkDeed, Record, SessionBegan, SessionEnded, Slow,
 };
 use wire::time::Uptime;
 
@@ -173,6 +173,7 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
         }
         Event::Meddled(meddled) => ("meddled", plain(&meddled.what), Tone::Bad),
         Event::BreakGlassOver(over) => ("over", over_text(over), Tone::Strong),
+        Event::Network(network) => network_line(network),
         Event::AlarmFailed(alarm) => ("ALARM", alarm_text(alarm), Tone::Bad),
         // Told with the exec it belongs to; one of a process that never started a program says nothing.
         Event::Exit(_) => return None,
@@ -186,6 +187,16 @@ fn over_text(over: &wire::record::BreakGlassOver) -> String {
 fn alarm_text(alarm: &wire::breakglass::Alarm) -> String {
     let fault = alarm.fault.as_deref().unwrap_or_default();
     format!("{} did not go out: {}", plain(&alarm.by), plain(fault))
+}
+
+/// `10.0.0.9:443 by curl  [pid 5]`
+fn network_line(network: &Network) -> (&'static str, String, Tone) {
+    let text =
+        format!("{} by {}  [pid {}]", network.place(), network.program.display(), network.pid);
+    match network.what {
+        NetworkDeed::Connect => ("connect", text, Tone::Plain),
+        NetworkDeed::Listen => ("listen", text, Tone::Warning),
+    }
 }
 
 /// What was crossed, by which program, and what came of it.

@@ -41,6 +41,41 @@ fn what_does_not_fit_is_counted() -> Result<(), FleetError> {
 }
 
 #[test]
+fn where_a_session_connects_is_recorded_shown_and_found() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    let ops = site.operator("ops@example.com")?;
+    // Shell builtins, which are no programs: what is seen is the socket. One is answered and one is not.
+    let connect = "exec 3<>/dev/tcp/127.0.0.1/22; (exec 4<>/dev/tcp/127.0.0.1/9) 2>/dev/null; true";
+    ana.ssh("deploy", &db1).run(["bash", "-c", &format!("'{connect}'")])?.done()?;
+    let session = site.last_of(1)?;
+    let records = ana.records(&session)?;
+    let sockets = records.iter().map(|record| &record["event"]["network"]);
+    let places: Vec<(&str, u64)> = sockets
+        .filter(|socket| socket["program"] == "bash" && socket["what"] == "connect")
+        .map(|socket| {
+            (socket["address"].as_str().unwrap_or_default(), socket["port"].as_u64().unwrap_or(0))
+        })
+        .collect();
+    assert_eq!(places, [("127.0.0.1", 22), ("127.0.0.1", 9)], "{records:?}");
+    assert_eq!(session["lost"], 0);
+
+    let id = session["session"].as_str().unwrap_or_default();
+    let shown = ops.curfew(["sessions", "show", id])?.ok()?.stdout;
+    assert!(shown.contains("connect  127.0.0.1:22 by bash"), "{shown}");
+    for query in
+        ["connect:127.0.0.1:9 who:ana", "connect:127.0.*:9", "kind:network \"127.0.0.1:9\""]
+    {
+        let found = ops.curfew(["audit", "search", query])?.ok()?.stdout;
+        assert_eq!(found.lines().count(), 1, "{query}: {found}");
+        assert!(found.contains("127.0.0.1:9 by bash"), "{query}: {found}");
+    }
+    assert_eq!(ops.curfew(["audit", "search", "connect:127.0.0.2"])?.ok()?.stdout, "");
+    Ok(())
+}
+
+#[test]
 fn programs_that_run_at_once_are_all_recorded() -> Result<(), FleetError> {
     let site = Site::open()?;
     let db1 = site.host("db1")?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +98,47 @@ pub enum Event {
     BreakGlassOver(BreakGlassOver),
     /// An alarm of the host did not go out.
     AlarmFailed(Alarm),
+    /// A process of the session connected a stream socket, or listens with one.
+    Network(Network),
+}
+
+/// What a process did with a stream socket (TCP and its kin). Whether anybody answered is not known; datagrams are not seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The kernel's sequence number within the session.
+    pub sequence: u64,
+    /// Its process id on the host; sshd's own for what is forwarded.
+    pub pid: i32,
+    /// What the process calls itself, at most 15 bytes.
+    pub program: Octets,
+    /// What it did.
+    pub what: NetworkDeed,
+    /// Where to, or where at; absent for a socket that is of no version of IP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The port; 0 where the kernel chose one later.
+    pub port: u16,
+}
+
+/// What was done with a stream socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkDeed {
+    /// It went out.
+    Connect,
+    /// It waits for others to come in.
+    Listen,
+}
+
+impl Network {
+    /// `10.0.0.9:443`, `[2001:db8::1]:443`; a port alone where there is no address.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.address {
+            Some(address) => SocketAddr::new(address, self.port).to_string(),
+            None => format!(":{}", self.port),
+        }
+    }
 }
 
 /// The end of a break-glass session that began while nobody was at the gate.
@@ -127,6 +169,7 @@ impl Event {
                 ChannelEvent::Closed { kept: Some(_), .. }
                 | ChannelEvent::Closed { end: End::Unkept, .. },
             ) => 3,
+            Self::Network(_) => 4,
             Self::AgentStarted(_)
             | Self::SessionBegan(_)
             | Self::Exec(_)
@@ -144,7 +187,7 @@ impl Event {
 }
 
 /// The newest generation of [`Event`]s that this version reads; 1 is what authorities read that do not say.
-pub const GENERATION: u32 = 3;
+pub const GENERATION: u32 = 4;
 
 /// A program started by work that a login handed to a daemon: a user unit, `at`, `cron`, `systemd-run`, a container.
 ///

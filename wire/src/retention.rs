@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 pub enum Class {
     /// What passed terminals: recordings.
     Terminals,
-    /// What ran in sessions, and how that ended: records of programs.
+    /// What ran in sessions, how that ended, and where it connected to: records of programs and of the network.
     Activity,
 }
 
@@ -210,7 +210,11 @@ impl Class {
             Self::Terminals => false,
             Self::Activity => matches!(
                 event,
-                Event::Exec(_) | Event::Exit(_) | Event::Delegated(_) | Event::DelegatedEnded(_)
+                Event::Exec(_)
+                    | Event::Exit(_)
+                    | Event::Delegated(_)
+                    | Event::DelegatedEnded(_)
+                    | Event::Network(_)
             ),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use wire::identifier::SessionId;
 use wire::octets::Octets;
-use wire::record::{Event, Exec, Exit, ExitStatus, Loss, Program, Tier};
+use wire::record::{Event, Exec, Exit, ExitStatus, Loss, Network, NetworkDeed, Program, Tier};
 use wire::time::Uptime;
 
 use super::{Host, program, session_of};
@@ -112,6 +112,14 @@ impl Host {
                 };
                 Some(Event::Exit(Exit { sequence: event.seq, pid, status, ran_micros }))
             }
+            Detail::Socket(socket) => Some(Event::Network(Network {
+                sequence: event.seq,
+                pid,
+                program: Octets::new(event.process.comm()),
+                what: if socket.connects { NetworkDeed::Connect } else { NetworkDeed::Listen },
+                address: socket.address,
+                port: socket.port,
+            })),
             Detail::Exec(exec) => {
                 let before = self.running.note(session, &event);
                 let program = program::program(&event, exec, before, now.up);

@@ -5,6 +5,7 @@
 //! names, `comm`) are chosen by the person in the session and may be anything; nothing here
 //! assumes text.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::{Process, Tag};
@@ -42,6 +43,19 @@ pub enum Detail {
     Exec(Box<Exec>),
     /// The last thread of a process ended.
     Exit(ExitStatus),
+    /// A stream socket went out, or waits for others to come in.
+    Socket(Socket),
+}
+
+/// What was done with a stream socket. Whether anybody answered is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket {
+    /// Whether it goes out: to that address and port. Else it waits at them.
+    pub connects: bool,
+    /// The address; nothing for a socket that is of no version of IP.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
 }
 
 /// How a process ended, as `wait(2)` encodes it.
@@ -199,6 +213,7 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeError> {
             fields.u32()?;
             Detail::Exit(ExitStatus(status))
         }
+        KIND_CONNECT | KIND_LISTEN => Detail::Socket(socket(&mut fields, kind == KIND_CONNECT)?),
         other => return Err(DecodeError::Kind(other)),
     };
     fields.end()?;
@@ -282,6 +297,19 @@ fn exec(fields: &mut Fields<'_>, flags: Flags) -> Result<Exec, DecodeError> {
     Ok(Exec { filename, interp, argv, tty, inode, device, cgroup, gid, egid, loginuid, sessionid })
 }
 
+fn socket(fields: &mut Fields<'_>, connects: bool) -> Result<Socket, DecodeError> {
+    let address = *fields.bytes::<16>()?;
+    let [family, port] = [fields.u16()?, fields.u16()?];
+    fields.u32()?;
+    let address = match (family, address) {
+        (AF_INET, [a, b, c, d, ..]) => Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
+        // One that is of the older version inside the newer is shown as what it is.
+        (AF_INET6, address) => Some(Ipv6Addr::from(address).to_canonical()),
+        _ => None,
+    };
+    Ok(Socket { connects, address, port })
+}
+
 /// The kernel's "not set" is the highest number.
 fn set_id(id: u32) -> Option<u32> {
     (id != u32::MAX).then_some(id)
@@ -308,6 +336,10 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
+    fn u16(&mut self) -> Result<u16, DecodeError> {
+        Ok(u16::from_ne_bytes(*self.bytes::<2>()?))
+    }
+
     fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_ne_bytes(*self.bytes::<4>()?))
     }
@@ -330,6 +362,10 @@ impl<'a> Fields<'a> {
 const KIND_FORK: u32 = 1;
 const KIND_EXEC: u32 = 2;
 const KIND_EXIT: u32 = 3;
+const KIND_CONNECT: u32 = 4;
+const KIND_LISTEN: u32 = 5;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
 const COMM_BYTES: usize = 16;
 const TTY_BYTES: usize = 64;
 const NAME_BYTES: usize = 256;
@@ -401,6 +437,36 @@ pub(crate) mod tests {
         assert_eq!(head(KIND_FORK, 0, 7, 0).len(), 72);
         assert_eq!(exec_record(0, 0, b"", 0).len(), 1208);
         assert_eq!(chunk_record(0, 0, b"").len(), 4120);
+    }
+
+    fn socket_record(kind: u32, family: u16, address: [u8; 16], port: u16) -> Vec<u8> {
+        let mut record = head(kind, 0, 7, 5);
+        record.extend(address);
+        record.extend(family.to_ne_bytes());
+        record.extend(port.to_ne_bytes());
+        record.extend(0_u32.to_ne_bytes());
+        record
+    }
+
+    #[test]
+    fn sockets_are_decoded_in_both_families_and_others_have_no_address() {
+        let mut v4 = [0; 16];
+        v4[..4].copy_from_slice(&[10, 0, 0, 9]);
+        let mapped = Ipv4Addr::new(10, 0, 0, 9).to_ipv6_mapped().octets();
+        let v6: Ipv6Addr = "2001:db8::1".parse().unwrap();
+        let of = |kind, family, address| {
+            let record = socket_record(kind, family, address, 443);
+            assert_eq!(record.len(), 96);
+            let Detail::Socket(socket) = decode(&record).unwrap().detail else { panic!() };
+            assert_eq!((socket.connects, socket.port), (kind == KIND_CONNECT, 443));
+            socket.address.map(|address| address.to_string())
+        };
+        assert_eq!(of(KIND_CONNECT, AF_INET, v4).as_deref(), Some("10.0.0.9"));
+        assert_eq!(of(KIND_CONNECT, AF_INET6, mapped).as_deref(), Some("10.0.0.9"));
+        assert_eq!(of(KIND_LISTEN, AF_INET6, v6.octets()).as_deref(), Some("2001:db8::1"));
+        assert_eq!(of(KIND_LISTEN, 40, v4), None);
+        let short = socket_record(KIND_LISTEN, AF_INET, v4, 1);
+        assert!(decode(&short[..95]).is_err());
     }
 
     #[test]

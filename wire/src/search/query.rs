@@ -2,7 +2,7 @@
 //!
 //! Shape: terms with blanks between them, all of which must fit; each is `field:value` or a bare text. A value may be several with commas
 //! between them, of which one must fit; `-` before a term turns it round; quotes keep blanks and commas. `*` in
-//! `exec:` and `arg:` stands for anything. Every line is read or refused with the column and, where one is near, what
+//! `exec:`, `arg:` and `connect:` stands for anything. Every line is read or refused with the column and, where one is near, what
 //! was meant.
 
 use std::fmt;
@@ -33,6 +33,8 @@ pub enum Test {
     Exec(Pattern),
     /// A program was started with such an argument.
     Arg(Pattern),
+    /// Something was connected to this: an address, or one with a port, as `10.0.0.9:443`.
+    Connect(Pattern),
     /// A path occurs that is this one or lies below it; absolute, without a slash at its end.
     Path(String),
     /// This text occurs, in capitals or not.
@@ -557,6 +559,7 @@ impl Test {
         match self {
             Self::Exec(pattern) => ("exec", pattern.0.clone()),
             Self::Arg(pattern) => ("arg", pattern.0.clone()),
+            Self::Connect(pattern) => ("connect", pattern.0.clone()),
             Self::Path(path) if path.is_empty() => ("path", "/".into()),
             Self::Path(path) => ("path", path.clone()),
             Self::Text(text) => ("", text.clone()),
@@ -606,9 +609,10 @@ fn civil(secs: u64) -> String {
 /// A field's name, and how its value is read.
 type Field = (&'static str, fn(Piece) -> Result<Test, QueryError>);
 
-const FIELDS: [Field; 13] = [
+const FIELDS: [Field; 14] = [
     ("exec", |piece| Ok(Test::Exec(Pattern(piece.text)))),
     ("arg", |piece| Ok(Test::Arg(Pattern(piece.text)))),
+    ("connect", |piece| Ok(Test::Connect(Pattern(piece.text)))),
     ("path", path_of),
     ("text", |piece| Ok(Test::Text(piece.text))),
     ("who", who_of),
@@ -622,7 +626,7 @@ const FIELDS: [Field; 13] = [
     ("until", |piece| moment_of(&piece).map(Test::Until)),
 ];
 /// The kinds of record that can be searched for, as records name them.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 20] = [
     "exec",
     "session_began",
     "ending",
@@ -642,6 +646,7 @@ pub const KINDS: [&str; 19] = [
     "delegated_ended",
     "meddled",
     "channel",
+    "network",
 ];
 /// Longest search: what a person types, with room.
 pub const MAX_QUERY: usize = 1024;

@@ -297,7 +297,7 @@ fn file(path: &Path) -> impl Fn(io::Error) -> KernelError {
 static SESSION_BPF: &[u8] = include_bytes!(env!("SESSION_BPF"));
 
 /// The programs whose links are pinned.
-const PROGRAMS: [&str; 3] = ["on_fork", "on_exec", "on_exit"];
+const PROGRAMS: [&str; 4] = ["on_fork", "on_exec", "on_exit", "on_socket"];
 /// The maps that are pinned; the rest belongs to one generation.
 const PINNED: [&str; 8] =
     ["tags", "strays", "sessions", "ending", "control", "events", "payload", "handed"];

@@ -96,6 +96,7 @@ field with its value:
 
   exec:rm           a program of this name; with a slash, of this path; * stands for anything
   arg:-rf           an argument as a whole; * stands for anything
+  connect:10.0.0.9  a connection to this address, or to one with a port, as 10.0.0.9:443; * stands for anything
   path:/etc         a path that is this one or lies below it
   text:\"rm -rf\"    the same as \"rm -rf\": text, in capitals or not
   who:ana           the person, by the whole name or the part before the @
