@@ -310,6 +310,16 @@ pub(crate) enum Denial {
         /// What is missing, in words.
         missing: String,
     },
+    /// Its role is there only for a ticket.
+    #[error(
+        "role {role} on {host} needs a ticket: ask for it with `curfew request {role} --host {host} --ticket … --reason …`"
+    )]
+    Unticketed {
+        /// The role.
+        role: RoleName,
+        /// Where.
+        host: HostName,
+    },
     /// A request is approved, and its time has not come.
     #[error("request {request} cannot be used yet: {why}")]
     Waiting {
@@ -356,10 +366,14 @@ pub(crate) fn decide(
     let (host, role_name, role) = choose(&ask, facts, rules.roles)?;
     let bounds = bounds(&ask, role_name, role)?;
     let reuse_until = now.after(bounds.lifetime);
-    let rule = Rule { name: role_name, role, quorums: rules.roles.approval(), now };
+    if ask.duration.is_some_and(|wanted| wanted < MIN_GRANT) {
+        return Err(Denial::TooShort);
+    }
+    let (quorums, longest) = (rules.roles.approval(), reuse_until);
+    let rule = Rule { name: role_name, role, quorums, longest, now };
     let plan = match under(&ask.identity, (host, facts), &rule)? {
         Some(plan) => plan,
-        None => plan(&ask, facts, (role_name, role, bounds.lifetime), now)?,
+        None => plan(&ask, facts, (role_name, role, bounds.lifetime), now),
     };
     refuse_resting(facts, (host, role_name, role), (plan, now))?;
     let key = wire::certificate::fingerprint(ask.key.key_data());
@@ -414,7 +428,7 @@ pub(crate) fn extend(
     (rules, now): (&Rules<'_>, Timestamp),
 ) -> Result<Timestamp, Denial> {
     let held = rules.roles.find(&running.role);
-    if held.is_some_and(|role| !role.requires.is_empty()) {
+    if held.is_some_and(|role| !role.is_free()) {
         let (grant, role) = (running.grant, running.role.clone());
         return Err(Denial::ExtensionUnapproved { grant, role });
     }
@@ -616,10 +630,7 @@ fn plan(
     facts: &Facts,
     (role_name, role, longest): (&RoleName, &Role, Duration),
     now: Timestamp,
-) -> Result<Plan, Denial> {
-    if ask.duration.is_some_and(|wanted| wanted < MIN_GRANT) {
-        return Err(Denial::TooShort);
-    }
+) -> Plan {
     let standing = facts
         .grants
         .iter()
@@ -627,10 +638,10 @@ fn plan(
         .filter(|grant| now < grant.until && grant.until <= now.after(longest))
         .max_by_key(|grant| grant.until);
     if let Some(grant) = standing {
-        return Ok(Plan::Reuse(grant.id, grant.until));
+        return Plan::Reuse(grant.id, grant.until);
     }
     let length = ask.duration.unwrap_or(role.default_duration()).min(longest);
-    Ok(Plan::Begin(Timestamp::from_secs(now.after(length).secs())))
+    Plan::Begin(Timestamp::from_secs(now.after(length).secs()))
 }
 
 /// A lock on a grant of the same role and host denies, whichever grant the certificate would be under: else locking a
@@ -926,7 +937,7 @@ pub(crate) mod tests {
                 logins: if logins == 0 { BTreeSet::new() } else { BTreeSet::from(["app".parse().unwrap()]) },
                 hosts: if labels == 0 { BTreeSet::new() } else { BTreeSet::from(["env=prod".parse().unwrap()]) },
                 host_names: BTreeSet::new(), default_secs: 1, max_secs: 1, cooling_off_secs: 0, abilities: BTreeSet::new(),
-                requires: BTreeSet::new(),
+                requires: BTreeSet::new(), ticket: false,
                 source_address: None, force_command: None, verify_required: false, announce_watching: false, subject_keys: None,
             };
             let nobody = Facts::default();

@@ -33,6 +33,7 @@ use crate::role::Roles;
 use crate::rotation::{Exceptions, Fresh, Input, Stage};
 use crate::sealed::Sealer;
 use crate::signer::{Blank, Signed, Signer, SignerError};
+use crate::tracker::Tracker;
 use crate::x509::Root;
 
 /// Everything that a route or a host's connection needs.
@@ -63,6 +64,8 @@ pub(crate) struct Authority {
     pub(crate) sealer: Sealer,
     /// Turns to ask the identity provider.
     pub(crate) asking: tokio::sync::Semaphore,
+    /// Where tickets are looked up.
+    pub(crate) tracker: Option<Tracker>,
     /// Where keys are made and kept.
     keys: Arc<Store>,
     /// The keys that sign.
@@ -165,6 +168,7 @@ impl Authority {
             witnesses: Witnesses::new(&config.witnesses),
             recordings,
             opening: RwLock::new(opening),
+            tracker: config.tracker.clone().map(Tracker::new).transpose()?,
             challenges: Challenges::new(config.challenge_lifetime, ledger.challenge_key()),
             issuers: Issuers::new(&config)?,
             sealer: Sealer::new(ledger.challenge_key(), "oidc")?,

@@ -22,6 +22,8 @@ pub(crate) mod keys;
 pub(crate) mod ledger;
 #[path = "config/retention.rs"]
 pub(crate) mod retention;
+#[path = "config/tracker.rs"]
+pub(crate) mod tracker;
 #[path = "config/witness.rs"]
 pub(crate) mod witness;
 
@@ -30,6 +32,7 @@ use identity::{Oidc, OidcForm, Workload, WorkloadForm};
 use keys::{Keys, KeysForm};
 use ledger::LedgerForm;
 use retention::{Retention, RetentionForm};
+use tracker::{TrackerAt, TrackerForm};
 use witness::{Cosigning, WitnessForm};
 
 /// Every setting, checked.
@@ -83,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) oidc: Option<Oidc>,
     /// Jobs that log in with tokens of their own.
     pub(crate) workloads: Vec<Workload>,
+    /// Where tickets are looked up; nowhere, when absent.
+    pub(crate) tracker: Option<TrackerAt>,
 }
 
 /// How long requests wait, and for what.
@@ -188,6 +193,7 @@ impl Config {
                 &(secs(5)..=minutes(5)),
             )?,
             patience: Patience::checked(source, (form.approval_timeout, form.first_use_timeout))?,
+            tracker: TrackerAt::checked(source, form.tracker)?,
             keys: Keys::checked(source, form.keys)?,
             witnesses: Cosigning::checked(
                 source,
@@ -399,6 +405,7 @@ struct Form {
     oidc: Option<Spanned<OidcForm>>,
     #[serde(default)]
     workload: Vec<Spanned<WorkloadForm>>,
+    tracker: Option<TrackerForm>,
 }
 
 /// Where the settings are read from, unless `--config` says otherwise.

@@ -39,6 +39,7 @@ mod search;
 mod serve;
 mod signer;
 mod tls;
+mod tracker;
 mod watch;
 mod web;
 mod witness;

@@ -62,6 +62,9 @@ pub(crate) struct Role {
     /// The quorums that must all approve a request for it; none of them means that it is there without a request.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) requires: BTreeSet<QuorumName>,
+    /// Whether a request must name a ticket, which the tracker confirms; without a request there is nothing then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) ticket: bool,
     /// Where logins may come from; anywhere, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source_address: Option<Networks>,
@@ -108,6 +111,11 @@ impl Role {
     /// Whether the host is one of its hosts: by name, or by all of its labels.
     pub(crate) fn reaches(&self, host: &HostName, labels: &BTreeSet<Label>) -> bool {
         self.host_names.contains(host) || (!self.hosts.is_empty() && self.hosts.is_subset(labels))
+    }
+
+    /// Whether it is there for who asks for a certificate without a request.
+    pub(crate) fn is_free(&self) -> bool {
+        self.requires.is_empty() && !self.ticket
     }
 
     /// A grant's length when nobody asks for less.
@@ -235,6 +243,7 @@ fn checked(
         verify_required: form.verify_required,
         announce_watching: form.announce_watching,
         requires: form.requires.map(Spanned::into_inner).unwrap_or_default(),
+        ticket: form.ticket,
         limits: LimitsForm {
             idle: form.idle,
             transfer_idle: form.transfer_idle,
@@ -395,6 +404,8 @@ struct RoleForm {
     cooling_off: Option<Spanned<String>>,
     abilities: Option<Words>,
     requires: Option<Spanned<BTreeSet<QuorumName>>>,
+    #[serde(default)]
+    ticket: bool,
     source_address: Option<Words>,
     force_command: Option<Spanned<String>>,
     #[serde(default)]

@@ -27,6 +27,7 @@ use crate::krl;
 use crate::lapse;
 use crate::retention;
 use crate::tls::Leaf;
+use crate::tracker;
 use crate::watch::Watch;
 use crate::x509::LEAF_LIFETIME;
 
@@ -64,6 +65,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(index::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(lapse::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(retention::keep(Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(tracker::follow(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(heed(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
     tasks.spawn(pat_watchdog(stopped));

@@ -44,6 +44,7 @@ fn main() -> Done {
     names()?;
     kernel()?;
     files()?;
+    requests()?;
     lists()?;
     recordings()?;
     reading()?;
@@ -125,6 +126,20 @@ fn directory() -> Done {
     of("user-patch", "meta.version", &patch(r#"{"op":"replace","path":"active","value":false}"#))?;
     let members = r#"{"op":"add","path":"members","value":[{"value":"3"}]},{"op":"remove","path":"members[value eq \"1\"]"}"#;
     of("group-patch", "displayName,members", &patch(members))
+}
+
+fn requests() -> Done {
+    let sign = r#"{"signed":{"approval":"{}","signature":"-----BEGIN SSH SIGNATURE-----"}}"#;
+    let asked = r#"{"version":1,"authority":"SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU","request":42,"identity":"ana","role":"dba","logins":["postgres"],"hosts":["db1"],"duration_secs":3600,"use_within_secs":900,"reason":"stuck","urgent":false,"at":1800000000000,"expires":1800003600000}"#;
+    let approval = r#"{"version":1,"authority":"SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU","request":42,"hash":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","by":"bob","duration_secs":60,"policy":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","at":1,"until":2}"#;
+    put(
+        "request",
+        "ask",
+        r#"{"role":"dba","hosts":["db1"],"reason":"stuck","start":1800000000000}"#,
+    )?;
+    put("request", "sign", sign)?;
+    put("request", "asked", asked)?;
+    put("request", "approval", approval)
 }
 
 fn lists() -> Done {

@@ -3,7 +3,6 @@
 //! Everything is counted anew at each certificate, by the rules of that moment: that a request was approved once is not enough.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use wire::identifier::{HostName, Identity, Label, QuorumName, RequestId, RoleName, TeamName};
 use wire::request::{Asked, Missing, MissingSeat, State};
@@ -43,6 +42,8 @@ pub(crate) struct Rule<'a> {
     pub(crate) role: &'a Role,
     /// The quorums.
     pub(crate) quorums: &'a Quorums,
+    /// When a certificate's grant ends at the latest, by the role and by what is asked for.
+    pub(crate) longest: Timestamp,
     /// Now.
     pub(crate) now: Timestamp,
 }
@@ -103,8 +104,10 @@ pub(super) fn under(
     (host, facts): (&Host, &Facts),
     rule: &Rule<'_>,
 ) -> Result<Option<Plan>, Denial> {
-    let longest = rule.now.after(Duration::from_secs(rule.role.max_secs));
-    let of_role = |backing: &&Backing| backing.asked.role == *rule.name;
+    let of_role = |backing: &&Backing| {
+        let is_ticketed = !rule.role.ticket || backing.asked.ticket.is_some();
+        backing.asked.role == *rule.name && is_ticketed
+    };
     let mut reason = None;
     for backing in facts.requests.iter().filter(of_role) {
         let missing = backing.missing(host, rule);
@@ -119,11 +122,11 @@ pub(super) fn under(
         }
         let grant = facts.grants.iter().filter(|grant| belongs(grant, backing.asked.request));
         if let Some(grant) = grant.filter(|grant| rule.now < grant.until).max_by_key(|g| g.until) {
-            return Ok(Some(Plan::Reuse(grant.id, grant.until.min(longest))));
+            return Ok(Some(Plan::Reuse(grant.id, grant.until.min(rule.longest))));
         }
         match step(&backing.asked, backing.state, Event::Used, rule.now) {
             Ok(State::Active { until }) => {
-                let until = Timestamp::from_secs(until.min(longest).secs());
+                let until = Timestamp::from_secs(until.min(rule.longest).secs());
                 let request = backing.asked.request;
                 return Ok(Some(Plan::Under { request, until, before: backing.state }));
             }
@@ -134,8 +137,12 @@ pub(super) fn under(
             }
         }
     }
-    if rule.role.requires.is_empty() {
+    if rule.role.is_free() {
         return Ok(None);
+    }
+    if rule.role.requires.is_empty() {
+        let (role, host) = (rule.name.clone(), host.name.clone());
+        return Err(reason.unwrap_or(Denial::Unticketed { role, host }));
     }
     Err(reason.unwrap_or_else(|| Denial::Unapproved {
         request: None,
@@ -147,7 +154,7 @@ pub(super) fn under(
 
 /// Whether a grant may be taken up again that no request stands behind.
 pub(super) fn is_free(grant: &Grant, role: &Role) -> bool {
-    role.requires.is_empty() && grant.request.is_none()
+    role.is_free() && grant.request.is_none()
 }
 
 fn belongs(grant: &Grant, request: RequestId) -> bool {

@@ -150,7 +150,7 @@ impl World {
                 let (roles, backing) = (roles(self.required), self.backing());
                 let role = roles.find(&self.asked.role).unwrap();
                 let (quorums, now) = (roles.approval(), self.now);
-                let rule = Rule { name: &self.asked.role, role, quorums, now };
+                let rule = Rule { name: &self.asked.role, role, quorums, longest: now, now };
                 let host = facts().host.unwrap();
                 if let Ok(state) = approved(&backing, &[host], (&rule, 600)) {
                     self.was_approved |= !matches!(state, State::Pending { .. });

@@ -9,6 +9,7 @@ use super::say;
 use crate::config::identity::{OIDC_SETTINGS, WORKLOAD_SETTINGS};
 use crate::config::keys::KEY_SETTINGS;
 use crate::config::ledger::LEDGER_SETTINGS;
+use crate::config::tracker::TRACKER_SETTINGS;
 use crate::config::witness::{QUORUM_SETTINGS, WITNESS_SETTINGS};
 use crate::config::{Config, SETTINGS, Setting};
 use crate::policy::Policy;
@@ -35,7 +36,9 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         say("\n#[oidc]")?;
         OIDC_SETTINGS.iter().try_for_each(print)?;
         say("\n# One for each kind of job:\n#[[workload]]")?;
-        return WORKLOAD_SETTINGS.iter().try_for_each(print);
+        WORKLOAD_SETTINGS.iter().try_for_each(print)?;
+        say("\n#[tracker]")?;
+        return TRACKER_SETTINGS.iter().try_for_each(print);
     }
     let config = Config::read(path)?;
     say(&format!("{}: good", path.display()))?;

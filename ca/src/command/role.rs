@@ -78,6 +78,9 @@ fn show(name: &RoleName, role: &Role) -> anyhow::Result<()> {
     if !role.requires.is_empty() {
         say(&format!("requires  {}", list(&role.requires)))?;
     }
+    if role.ticket {
+        say("ticket    needed")?;
+    }
     if let Some(kinds) = &role.subject_keys {
         say(&format!("keys      {}", list(kinds)))?;
     }

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
-use wire::identifier::{NameError, RequestId};
+use wire::identifier::{Identity, NameError, RequestId};
 use wire::problem::Code;
 use wire::request::{ApprovalAsk, NoAsk, RequestAsk, RequestDetail, RequestView};
 
@@ -55,6 +55,7 @@ pub(crate) async fn make(
 ) -> Result<Json<RequestDetail>, Refusal> {
     let by = speaker(&caller);
     let identity = caller.person()?.identity;
+    check_ticket(&authority, &ask, &identity).await?;
     let new = NewRequest {
         identity: identity.clone(),
         ask,
@@ -140,6 +141,34 @@ pub(crate) async fn withdraw(
     let who = (caller.person()?.identity, request);
     authority.ledger.withdraw_request(who, ask.reason.to_string(), clock::now()).await??;
     detail(&authority, (by, request)).await
+}
+
+/// Has the tracker confirm the ticket. A role that needs one gets none that nobody can confirm.
+async fn check_ticket(
+    authority: &Authority,
+    ask: &RequestAsk,
+    identity: &Identity,
+) -> Result<(), Refusal> {
+    let is_needed = authority.roles().find(&ask.role).is_some_and(|role| role.ticket);
+    match (&ask.ticket, &authority.tracker) {
+        (None, _) => Ok(()),
+        (Some(_), None) if is_needed => {
+            let why = "this role needs a ticket, and the authority has no tracker to look it up: `[tracker]` in ca.toml";
+            Err(Refusal::new(Code::Denied, why))
+        }
+        (Some(_), None) => Ok(()),
+        (Some(ticket), Some(tracker)) => match tracker.look_up(ticket, identity).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(unfit)) => Err(Refusal::new(Code::Denied, unfit.to_string())),
+            Err(error) => {
+                tracing::error!(%ticket, %error, "a ticket could not be looked up");
+                let why = format!(
+                    "ticket {ticket} could not be looked up, and nothing was asked for; try again: {error}"
+                );
+                Err(Refusal::new(Code::Busy, why))
+            }
+        },
+    }
 }
 
 async fn detail(

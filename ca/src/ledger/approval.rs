@@ -234,7 +234,7 @@ pub(super) fn recount(
         .map(|said| said.duration_secs)
         .chain([asked.duration_secs])
         .min();
-    let rule = Rule { name: &asked.role, role, quorums: roles.approval(), now };
+    let rule = Rule { name: &asked.role, role, quorums: roles.approval(), longest: now, now };
     let hosts = request::hosts(connection, asked)?;
     let secs = shortest.unwrap_or(0);
     let state = match backing::approved(&backing, &hosts, (&rule, secs)) {
@@ -374,7 +374,7 @@ fn missing(
     let asked = &kept.asked;
     let Some(role) = roles.find(&asked.role) else { return Ok(Vec::new()) };
     let backing = backing(connection, kept, now)?;
-    let rule = Rule { name: &asked.role, role, quorums: roles.approval(), now };
+    let rule = Rule { name: &asked.role, role, quorums: roles.approval(), longest: now, now };
     let hosts = request::hosts(connection, asked)?;
     let mut all: Vec<(Host, Missing)> = Vec::new();
     for host in hosts {

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::identifier::{Address, Fingerprint, GrantId, HostName, Identity, RequestId, RoleName};
+use wire::identifier::{
+    Address, Fingerprint, GrantId, HostName, Identity, RequestId, RoleName, Ticket,
+};
 use wire::lock::Target;
 use wire::request::{Asked, MAX_HOSTS, RequestAsk, RequestFlaw, State};
 use wire::time::Timestamp;
@@ -161,9 +163,7 @@ impl Ledger {
                 Ok(state) => state,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            for (grant, until) in live_grants(connection, no.request, now)? {
-                extend::end(connection, &keyring, (grant, until), ((&actor, &no.reason), now))?;
-            }
+            end_grants(connection, &keyring, &kept, ((&actor, &no.reason), now))?;
             Ok(Ok(state))
         })
         .await
@@ -185,6 +185,39 @@ impl Ledger {
         .await
     }
 
+    /// Ends a request because its ticket does not serve any more, with all that runs under it.
+    pub(crate) async fn end_request(
+        &self,
+        request: RequestId,
+        (reason, keyring): (String, Arc<Keyring>),
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            let Some(kept) = find(connection, request)? else { return Ok(()) };
+            let actor = Actor::rules();
+            let said = (&actor, Some(reason.as_str()));
+            // One that is over by now stays as it is.
+            if happen(connection, &kept, Event::Denied, (said, now))?.is_ok() {
+                end_grants(connection, &keyring, &kept, ((&actor, &reason), now))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The tickets of requests that are not over, and whose they must be.
+    pub(crate) async fn ticketed_requests(
+        &self,
+    ) -> Result<Vec<(RequestId, Ticket, Identity)>, LedgerError> {
+        self.read(|connection| {
+            let ticketed = live(connection)?.into_iter().filter_map(|Kept { asked, .. }| {
+                Some((asked.request, asked.ticket?, asked.identity))
+            });
+            Ok(ticketed.collect())
+        })
+        .await
+    }
+
     /// Records what time alone has done to requests. Decisions do not wait for it.
     pub(crate) async fn settle_requests(&self, now: Timestamp) -> Result<usize, LedgerError> {
         self.write(move |connection| {
@@ -196,7 +229,8 @@ impl Ledger {
             for kept in &due {
                 let state = settle(kept.state, now);
                 if state != kept.state {
-                    put(connection, kept.asked.request, (state, (&Actor::time(), None)), now)?;
+                    let said = (&Actor::time(), kept.note.as_deref());
+                    put(connection, kept.asked.request, (state, said), now)?;
                 }
             }
             Ok(due.len())
@@ -204,13 +238,33 @@ impl Ledger {
         .await
     }
 
-    /// When time alone takes a request further next.
-    pub(crate) async fn next_due(&self) -> Result<Option<Timestamp>, LedgerError> {
+    /// Counts the approvals of all that waits anew: what they rest on has changed.
+    pub(crate) async fn recount_requests(
+        &self,
+        ((roles, policy), keyring): ((Arc<Roles>, Policy), Arc<Keyring>),
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let own = Arc::clone(&self.roles);
+        self.write(move |connection| {
+            super::role::refuse_others(connection, &own)?;
+            let rules = Rules::of(&roles, &policy);
+            for kept in live(connection)? {
+                if let State::Pending { .. } = settle(kept.state, now) {
+                    approval::recount(connection, &kept, (&rules, &keyring), now)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// When time alone takes a request further next; and the epoch of now.
+    pub(crate) async fn next_due(&self) -> Result<(Option<Timestamp>, u64), LedgerError> {
         self.read(|connection| {
             let due: Option<u64> = connection
                 .prepare_cached("SELECT min(due) FROM requests")?
                 .query_row((), |row| row.get(0))?;
-            Ok(due.map(Timestamp::from_millis))
+            Ok((due.map(Timestamp::from_millis), grant::epoch(connection)?))
         })
         .await
     }
@@ -254,6 +308,10 @@ fn draft(
     let Some(role) = role else {
         return Ok(Err(RequestRefusal::Malformed("name a host".into())));
     };
+    if role.ticket && ask.ticket.is_none() {
+        let why = format!("role {} needs a ticket: name it with --ticket", ask.role);
+        return Ok(Err(RequestRefusal::Malformed(why)));
+    }
     let duration_secs = ask.duration_secs.unwrap_or(role.default_secs);
     if duration_secs > role.max_secs {
         let why = format!("role {} lasts {} s at most", ask.role, role.max_secs);
@@ -557,6 +615,24 @@ fn extending(connection: &Connection, grant: GrantId) -> Result<Vec<Kept>, Ledge
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Ends what ran under a request that is over now: its grants, or the grant that it made longer.
+fn end_grants(
+    connection: &Connection,
+    keyring: &Keyring,
+    kept: &Kept,
+    ((by, reason), now): ((&Actor, &str), Timestamp),
+) -> Result<(), LedgerError> {
+    let mut grants = live_grants(connection, kept.asked.request, now)?;
+    if let (Some(grant), State::Active { until }) = (kept.asked.extends, kept.state) {
+        grants.push((grant, until));
+    }
+    for (grant, until) in grants {
+        extend::end(connection, keyring, (grant, until), ((by, reason), now))?;
+        given_back(connection, grant, ((by, Some(reason)), now))?;
+    }
+    Ok(())
+}
+
 /// The grants under a request that are not over.
 pub(super) fn live_grants(
     connection: &Connection,
@@ -569,6 +645,15 @@ pub(super) fn live_grants(
     let rows = statement.query_map(params![request.number(), now.millis()], |row| {
         Ok((column::number(row, 0, GrantId::try_new)?, column::moment(row, 1)?))
     })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// All that are not over.
+fn live(connection: &Connection) -> Result<Vec<Kept>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT asked, state, note FROM requests WHERE due IS NOT NULL ORDER BY id",
+    )?;
+    let rows = statement.query_map((), kept)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

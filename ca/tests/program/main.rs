@@ -41,5 +41,6 @@ mod scim;
 mod search;
 mod sk;
 mod team;
+mod tracker;
 mod witness;
 mod workload;

@@ -392,9 +392,9 @@ async fn a_grant_that_needed_approval_lasts_longer_only_with_another() {
     site.approve("cleo", 1).await.unwrap();
     let reply = site.certificate("ana").await.unwrap();
     let path = format!("/v1/grants/{}/extend", reply.grant);
-    let ask = serde_json::json!({"by_secs": 600, "reason": "not done"});
+    let longer = serde_json::json!({"by_secs": 600, "reason": "not done"});
     let refused: Result<wire::api::ExtendReply, Problem> =
-        site.authority.send(&path, Some(site.token("ana")), &ask).await;
+        site.authority.send(&path, Some(site.token("ana")), &longer).await;
     let refused = refused.unwrap_err();
     assert!(refused.message.contains("curfew request dba --extend g1"), "{refused}");
     let extension = RequestAsk { extends: Some(reply.grant), duration_secs: Some(600), ..dba(&[]) };
@@ -408,6 +408,17 @@ async fn a_grant_that_needed_approval_lasts_longer_only_with_another() {
     let renewed = site.certificate("ana").await.unwrap();
     assert_eq!((renewed.grant, renewed.grant_until), (reply.grant, later));
     assert_eq!(site.show("ana", 1).await.unwrap().view.state, State::Active { until: later });
+    // For less than what is left: this certificate's sessions end sooner, and the grant does not.
+    let brief = wire::api::CertificateAsk { duration_secs: Some(5), ..ask("db1") };
+    let brief = issue(&site.authority, site.token("ana"), &brief).await.unwrap();
+    assert!(brief.grant == reply.grant && brief.grant_until < reply.grant_until, "{brief:?}");
+    // A no to the longer time, once it runs, ends it all.
+    site.post("dan", "r2/deny").await.unwrap();
+    for request in [1, 2] {
+        let state = site.show("ana", request).await.unwrap().view.state;
+        assert!(matches!(state, State::Ended { .. }), "{state:?}");
+    }
+    assert!(site.certificate("ana").await.is_err());
     site.holds();
 }
 
@@ -484,6 +495,34 @@ async fn the_teams_of_the_moment_and_the_owners_of_each_host_decide() {
     site.authority.run(&["team", "add", "security", "dan"]);
     site.approve("dan", number).await.unwrap();
     assert!(db3().await.is_ok());
+    // Who comes into a team after they approved counts from then on, and nobody needs to approve again.
+    site.authority.run(&["team", "add", "dba", "dan"]);
+    let bob = site.request("bob", &dba(&["db3"])).await.unwrap().view.request.number();
+    site.approve("dan", bob).await.unwrap();
+    site.authority.run(&["team", "add", "security", "eve"]);
+    assert!(site.show("bob", bob).await.unwrap().missing.len() == 1);
+    site.authority.run(&["team", "add", "dba", "eve"]);
+    site.approve("eve", bob).await.unwrap();
+    assert!(matches!(site.show("bob", bob).await.unwrap().view.state, State::Approved { .. }));
+    site.holds();
+}
+
+#[tokio::test]
+async fn a_rule_that_asks_for_less_lets_what_waits_go_on_by_itself() {
+    let site = Site::with(TWO).await;
+    site.request("ana", &dba(&["db1"])).await.unwrap();
+    site.approve("cleo", 1).await.unwrap();
+    let one = TWO.replace("{ people = [\"bob\", \"dan\"] }", "");
+    std::fs::write(site.authority.dir.path().join("roles.toml"), one).unwrap();
+    for _ in 0..600 {
+        if site.certificate("ana").await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let detail = site.show("ana", 1).await.unwrap();
+    assert!(is_active(&detail), "{detail:?}");
+    assert!(detail.note.unwrap().contains("approved by cleo"));
     site.holds();
 }
 

@@ -1,0 +1,287 @@
+//! The tracker: whether a ticket exists, is open, and is assigned to whoever asks. Asked over HTTP when somebody asks for access,
+//! and again while the request lives; a ticket that was closed ends it.
+//!
+//! What is not an answer in the expected form, in time, is no. That the tracker is away ends nothing that was begun.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
+use wire::identifier::{Identity, RequestId, Ticket};
+
+use crate::authority::Authority;
+use crate::clock;
+use crate::config::tracker::TrackerAt;
+use crate::http::listener::unless_stopped;
+
+/// Where tickets are looked up.
+pub(crate) struct Tracker {
+    at: TrackerAt,
+    tls: Option<TlsConnector>,
+}
+
+/// What is asked.
+#[derive(Serialize)]
+struct Question<'a> {
+    version: u32,
+    ticket: &'a Ticket,
+    identity: &'a Identity,
+}
+
+/// What is answered: all of it, and nothing else.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    exists: bool,
+    open: bool,
+    assigned_to: Option<Identity>,
+}
+
+/// Why a ticket does not serve, by the tracker's word.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// There is none.
+    #[error("there is no ticket {0}")]
+    Absent(Ticket),
+    /// It is closed.
+    #[error("ticket {0} is closed")]
+    Closed(Ticket),
+    /// It is somebody else's.
+    #[error("ticket {0} is not assigned to {1}")]
+    Elsewhere(Ticket, Identity),
+}
+
+/// Why the tracker said nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrackerError {
+    /// Its roots cannot be read.
+    #[error("the roots in {path} cannot be read: {why}")]
+    Roots {
+        /// The file.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// Nobody answered in time.
+    #[error("the tracker does not answer within {} s", PATIENCE.as_secs())]
+    Late,
+    /// The connection failed.
+    #[error("the tracker cannot be reached: {0}")]
+    Connection(#[from] std::io::Error),
+    /// HTTP failed.
+    #[error("the connection to the tracker broke: {0}")]
+    Http(#[from] hyper::Error),
+    /// The request has no form.
+    #[error("the tracker cannot be asked: {0}")]
+    Request(#[from] hyper::http::Error),
+    /// Its answer is too long, or broke off.
+    #[error("the tracker's answer broke off: {0}")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Its answer, or our question, has not the form.
+    #[error("the tracker's answer cannot be understood: {0}")]
+    Form(#[from] serde_json::Error),
+    /// Another answer.
+    #[error("the tracker answered {0}")]
+    Status(StatusCode),
+}
+
+impl Tracker {
+    /// The one at this place.
+    pub(crate) fn new(at: TrackerAt) -> Result<Self, TrackerError> {
+        let is_https = at.url.scheme_str() == Some("https");
+        let tls = if is_https { Some(connector(&at)?) } else { None };
+        Ok(Self { at, tls })
+    }
+
+    /// Looks a ticket up.
+    pub(crate) async fn look_up(
+        &self,
+        ticket: &Ticket,
+        identity: &Identity,
+    ) -> Result<Result<(), Unfit>, TrackerError> {
+        let question = Question { version: wire::VERSION, ticket, identity };
+        let body = serde_json::to_vec(&question)?;
+        let answered = tokio::time::timeout(PATIENCE, self.exchange(body)).await;
+        let (status, body) = answered.map_err(|_elapsed| TrackerError::Late)??;
+        if status != StatusCode::OK {
+            return Err(TrackerError::Status(status));
+        }
+        let answer: Answer = serde_json::from_slice(&body)?;
+        Ok(judge(&answer, ticket, identity))
+    }
+
+    async fn exchange(&self, body: Vec<u8>) -> Result<(StatusCode, Bytes), TrackerError> {
+        let mut sender = self.connect().await?;
+        let url = &self.at.url;
+        let path = url.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
+        let host = url.authority().map_or("", hyper::http::uri::Authority::as_str);
+        let request = Request::post(path)
+            .header(HOST, host)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))?;
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        Ok((status, body.map_err(TrackerError::Body)?.to_bytes()))
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, TrackerError> {
+        let url = &self.at.url;
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = url.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
+        let stream = TcpStream::connect((host, port)).await?;
+        let Some(tls) = &self.tls else { return shaken(stream).await };
+        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        shaken(tls.connect(name, stream).await?).await
+    }
+}
+
+/// Whether a ticket serves.
+fn judge(answer: &Answer, ticket: &Ticket, identity: &Identity) -> Result<(), Unfit> {
+    if !answer.exists {
+        return Err(Unfit::Absent(ticket.clone()));
+    }
+    if !answer.open {
+        return Err(Unfit::Closed(ticket.clone()));
+    }
+    if answer.assigned_to.as_ref() != Some(identity) {
+        return Err(Unfit::Elsewhere(ticket.clone(), identity.clone()));
+    }
+    Ok(())
+}
+
+/// Looks up the tickets of all requests that are not over, and ends those whose tickets do not serve any more.
+pub(crate) async fn follow(authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
+    let Some(tracker) = &authority.tracker else {
+        // Nothing to do until the end.
+        let _stopped: Option<()> = unless_stopped(&mut stop, std::future::pending()).await;
+        return;
+    };
+    while unless_stopped(&mut stop, tokio::time::sleep(tracker.at.every)).await.is_some() {
+        let ticketed = match authority.ledger.ticketed_requests().await {
+            Ok(ticketed) => ticketed,
+            Err(error) => {
+                tracing::error!(%error, "requests with tickets could not be read; trying again");
+                continue;
+            }
+        };
+        for (request, ticket, identity) in ticketed {
+            let looked = unless_stopped(&mut stop, tracker.look_up(&ticket, &identity)).await;
+            match looked {
+                None => return,
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(unfit))) => end(&authority, request, &unfit).await,
+                Some(Err(error)) => {
+                    tracing::warn!(%request, %ticket, %error, "a ticket could not be looked up");
+                    // The others would not be answered either.
+                    break;
+                }
+            }
+        }
+    }
+}
+
+async fn end(authority: &Authority, request: RequestId, unfit: &Unfit) {
+    let (why, keyring) = (unfit.to_string(), authority.keyring());
+    match authority.ledger.end_request(request, (why.clone(), keyring), clock::now()).await {
+        Ok(()) => {
+            tracing::warn!(%request, why, "a request was ended by its ticket");
+            authority.krl.wake();
+        }
+        Err(error) => {
+            tracing::error!(%request, %error, "a request could not be ended by its ticket");
+        }
+    }
+}
+
+async fn shaken<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+) -> Result<SendRequest<Full<Bytes>>, TrackerError> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender; what goes wrong on it is told by the call that waits for an answer.
+    drop(tokio::spawn(connection));
+    Ok(sender)
+}
+
+fn connector(at: &TrackerAt) -> Result<TlsConnector, TrackerError> {
+    let path = at.root.clone().unwrap_or_else(|| SYSTEM_ROOTS.into());
+    let odd = |why: String| TrackerError::Roots { path: path.display().to_string(), why };
+    let mut roots = RootCertStore::empty();
+    let read = CertificateDer::pem_file_iter(&path).map_err(|error| odd(error.to_string()))?;
+    for root in read {
+        let root = root.map_err(|error| odd(error.to_string()))?;
+        roots.add(root).map_err(|error| odd(error.to_string()))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| odd(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// How long the tracker may take: a person waits meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest answer that is read: three short fields.
+const MAX_ANSWER: usize = 4 * 1024;
+/// Where most systems keep the roots that they believe.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(text: &str) -> Result<Result<(), Unfit>, serde_json::Error> {
+        let answer: Answer = serde_json::from_str(text)?;
+        Ok(judge(&answer, &"OPS-1".parse().unwrap(), &"ana".parse().unwrap()))
+    }
+
+    #[test]
+    fn a_ticket_serves_when_it_is_there_open_and_ones_own() {
+        let said = |exists, open, whose: &str| {
+            judged(&format!(r#"{{"exists":{exists},"open":{open},"assigned_to":{whose}}}"#))
+                .unwrap()
+                .map_err(|unfit| unfit.to_string())
+        };
+        assert_eq!(said(true, true, "\"ana\""), Ok(()));
+        assert_eq!(said(false, true, "\"ana\""), Err("there is no ticket OPS-1".into()));
+        assert_eq!(said(true, false, "\"ana\""), Err("ticket OPS-1 is closed".into()));
+        for whose in ["\"bob\"", "null"] {
+            let unfit = "ticket OPS-1 is not assigned to ana".to_owned();
+            assert_eq!(said(true, true, whose), Err(unfit));
+        }
+    }
+
+    #[test]
+    fn an_answer_in_another_form_is_none() {
+        for text in [
+            "",
+            "true",
+            "{}",
+            r#"{"exists":true,"open":true}"#,
+            r#"{"exists":"true","open":true,"assigned_to":"ana"}"#,
+            r#"{"exists":true,"open":1,"assigned_to":"ana"}"#,
+            r#"{"exists":true,"open":true,"assigned_to":"a b"}"#,
+            r#"{"exists":true,"open":true,"assigned_to":"ana","more":1}"#,
+            r#"{"exists":true,"exists":true,"open":true,"assigned_to":"ana"}"#,
+            r#"{"exists":true,"open":true,"assigned_to":"ana"} "x""#,
+        ] {
+            let read = judged(text);
+            assert!(read.is_err() || read.unwrap().is_err(), "{text}");
+        }
+    }
+}
