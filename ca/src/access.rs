@@ -23,9 +23,10 @@ use crate::policy::{Judged, Policy};
 use crate::role::{Holder, MIN_GRANT, Role, Roles};
 
 pub(crate) mod backing;
+pub(crate) mod demand;
 #[cfg(test)]
 mod interleaving;
-mod question;
+pub(crate) mod question;
 
 use backing::{Backing, Rule, is_free, under};
 
@@ -270,12 +271,14 @@ pub(crate) enum Denial {
         role: RoleName,
     },
     /// The policy in force demands more, or lets nobody do that, or failed.
-    #[error("role {role}: {judged}")]
+    #[error("role {role}: {judged}{}", .way.as_deref().map(|way| format!("; {way}")).unwrap_or_default())]
     Policy {
         /// The role.
         role: RoleName,
         /// What was asked of it, and what it says.
         judged: Box<Judged>,
+        /// How to get what is missing, where others can give it.
+        way: Option<String>,
     },
     /// The last grant of the role ended too lately.
     #[error(
@@ -369,8 +372,7 @@ pub(crate) fn decide(
     if ask.duration.is_some_and(|wanted| wanted < MIN_GRANT) {
         return Err(Denial::TooShort);
     }
-    let (quorums, longest) = (rules.roles.approval(), reuse_until);
-    let rule = Rule { name: role_name, role, quorums, longest, now };
+    let rule = Rule { name: role_name, role, rules, longest: reuse_until, now };
     let plan = match under(&ask.identity, (host, facts), &rule)? {
         Some(plan) => plan,
         None => plan(&ask, facts, (role_name, role, bounds.lifetime), now),
@@ -379,7 +381,9 @@ pub(crate) fn decide(
     let key = wire::certificate::fingerprint(ask.key.key_data());
     refuse_locked((&ask, &key), host, role_name, (facts, now))?;
     let asked = question::issue((&ask, facts, rules), (host, role_name), (plan, now));
-    let judged = consult(rules.policy.judge(asked), role_name)?;
+    let judged = rules.policy.judge(asked);
+    let way = way(&judged, (facts, rules), (&host.name, role_name));
+    let judged = consult(judged, role_name, way)?;
     // Certificates count whole seconds; what is said elsewhere is what the certificate says.
     let valid_before = Timestamp::from_secs(now.after(rules.lifetime).min(plan.until()).secs());
     Ok(Permit {
@@ -479,7 +483,13 @@ pub(crate) fn extend_approved(
     // The policy is asked about the whole of it: what is granted in parts is not judged in parts.
     for login in &running.logins {
         let asked = question::extend((running, facts, rules), (host, login), (until, now));
-        let _allowed: Judged = consult(rules.policy.judge(asked), &running.role)?;
+        let judged = rules.policy.judge(asked);
+        let ask = || {
+            let (grant, role) = (running.grant, &running.role);
+            format!("ask for it with `curfew request {role} --extend {grant} --for … --reason …`")
+        };
+        let way = demand::is_by_approval(&judged, rules).then(ask);
+        let _allowed: Judged = consult(judged, &running.role, way)?;
     }
     Ok(until)
 }
@@ -564,13 +574,29 @@ fn refuse_resting(
 }
 
 /// Whatever is not a plain yes of the policy is a no.
-fn consult(judged: Judged, role: &RoleName) -> Result<Judged, Denial> {
+fn consult(judged: Judged, role: &RoleName, way: Option<String>) -> Result<Judged, Denial> {
     match judged.verdict() {
         Verdict::Allowed { .. } => Ok(judged),
         Verdict::NotEligible | Verdict::Missing(_) | Verdict::Refused(_) => {
-            Err(Denial::Policy { role: role.clone(), judged: Box::new(judged) })
+            Err(Denial::Policy { role: role.clone(), judged: Box::new(judged), way })
         }
     }
+}
+
+/// What to do about a no of the policy to which others could say yes.
+fn way(
+    judged: &Judged,
+    (facts, rules): (&Facts, &Rules<'_>),
+    (host, role): (&HostName, &RoleName),
+) -> Option<String> {
+    if !demand::is_by_approval(judged, rules) {
+        return None;
+    }
+    let waits = |backing: &&Backing| backing.asked.role == *role && backing.state.is_live();
+    Some(match facts.requests.iter().find(waits).map(|backing| backing.asked.request) {
+        Some(id) => format!("request {id} waits for it: `curfew requests show {id}`"),
+        None => format!("ask for it with `curfew request {role} --host {host} --reason …`"),
+    })
 }
 
 fn choose<'a>(
@@ -953,6 +979,7 @@ pub(crate) mod tests {
         for source in [
             include_str!("access.rs"),
             include_str!("access/backing.rs"),
+            include_str!("access/demand.rs"),
             include_str!("access/question.rs"),
             include_str!("certificate.rs"),
         ] {

@@ -29,6 +29,7 @@ mod login;
 pub(crate) mod metrics;
 mod oidc;
 mod order;
+mod power;
 mod recording;
 pub(crate) mod refusal;
 mod request;

@@ -133,13 +133,19 @@ impl Judged {
     pub(crate) const fn verdict(&self) -> &Verdict {
         &self.verdict
     }
+
+    /// What it was asked.
+    pub(crate) const fn question(&self) -> &Question {
+        &self.question
+    }
 }
 
 impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.verdict {
             Verdict::NotEligible => {
-                write!(f, "the policy in force does not let {} do that", self.question.who.name)
+                let (who, what) = (&self.question.who.name, self.question.act.words());
+                write!(f, "the policy in force does not let {who} {what}")
             }
             other => other.fmt(f),
         }

@@ -26,7 +26,8 @@ mod view;
 
 pub use sentence::{MAX_SENTENCE, Sentence, SentenceError};
 pub use view::{
-    ApprovalAsk, ApprovalView, Missing, MissingSeat, NoAsk, RequestAsk, RequestDetail, RequestView,
+    ApprovalAsk, ApprovalView, Demanded, Missing, MissingSeat, NoAsk, RequestAsk, RequestDetail,
+    RequestView,
 };
 
 /// A request, as it is kept, shown and approved.

@@ -75,6 +75,23 @@ pub enum Act {
     Export,
 }
 
+impl Act {
+    /// In words, as in "does not let ana …".
+    #[must_use]
+    pub const fn words(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "ask for that",
+            Self::Issue(_) | Self::Breakglass(_) => "do that",
+            Self::Approve(_) => "approve that",
+            Self::Review(_) => "review that session",
+            Self::Watch(_) => "look into that session",
+            Self::Lock => "lock, unlock or end what is of others",
+            Self::Administer => "administer Curfew",
+            Self::Export => "read or take out what is recorded of others",
+        }
+    }
+}
+
 /// Access to one login on one host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Access {

@@ -4,11 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use policy::Verdict;
 use wire::identifier::{HostName, Identity, Label, QuorumName, RequestId, RoleName, TeamName};
+use wire::identity::Kind;
 use wire::request::{Asked, Missing, MissingSeat, State};
 use wire::time::Timestamp;
 
-use super::{Denial, Facts, Grant, Host, Plan};
+use super::demand::{Voice, demand, judge_approval};
+use super::{Denial, Facts, Grant, Host, Plan, Rules, Standing};
 use crate::approval::{Candidate, Case, Count, Quorums};
 use crate::request::{Event, Refused, settle, step};
 use crate::role::Role;
@@ -22,6 +25,25 @@ pub(crate) struct Backing {
     pub(crate) state: State,
     /// Who approved.
     pub(crate) approvals: Vec<Approver>,
+    /// Who asks, as they stand now.
+    pub(crate) who: Requester,
+    /// From when until when the grant goes that it is to make longer.
+    pub(crate) window: Option<(Timestamp, Timestamp)>,
+    /// Whether the tracker said that its ticket is open and theirs; one that is closed ends it.
+    pub(crate) ticket_open: bool,
+}
+
+/// Who asks, as far as policy goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Requester {
+    /// Whether they exist and are active.
+    pub(crate) standing: Standing,
+    /// Whether it is a person or a workload.
+    pub(crate) kind: Kind,
+    /// Their teams.
+    pub(crate) teams: BTreeSet<TeamName>,
+    /// Whether they are an operator.
+    pub(crate) operator: bool,
 }
 
 /// Somebody who approved.
@@ -29,6 +51,12 @@ pub(crate) struct Backing {
 pub(crate) struct Approver {
     /// Who.
     pub(crate) candidate: Candidate,
+    /// Whether they are an operator.
+    pub(crate) operator: bool,
+    /// When they approved.
+    pub(crate) at: Timestamp,
+    /// When they had last shown a second factor then.
+    pub(crate) mfa_at: Option<Timestamp>,
     /// From then on the approval begins nothing any more.
     pub(crate) until: Timestamp,
 }
@@ -40,8 +68,8 @@ pub(crate) struct Rule<'a> {
     pub(crate) name: &'a RoleName,
     /// The role.
     pub(crate) role: &'a Role,
-    /// The quorums.
-    pub(crate) quorums: &'a Quorums,
+    /// The rules that it is one of.
+    pub(crate) rules: &'a Rules<'a>,
     /// When a certificate's grant ends at the latest, by the role and by what is asked for.
     pub(crate) longest: Timestamp,
     /// Now.
@@ -50,15 +78,27 @@ pub(crate) struct Rule<'a> {
 
 impl Backing {
     /// Those whose approval counts at `now`: what has begun is not ended by the age of its approvals.
-    pub(crate) fn people(&self, now: Timestamp) -> Vec<Candidate> {
+    pub(crate) fn people(&self, now: Timestamp) -> impl Iterator<Item = &Approver> {
         let has_begun = matches!(self.state, State::Active { .. });
-        let counts = |one: &&Approver| has_begun || now < one.until;
-        self.approvals.iter().filter(counts).map(|one| one.candidate.clone()).collect()
+        self.approvals.iter().filter(move |one| has_begun || now < one.until)
+    }
+
+    /// Those of them whom the policy of now lets approve it on this host, as they are now and with what they had shown then.
+    pub(crate) fn counted(
+        &self,
+        host: &Host,
+        (rules, now): (&Rules<'_>, Timestamp),
+    ) -> Vec<Candidate> {
+        let may = |one: &&Approver| {
+            let judged = judge_approval(self, &Voice::of(one), (host, rules));
+            matches!(judged.verdict(), Verdict::Allowed { .. })
+        };
+        self.people(now).filter(may).map(|one| one.candidate.clone()).collect()
     }
 
     /// What the role requires on this host and is not there.
     pub(crate) fn missing(&self, host: &Host, rule: &Rule<'_>) -> Vec<Missing> {
-        let (people, owners) = (self.people(rule.now), owners(&host.labels));
+        let (people, owners) = (self.counted(host, (rule.rules, rule.now)), owners(&host.labels));
         missing(&people, (&host.name, rule), &self.case(&owners, rule.now))
     }
 
@@ -79,22 +119,29 @@ fn missing(
     (host, rule): (&HostName, &Rule<'_>),
     case: &Case<'_>,
 ) -> Vec<Missing> {
-    let one = |quorum: &QuorumName| {
-        let (seats, problem) = match rule.quorums.count(quorum, people, case) {
-            Count::Met(_) | Count::Automatic(_) => return None,
-            Count::Open(seats) => (seats, None),
-            Count::Unknown => (Vec::new(), Some("there is no quorum of that name".to_owned())),
-        };
-        let seats = seats.into_iter().map(|seat| MissingSeat {
-            seat,
-            words: rule.quorums.words(quorum, seat, case),
-            who: Vec::new(),
-        });
-        let widens = rule.quorums.next_circle(quorum, case);
-        let (quorum, host, seats) = (quorum.clone(), host.clone(), seats.collect());
-        Some(Missing { quorum, host, seats, widens, problem })
+    let quorums = rule.rules.roles.approval();
+    rule.role.requires.iter().filter_map(|name| open(quorums, name, (people, host, case))).collect()
+}
+
+/// A quorum, unless it is met: its free seats.
+pub(crate) fn open(
+    quorums: &Quorums,
+    name: &QuorumName,
+    (people, host, case): (&[Candidate], &HostName, &Case<'_>),
+) -> Option<Missing> {
+    let (seats, problem) = match quorums.count(name, people, case) {
+        Count::Met(_) | Count::Automatic(_) => return None,
+        Count::Open(seats) => (seats, None),
+        Count::Unknown => (Vec::new(), Some("there is no quorum of that name".to_owned())),
     };
-    rule.role.requires.iter().filter_map(one).collect()
+    let seats = seats.into_iter().map(|seat| MissingSeat {
+        seat,
+        words: quorums.words(name, seat, case),
+        who: Vec::new(),
+    });
+    let widens = quorums.next_circle(name, case);
+    let (quorum, host, seats) = (name.clone(), host.clone(), seats.collect());
+    Some(Missing { quorum, host, seats, widens, problem })
 }
 
 /// Under what a certificate can be issued, of what is there already: a grant that is under way, or an approved request.
@@ -193,7 +240,8 @@ pub(crate) fn current(state: State, now: Timestamp) -> State {
     settle(state, now)
 }
 
-/// Where a request stands once its newest approval is counted: on each of its hosts all that is required must be there.
+/// Where a request stands once its newest approval is counted: on each of its hosts all that is required must be there, by its
+/// role and by the policy, as far as approvals can give it. What else the policy demands is asked at each certificate.
 pub(crate) fn approved(
     backing: &Backing,
     hosts: &[Host],
@@ -201,7 +249,12 @@ pub(crate) fn approved(
 ) -> Result<State, Refused> {
     let is_whole = backing.asked.hosts.iter().all(|name| {
         let host = hosts.iter().find(|host| host.name == *name);
-        host.is_some_and(|host| backing.missing(host, rule).is_empty())
+        let is_there = |host| {
+            let people = backing.counted(host, (rule.rules, rule.now));
+            let asked = ((host, rule.rules), &people[..], (secs, rule.now));
+            backing.missing(host, rule).is_empty() && !demand(backing, asked).waits()
+        };
+        host.is_some_and(is_there)
     });
     let now = rule.now;
     match current(backing.state, now) {

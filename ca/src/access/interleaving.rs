@@ -1,6 +1,7 @@
 //! A model of all that can happen to a request, in any order: whatever is issued, the rules of that moment allow it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,10 +9,11 @@ use wire::identifier::{GrantId, RequestId};
 use wire::request::{Asked, State};
 use wire::time::Timestamp;
 
-use super::backing::{Approver, Backing, Rule, approved};
+use super::backing::{Approver, Backing, Requester, Rule, approved};
 use super::tests::{ask, facts, rules};
-use super::{Facts, Grant, Plan, Standing, decide};
+use super::{Facts, Grant, Plan, Rules, Standing, decide};
 use crate::approval::Candidate;
+use crate::policy::Policy;
 use crate::request::{Event, begin, settle, step};
 use crate::role::Roles;
 
@@ -23,6 +25,7 @@ enum Act {
     Return,
     Pass(u64),
     Rules(usize),
+    Policy(usize),
     Disable(usize),
     Enable(usize),
     Use,
@@ -46,6 +49,18 @@ const REQUIRED: [(&str, &[&str]); 4] = [
     ),
     ("requires=['no']\n[quorum.no]\nseats=[{team='nobody'}]", &["nobody"]),
 ];
+/// What the policy demands besides: nothing, two approvals by anybody, a quorum of two, and that eve's and cleo's do not count.
+const POLICIES: [&str; 4] = [
+    "",
+    r#"@id("many") @advice("two approvals")
+forbid (principal, action == Curfew::Action::"issue", resource) unless { context.approvers >= 2 };"#,
+    r#"@id("two") @advice("both teams")
+forbid (principal, action == Curfew::Action::"issue", resource) unless { context.quorums.contains("both") };"#,
+    r#"@id("not-they") @advice("somebody else")
+forbid (principal, action == Curfew::Action::"approve", resource)
+when { principal.name == "cleo" || principal.name == "eve" };"#,
+];
+const BOTH: &str = "\n[quorum.both]\nseats=[{team='dba'},{team='security'}]\n";
 const NOW: Timestamp = Timestamp::from_secs(1_000);
 
 struct World {
@@ -54,6 +69,7 @@ struct World {
     approvals: BTreeMap<usize, Timestamp>,
     disabled: BTreeSet<usize>,
     required: usize,
+    policy: usize,
     now: Timestamp,
     grant: Option<Grant>,
     /// What the other count knows.
@@ -65,8 +81,14 @@ struct World {
 fn roles(required: usize) -> Roles {
     let text = REQUIRED[required].0.trim_start_matches("one = 1");
     Roles::of(&format!(
-        "[role.deploy]\nmembers=['ana']\nlogins=['app']\nhosts=['env=prod']\nmax_duration='1h'\n{text}"
+        "[role.deploy]\nmembers=['ana']\nlogins=['app']\nhosts=['env=prod']\nmax_duration='1h'\n{text}{BOTH}"
     ))
+}
+
+fn policy(which: usize) -> &'static Policy {
+    static ALL: OnceLock<Vec<Policy>> = OnceLock::new();
+    let read = |text: &&str| crate::policy::tests::of(&format!("{}\n{text}", policy::DEFAULT));
+    &ALL.get_or_init(|| POLICIES.iter().map(read).collect())[which]
 }
 
 fn candidate(index: usize, disabled: &BTreeSet<usize>) -> Candidate {
@@ -106,6 +128,7 @@ impl World {
             approvals: BTreeMap::new(),
             disabled: BTreeSet::new(),
             required: 2,
+            policy: 0,
             now: NOW,
             grant: None,
             is_over: false,
@@ -117,12 +140,18 @@ impl World {
     fn backing(&self) -> Backing {
         let one = |(index, until): (&usize, &Timestamp)| Approver {
             candidate: candidate(*index, &self.disabled),
+            operator: false,
+            at: self.now,
+            mfa_at: None,
             until: *until,
         };
         Backing {
             asked: self.asked.clone(),
             state: self.state,
             approvals: self.approvals.iter().map(one).collect(),
+            who: Requester { standing: Standing::Active, ..Requester::default() },
+            window: None,
+            ticket_open: false,
         }
     }
 
@@ -149,8 +178,9 @@ impl World {
                 self.approvals.insert(*index, self.asked.latest_start());
                 let (roles, backing) = (roles(self.required), self.backing());
                 let role = roles.find(&self.asked.role).unwrap();
-                let (quorums, now) = (roles.approval(), self.now);
-                let rule = Rule { name: &self.asked.role, role, quorums, longest: now, now };
+                let rules = Rules { policy: policy(self.policy), ..rules(&roles) };
+                let now = self.now;
+                let rule = Rule { name: &self.asked.role, role, rules: &rules, longest: now, now };
                 let host = facts().host.unwrap();
                 if let Ok(state) = approved(&backing, &[host], (&rule, 600)) {
                     self.was_approved |= !matches!(state, State::Pending { .. });
@@ -162,6 +192,7 @@ impl World {
             Act::Return => self.is_over |= self.happen(Event::Returned),
             Act::Pass(secs) => self.now = self.now.after(Duration::from_secs(*secs)),
             Act::Rules(index) => self.required = *index,
+            Act::Policy(index) => self.policy = *index,
             Act::Disable(index) => drop(self.disabled.insert(*index)),
             Act::Enable(index) => drop(self.disabled.remove(index)),
             Act::Use => self.issue()?,
@@ -176,13 +207,17 @@ impl World {
     /// Asks for a certificate, and holds a yes against the other count.
     fn issue(&mut self) -> Result<(), TestCaseError> {
         let roles = roles(self.required);
-        let Ok(permit) = decide(ask(), &self.facts(), &rules(&roles), self.now) else {
+        let rules = Rules { policy: policy(self.policy), ..rules(&roles) };
+        let Ok(permit) = decide(ask(), &self.facts(), &rules, self.now) else {
             return Ok(());
         };
         prop_assert!(!self.disabled.contains(&0), "a disabled person got a certificate");
         prop_assert!(permit.valid_before() <= permit.plan().until());
         match permit.plan() {
-            Plan::Begin(_) => prop_assert!(REQUIRED[self.required].1.is_empty()),
+            Plan::Begin(_) => {
+                prop_assert!(REQUIRED[self.required].1.is_empty());
+                prop_assert!(![1, 2].contains(&self.policy), "issued without what policy demands");
+            }
             Plan::Reuse(_, until) | Plan::Under { until, .. } => {
                 prop_assert!(!self.is_over, "issued under a request that is over");
                 prop_assert!(self.was_approved, "issued under a request that nobody approved");
@@ -218,8 +253,14 @@ impl World {
             .keys()
             .copied()
             .filter(|index| *index != 0 && !self.disabled.contains(index))
+            .filter(|index| self.policy != 3 || !["cleo", "eve"].contains(&PEOPLE[*index].0))
             .collect();
-        seated(REQUIRED[self.required].1, &people)
+        let is_let = match self.policy {
+            1 => people.len() >= 2,
+            2 => seated(&["dba", "security"], &people),
+            _ => true,
+        };
+        is_let && seated(REQUIRED[self.required].1, &people)
     }
 }
 
@@ -238,6 +279,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => Just(Act::Use),
         2 => (1u64..250).prop_map(Act::Pass),
         2 => (0..REQUIRED.len()).prop_map(Act::Rules),
+        2 => (0..POLICIES.len()).prop_map(Act::Policy),
         1 => person.clone().prop_map(Act::Disable),
         1 => person.prop_map(Act::Enable),
         1 => prop_oneof![Just(Act::Deny), Just(Act::Withdraw), Just(Act::Return)],

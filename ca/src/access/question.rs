@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use policy::{Access, Act, Being, Evidence, Place, Question, Who};
+use policy::{Access, Act, Being, Evidence, Pending, Place, Question, Who};
 use wire::identifier::{Identity, Login, QuorumName, RequestId, RoleName};
 use wire::identity::Kind;
 use wire::time::Timestamp;
 
-use super::backing::owners;
+use super::backing::{Backing, owners};
+use super::demand::Voice;
 use super::{Ask, Facts, Host, Plan, Rules, Running, Standing};
-use crate::approval::{Case, Count};
+use crate::approval::{Candidate, Case, Count};
+use crate::role::Holder;
 
 /// What a certificate is asked for, under a role that was chosen for it.
 pub(super) fn issue(
@@ -58,25 +60,112 @@ pub(super) fn extend(
     question((&running.identity, facts, rules), access, (running.mfa_at, now))
 }
 
+/// What somebody asks for, before anybody has said anything to it.
+pub(super) fn request(
+    backing: &Backing,
+    (host, login, rules): (&Host, &str, &Rules<'_>),
+    (mfa_at, now): (Option<Timestamp>, Timestamp),
+) -> Question {
+    let would = would(backing, (host, login, rules), &[], (backing.asked.duration_secs, now));
+    let act = match would.act {
+        Act::Issue(access) => Act::Request(access),
+        other => other,
+    };
+    let moment = rules.policy.moment(now);
+    Question { act, moment, mfa_age: mfa_at.map(|at| whole_secs(now.since(at))), ..would }
+}
+
+/// What a certificate under a request would be asked for at its beginning, were it approved by these people and nobody else.
+pub(super) fn would(
+    backing: &Backing,
+    (host, login, rules): (&Host, &str, &Rules<'_>),
+    people: &[Candidate],
+    (secs, now): (u64, Timestamp),
+) -> Question {
+    let asked = &backing.asked;
+    let before = backing.window.map_or(0, |(from, until)| whole_secs(until.since(from)));
+    let begins = asked.start.map_or(now, |start| start.max(now));
+    let access = Access {
+        host: place(host),
+        role: asked.role.to_string(),
+        login: login.to_string(),
+        seconds: before.saturating_add(secs),
+        renewal: backing.window.is_some(),
+        reason: asked.reason.to_string(),
+        risk: None,
+        evidence: spoken(backing, (host, people, rules), now),
+    };
+    Question {
+        who: requester(backing, rules),
+        act: Act::Issue(access),
+        moment: rules.policy.moment(begins),
+        mfa_age: None,
+    }
+}
+
+/// Whether somebody may approve a request, as one of its hosts and one of its logins see it.
+pub(super) fn approve(
+    backing: &Backing,
+    voice: &Voice<'_>,
+    (host, login, rules): (&Host, &str, &Rules<'_>),
+) -> Question {
+    let (asked, candidate) = (&backing.asked, voice.candidate);
+    let before = backing.window.map_or(0, |(from, until)| whole_secs(until.since(from)));
+    let pending = Pending {
+        id: asked.request.to_string(),
+        requester: asked.identity.to_string(),
+        beneficiary: asked.identity.to_string(),
+        teams: backing.who.teams.iter().map(ToString::to_string).collect(),
+        host: place(host),
+        role: asked.role.to_string(),
+        login: login.to_string(),
+        seconds: before.saturating_add(asked.duration_secs),
+        risk: None,
+    };
+    let holder =
+        Holder { identity: &candidate.identity, kind: Kind::Person, teams: &candidate.teams };
+    Question {
+        who: who(holder, (!candidate.is_active, voice.operator), rules),
+        act: Act::Approve(pending),
+        moment: rules.policy.moment(voice.at),
+        mfa_age: voice.mfa_at.map(|at| whole_secs(voice.at.since(at))),
+    }
+}
+
+fn requester(backing: &Backing, rules: &Rules<'_>) -> Who {
+    let by = &backing.who;
+    let holder = Holder { identity: &backing.asked.identity, kind: by.kind, teams: &by.teams };
+    who(holder, (by.standing != Standing::Active, by.operator), rules)
+}
+
+/// An identity in the words of policy.
+pub(crate) fn who(
+    holder: Holder<'_>,
+    (disabled, operator): (bool, bool),
+    rules: &Rules<'_>,
+) -> Who {
+    let held = rules.roles.iter().filter(|(_, role)| role.is_had_by(holder));
+    Who {
+        name: holder.identity.to_string(),
+        kind: match holder.kind {
+            Kind::Person => Being::Person,
+            Kind::Workload => Being::Workload,
+        },
+        teams: holder.teams.iter().map(ToString::to_string).collect(),
+        roles: held.map(|(name, _)| name.to_string()).collect(),
+        disabled,
+        operator,
+    }
+}
+
 fn question(
     (identity, facts, rules): (&Identity, &Facts, &Rules<'_>),
     access: Access,
     (mfa_at, now): (Option<Timestamp>, Timestamp),
 ) -> Question {
-    let holder = facts.holder(identity);
-    let held = rules.roles.iter().filter(|(_, role)| role.is_had_by(holder));
+    let state = (facts.standing != Standing::Active, facts.operator);
     Question {
-        who: Who {
-            name: identity.to_string(),
-            kind: match facts.kind {
-                Kind::Person => Being::Person,
-                Kind::Workload => Being::Workload,
-            },
-            teams: facts.teams.iter().map(ToString::to_string).collect(),
-            roles: held.map(|(name, _)| name.to_string()).collect(),
-            disabled: facts.standing != Standing::Active,
-            operator: facts.operator,
-        },
+        who: who(facts.holder(identity), state, rules),
         act: Act::Issue(access),
         moment: rules.policy.moment(now),
         mfa_age: mfa_at.map(|at| whole_secs(now.since(at))),
@@ -91,24 +180,31 @@ fn place(host: &Host) -> Place {
 }
 
 /// What speaks for an access: the request behind it, and who approved that. What was approved of another request speaks
-/// for nothing here. Whether a ticket is open is not known yet.
+/// for nothing here.
 fn evidence(
     (identity, facts, rules): (&Identity, &Facts, &Rules<'_>),
     (host, request): (&Host, Option<RequestId>),
     now: Timestamp,
 ) -> Evidence {
-    let approval = rules.roles.approval();
-    let mut shifts = approval.rotas.values().flatten();
-    let on_call =
-        shifts.any(|shift| shift.who == *identity && shift.from <= now && now < shift.until);
     let backing = facts.requests.iter().find(|backing| Some(backing.asked.request) == request);
     let Some(backing) = backing else {
-        return Evidence { on_call, ..Evidence::default() };
+        return Evidence { on_call: is_on_call(identity, rules, now), ..Evidence::default() };
     };
-    let (people, owners) = (backing.people(now), owners(&host.labels));
+    let people = backing.counted(host, (rules, now));
+    spoken(backing, (host, &people, rules), now)
+}
+
+/// What speaks for a request that these people approved.
+fn spoken(
+    backing: &Backing,
+    (host, people, rules): (&Host, &[Candidate], &Rules<'_>),
+    now: Timestamp,
+) -> Evidence {
+    let (approval, identity) = (rules.roles.approval(), &backing.asked.identity);
+    let owners = owners(&host.labels);
     let case = Case { requester: identity, owners: &owners, asked: backing.asked.at, now };
     let is_met = |name: &&QuorumName| {
-        matches!(approval.count(name, &people, &case), Count::Met(_) | Count::Automatic(_))
+        matches!(approval.count(name, people, &case), Count::Met(_) | Count::Automatic(_))
     };
     let counted: BTreeSet<&Identity> = people
         .iter()
@@ -119,10 +215,15 @@ fn evidence(
         approvers: u32::try_from(counted.len()).unwrap_or(u32::MAX),
         quorums: approval.quorums.keys().filter(is_met).map(ToString::to_string).collect(),
         ticket: backing.asked.ticket.as_ref().map(ToString::to_string),
-        ticket_open: false,
-        on_call,
+        ticket_open: backing.ticket_open && backing.asked.ticket.is_some(),
+        on_call: is_on_call(identity, rules, now),
         urgent: backing.asked.urgent,
     }
+}
+
+fn is_on_call(identity: &Identity, rules: &Rules<'_>, now: Timestamp) -> bool {
+    let mut shifts = rules.roles.approval().rotas.values().flatten();
+    shifts.any(|shift| shift.who == *identity && shift.from <= now && now < shift.until)
 }
 
 /// A begun second counts as one: no grant is longer than policy was told.

@@ -1,10 +1,12 @@
 //! `curfew-ca policy`: read policies before they are in force, put their cases to them, and hold them against the past.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use policy::{DEFAULT, Explained, Outcome, Question, Requirement, Verdict, nearest};
+use policy::{Act, DEFAULT, Explained, Outcome, Question, Requirement, Verdict, nearest};
+use wire::identifier::{NameError, RequestId};
 
 use super::{say, say_bytes, say_json, talk};
 use crate::config::Config;
@@ -44,18 +46,41 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Say what a decision rested on, why it was so, and what the policies say of it now
+    ///
+    /// Of a request: what they would say to a certificate under it now, host by host and login by login, with the approvals
+    /// that are there, without a second factor.
     Explain {
         #[command(flatten)]
         which: Which,
-        /// The number of its entry in the ledger; a denial and `curfew-ca ledger search` name it
-        #[arg(value_name = "ENTRY")]
-        entry: u64,
+        /// A request such as r42; or the number of an entry in the ledger, which `curfew-ca ledger search` names
+        #[arg(value_name = "REQUEST|ENTRY")]
+        about: About,
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Print the policy that is in force where there is no folder
     Default,
+}
+
+/// What is to be explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About {
+    /// A decision of before.
+    Entry(u64),
+    /// A request as it stands.
+    Request(RequestId),
+}
+
+impl FromStr for About {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.parse() {
+            Ok(entry) => Ok(Self::Entry(entry)),
+            Err(_no_number) => text.parse().map(Self::Request),
+        }
+    }
 }
 
 /// Which policies.
@@ -84,7 +109,12 @@ impl Command {
                 }
             }
             Self::Backtest { which, since, json } => backtest(config, &which, (since, json)),
-            Self::Explain { which, entry, json } => explain(config, &which, (entry, json)),
+            Self::Explain { which, about: About::Entry(entry), json } => {
+                explain(config, &which, (entry, json))
+            }
+            Self::Explain { which, about: About::Request(request), json } => {
+                explain_request(config, &which, (request, json))
+            }
             Self::Default => say_bytes(DEFAULT.as_bytes()),
         }
     }
@@ -192,10 +222,42 @@ fn explain(config: &Config, which: &Which, (entry, json): (u64, bool)) -> anyhow
     })
 }
 
+fn explain_request(
+    config: &Config,
+    which: &Which,
+    (request, json): (RequestId, bool),
+) -> anyhow::Result<()> {
+    let (policy, folder) = which.read(config)?;
+    talk(config, async |client| {
+        let questions: Vec<Question> =
+            client.read(&format!("/admin/requests/{request}/questions")).await?;
+        for question in &questions {
+            let now = policy.set().explain(question);
+            if json {
+                say_json(
+                    &serde_json::json!({"request": request, "question": question, "now": now}),
+                )?;
+                continue;
+            }
+            let (Act::Issue(access) | Act::Request(access)) = &question.act else { continue };
+            say(&format!("{request}: {} on {}", access.login, access.host.name))?;
+            facts(question).context("the question cannot be shown")?;
+            reasons(&now)?;
+        }
+        if json { Ok(()) } else { say(&good(&policy, folder)) }
+    })
+}
+
 fn show(past: &Past, now: &Explained, policy: &str) -> anyhow::Result<()> {
     say(&past.head())?;
     facts(past.question()).context("the question cannot be shown")?;
     say(&format!("then      {} (policy {})", past.verdict(), past.set()))?;
+    reasons(now)?;
+    say(policy)
+}
+
+/// What the policies say, and each requirement that applies.
+fn reasons(now: &Explained) -> anyhow::Result<()> {
     say(&format!("now       {}", now.verdict))?;
     let missing = match &now.verdict {
         Verdict::Missing(missing) => missing.as_slice(),
@@ -204,8 +266,7 @@ fn show(past: &Past, now: &Explained, policy: &str) -> anyhow::Result<()> {
     let line =
         |mark: &str, one: &Requirement| say(&format!("  {mark} {:24} {}", one.id, one.advice));
     missing.iter().try_for_each(|one| line("-", one))?;
-    now.met.iter().try_for_each(|one| line("+", one))?;
-    say(policy)
+    now.met.iter().try_for_each(|one| line("+", one))
 }
 
 /// What was known, a line each.

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use policy::Act;
 use serde::Deserialize;
 use wire::attempt::AttemptView;
 use wire::identifier::{Address, Identity};
 use wire::time::Timestamp;
 
 use super::caller::Caller;
+use super::power::Power;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::ledger::Asked;
@@ -38,10 +40,10 @@ pub(crate) async fn list(
     caller: Caller,
     Query(which): Query<Which>,
 ) -> Result<Json<Vec<AttemptView>>, Refusal> {
+    let is_for_all = Power::of(&authority, &caller).await?.may(Act::Administer);
     let identity = match caller {
-        caller if caller.is_operator() => which.identity,
-        Caller::Person(login) => Some(login.identity),
-        Caller::Local => which.identity,
+        Caller::Person(login) if !is_for_all => Some(login.identity),
+        Caller::Person(_) | Caller::Local => which.identity,
     };
     let since = which.since_secs.map(Timestamp::from_secs);
     let asked = Asked { identity, host: which.host, serial: which.serial, since };

@@ -32,7 +32,7 @@ pub(crate) struct Asking {
     pub(crate) login: Login,
 }
 
-/// A caller who may lock, unlock and see everything.
+/// A caller at the authority's own machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator(pub(crate) Caller);
 
@@ -45,14 +45,6 @@ pub(crate) struct Local;
 pub(crate) struct Peer(pub(crate) IpAddr);
 
 impl Caller {
-    /// Whether they may operate. Who is locked may not, or could lift the lock.
-    pub(crate) const fn is_operator(&self) -> bool {
-        match self {
-            Self::Local => true,
-            Self::Person(login) => login.operator && !login.locked,
-        }
-    }
-
     /// As the ledger names them.
     pub(crate) fn actor(&self) -> Actor {
         match self {
@@ -133,16 +125,12 @@ impl FromRequestParts<Arc<Authority>> for Operator {
         parts: &mut Parts,
         authority: &Arc<Authority>,
     ) -> Result<Self, Refusal> {
-        let caller = Caller::from_request_parts(parts, authority).await?;
-        if caller.is_operator() {
-            return Ok(Self(caller));
-        }
-        let message = match &caller {
-            Caller::Person(login) if login.operator => {
-                "you are locked; another operator can lift that, or `curfew-ca unlock` on the authority's machine"
+        match Caller::from_request_parts(parts, authority).await? {
+            Caller::Local => Ok(Self(Caller::Local)),
+            Caller::Person(_) => {
+                let message = "this call is for whoever is at the authority's own machine";
+                Err(Refusal::new(Code::Denied, message))
             }
-            Caller::Person(_) | Caller::Local => "this call is for operators",
-        };
-        Err(Refusal::new(Code::Denied, message))
+        }
     }
 }

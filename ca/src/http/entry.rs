@@ -13,6 +13,7 @@ use wire::time::Timestamp;
 
 use super::body::Body;
 use super::caller::Operator;
+use super::power::Exporter;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -45,7 +46,7 @@ pub(crate) struct RangeAsked {
 /// `GET /v1/entries?after=&limit=&kind=&text=&since_millis=&before_millis=&wait_millis=`
 pub(crate) async fn list(
     State(authority): State<Arc<Authority>>,
-    Operator(_caller): Operator,
+    Exporter(_caller): Exporter,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<Page>, Refusal> {
     let Query(asked) = asked.map_err(malformed)?;
@@ -68,7 +69,7 @@ pub(crate) async fn list(
 /// `GET /v1/entries/range?after=&to=`
 pub(crate) async fn range(
     State(authority): State<Arc<Authority>>,
-    Operator(_caller): Operator,
+    Exporter(_caller): Exporter,
     asked: Result<Query<RangeAsked>, QueryRejection>,
 ) -> Result<Json<Range>, Refusal> {
     let Query(asked) = asked.map_err(malformed)?;

@@ -8,7 +8,7 @@ use wire::export::{ExportAnswer, ExportAsk, Next};
 use wire::problem::Code;
 
 use super::body::Body;
-use super::caller::Operator;
+use super::power::Exporter;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -16,7 +16,7 @@ use crate::clock;
 /// `POST /v1/exports`
 pub(crate) async fn export(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Exporter(caller): Exporter,
     Body(ask): Body<ExportAsk>,
 ) -> Result<Json<ExportAnswer>, Refusal> {
     let (ledger, by) = (&authority.ledger, caller.actor());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use policy::Act;
 use wire::api::{EndGrantAsk, ExtendAsk, ExtendReply, GrantView, OrderProgress};
 use wire::identifier::{GrantId, Identity, NameError};
 use wire::problem::Code;
@@ -13,6 +14,7 @@ use super::body::Body;
 use super::caller::Caller;
 use super::check_reason;
 use super::order::wait_for;
+use super::power::Power;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -23,7 +25,8 @@ pub(crate) async fn list(
     State(authority): State<Arc<Authority>>,
     caller: Caller,
 ) -> Result<Json<Vec<GrantView>>, Refusal> {
-    Ok(Json(authority.ledger.live_grants(owner(&caller), clock::now()).await?))
+    let owner = owner((&authority, &caller), Act::Lock).await?;
+    Ok(Json(authority.ledger.live_grants(owner, clock::now()).await?))
 }
 
 /// `POST /v1/grants/{id}/end`. Somebody else's grant is not there.
@@ -34,7 +37,7 @@ pub(crate) async fn end(
     Body(ask): Body<EndGrantAsk>,
 ) -> Result<Json<OrderProgress>, Refusal> {
     check_reason(&ask.reason)?;
-    let wish = wish(&caller, &grant, ask.reason)?;
+    let wish = wish((&authority, &caller), Act::Lock, (&grant, ask.reason)).await?;
     let by = wish.by.as_str().to_owned();
     let id = wish.grant;
     let order = authority.ledger.end_grant(wish, authority.keyring(), clock::now()).await?;
@@ -50,7 +53,7 @@ pub(crate) async fn extend(
     Body(ask): Body<ExtendAsk>,
 ) -> Result<Json<ExtendReply>, Refusal> {
     check_reason(&ask.reason)?;
-    let wish = wish(&caller, &grant, ask.reason)?;
+    let wish = wish((&authority, &caller), Act::Administer, (&grant, ask.reason)).await?;
     let by = wish.by.as_str().to_owned();
     let id = wish.grant;
     let decided = authority
@@ -70,7 +73,11 @@ pub(crate) async fn extend(
     Ok(Json(ExtendReply { grant: id, until, progress }))
 }
 
-fn wish(caller: &Caller, grant: &str, reason: String) -> Result<GrantWish, Refusal> {
+async fn wish(
+    (authority, caller): (&Authority, &Caller),
+    act: Act,
+    (grant, reason): (&str, String),
+) -> Result<GrantWish, Refusal> {
     let grant: GrantId = grant
         .parse()
         .map_err(|error: NameError| Refusal::new(Code::Malformed, error.to_string()))?;
@@ -78,16 +85,20 @@ fn wish(caller: &Caller, grant: &str, reason: String) -> Result<GrantWish, Refus
         Caller::Local => None,
         Caller::Person(login) => login.mfa_at,
     };
-    Ok(GrantWish { grant, owner: owner(caller), by: caller.actor(), reason, mfa_at })
+    let owner = owner((authority, caller), act).await?;
+    Ok(GrantWish { grant, owner, by: caller.actor(), reason, mfa_at })
 }
 
 /// Whose grants the caller may touch; everybody's when this is nothing.
-fn owner(caller: &Caller) -> Option<Identity> {
-    match caller {
-        caller if caller.is_operator() => None,
-        Caller::Person(login) => Some(login.identity.clone()),
-        Caller::Local => None,
-    }
+async fn owner(
+    (authority, caller): (&Authority, &Caller),
+    act: Act,
+) -> Result<Option<Identity>, Refusal> {
+    let is_for_all = Power::of(authority, caller).await?.may(act);
+    Ok(match caller {
+        Caller::Person(login) if !is_for_all => Some(login.identity.clone()),
+        Caller::Person(_) | Caller::Local => None,
+    })
 }
 
 /// How long the answer waits for hosts.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use policy::Act;
 use wire::api::{HostView, LoginView};
 
 use super::caller::Caller;
+use super::power::Power;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -24,6 +26,7 @@ pub(crate) async fn list(
         Caller::Local => BTreeSet::new(),
         Caller::Person(login) => authority.ledger.teams_of(login.identity.clone()).await?,
     };
+    let sees_all = Power::of(&authority, &caller).await?.may(Act::Administer);
     let mut views = Vec::new();
     for host in authority.ledger.hosts().await? {
         let logins = match &caller {
@@ -33,7 +36,7 @@ pub(crate) async fn list(
                 logins(&roles, Holder { identity, kind, teams: &teams }, &host)
             }
         };
-        if caller.is_operator() || !logins.is_empty() {
+        if sees_all || !logins.is_empty() {
             views.push(view(&authority, host, logins));
         }
     }

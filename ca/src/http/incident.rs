@@ -8,7 +8,7 @@ use serde::Deserialize;
 use wire::incident::{IncidentView, SettleAsk};
 
 use super::body::Body;
-use super::caller::Operator;
+use super::power::Administrator;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -25,7 +25,7 @@ pub(crate) struct Which {
 /// `GET /v1/incidents?all=`
 pub(crate) async fn list(
     State(authority): State<Arc<Authority>>,
-    Operator(_caller): Operator,
+    Administrator(_caller): Administrator,
     Query(which): Query<Which>,
 ) -> Result<Json<Vec<IncidentView>>, Refusal> {
     Ok(Json(authority.ledger.incidents(which.all).await?))
@@ -34,7 +34,7 @@ pub(crate) async fn list(
 /// `POST /v1/incidents/settle`
 pub(crate) async fn settle(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Administrator(caller): Administrator,
     Body(ask): Body<SettleAsk>,
 ) -> Result<Json<SettleAsk>, Refusal> {
     super::check_reason(&ask.reason)?;

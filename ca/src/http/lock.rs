@@ -10,7 +10,7 @@ use wire::order::Instruction;
 use wire::problem::Code;
 
 use super::body::Body;
-use super::caller::Operator;
+use super::power::Locker;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -19,7 +19,7 @@ use crate::ledger::Directive;
 /// `GET /v1/locks`
 pub(crate) async fn list(
     State(authority): State<Arc<Authority>>,
-    Operator(_caller): Operator,
+    Locker(_caller): Locker,
 ) -> Result<Json<Vec<LockView>>, Refusal> {
     Ok(Json(authority.ledger.locks(clock::now()).await?))
 }
@@ -27,7 +27,7 @@ pub(crate) async fn list(
 /// `POST /v1/locks`
 pub(crate) async fn lock(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Locker(caller): Locker,
     Body(lock): Body<Lock>,
 ) -> Result<Json<OrderProgress>, Refusal> {
     check_reason(&lock.reason)?;
@@ -42,7 +42,7 @@ pub(crate) async fn lock(
 /// `POST /v1/unlocks`
 pub(crate) async fn unlock(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Locker(caller): Locker,
     Body(ask): Body<UnlockAsk>,
 ) -> Result<Json<OrderProgress>, Refusal> {
     check_reason(&ask.reason)?;

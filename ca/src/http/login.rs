@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use policy::Act;
 use ssh_key::PublicKey;
 use wire::api::{Challenge, ChallengeAsk, KeyRow, LoginAsk, OrderProgress, RevokeKey, Token};
 use wire::identifier::{Fingerprint, Identity};
@@ -14,6 +15,7 @@ use wire::sshsig;
 
 use super::body::Body;
 use super::caller::{Caller, Peer};
+use super::power::Power;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::challenge::ChallengeRefusal;
@@ -99,8 +101,9 @@ pub(crate) async fn list(
     State(authority): State<Arc<Authority>>,
     caller: Caller,
 ) -> Result<Json<Vec<LoginRow>>, Refusal> {
+    let is_for_all = Power::of(&authority, &caller).await?.may(Act::Administer);
     let whose = match &caller {
-        Caller::Person(login) if !caller.is_operator() => Some(login.identity.clone()),
+        Caller::Person(login) if !is_for_all => Some(login.identity.clone()),
         Caller::Person(_) | Caller::Local => None,
     };
     Ok(Json(authority.ledger.logins(whose, clock::now()).await?))
@@ -116,7 +119,8 @@ pub(crate) async fn end(
         Caller::Local => None,
         Caller::Person(login) => Some(login),
     };
-    let only = own.filter(|_| !caller.is_operator()).map(|login| login.identity.clone());
+    let is_for_all = Power::of(&authority, &caller).await?.may(Act::Administer);
+    let only = own.filter(|_| !is_for_all).map(|login| login.identity.clone());
     let ending = match (ask.login, ask.identity) {
         (Some(_), Some(_)) => {
             return Err(Refusal::new(Code::Malformed, "name a login or an identity, not both"));

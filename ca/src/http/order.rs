@@ -11,8 +11,8 @@ use wire::api::OrderProgress;
 use wire::identifier::{NameError, OrderNumber};
 use wire::problem::Code;
 
-use super::caller::Operator;
 use super::lock::progress_of;
+use super::power::Locker;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 
@@ -27,7 +27,7 @@ pub(crate) struct Wait {
 /// `GET /v1/orders/{number}?wait_millis=`
 pub(crate) async fn progress(
     State(authority): State<Arc<Authority>>,
-    Operator(_caller): Operator,
+    Locker(_caller): Locker,
     Path(number): Path<String>,
     wait: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<OrderProgress>, Refusal> {

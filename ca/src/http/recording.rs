@@ -18,6 +18,7 @@ use wire::retention::{Class, Deleted};
 
 use super::body::Body;
 use super::caller::Caller;
+use super::power::Onlooker;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -154,12 +155,8 @@ async fn readable(
         .parse()
         .map_err(|error: NameError| Refusal::new(Code::Malformed, error.to_string()))?;
     let found = authority.ledger.session_head(session).await?;
-    let may = |view: &SessionView| match caller {
-        caller if caller.is_operator() => true,
-        Caller::Person(login) => login.identity == view.identity,
-        Caller::Local => true,
-    };
-    found.filter(may).ok_or_else(|| absent(session))
+    let onlooker = Onlooker::of(authority, caller).await?;
+    found.filter(|view| onlooker.may_watch(view)).ok_or_else(|| absent(session))
 }
 
 fn absent(session: SessionId) -> Refusal {

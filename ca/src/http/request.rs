@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use policy::Act;
 use serde::Deserialize;
 use wire::identifier::{Identity, NameError, RequestId};
 use wire::problem::Code;
@@ -13,6 +14,7 @@ use wire::request::{ApprovalAsk, NoAsk, RequestAsk, RequestDetail, RequestView};
 
 use super::body::Body;
 use super::caller::Caller;
+use super::power::Power;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -42,9 +44,9 @@ pub(crate) async fn list(
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Vec<RequestView>>, Refusal> {
     let Query(which) = which.map_err(malformed_query)?;
-    let by = speaker(&caller);
-    let requests = authority.ledger.requests((by, which.all), authority.roles(), clock::now());
-    Ok(Json(requests.await?))
+    let by = speaker(&authority, &caller).await?;
+    let rules = (authority.roles(), authority.policy());
+    Ok(Json(authority.ledger.requests((by, which.all), rules, clock::now()).await?))
 }
 
 /// `POST /v1/requests`
@@ -53,12 +55,15 @@ pub(crate) async fn make(
     caller: Caller,
     Body(ask): Body<RequestAsk>,
 ) -> Result<Json<RequestDetail>, Refusal> {
-    let by = speaker(&caller);
-    let identity = caller.person()?.identity;
-    check_ticket(&authority, &ask, &identity).await?;
+    let by = speaker(&authority, &caller).await?;
+    let login = caller.person()?;
+    let identity = login.identity;
+    let confirmed = check_ticket(&authority, &ask, &identity).await?;
     let new = NewRequest {
         identity: identity.clone(),
+        mfa_at: login.mfa_at,
         ask,
+        confirmed,
         authority: authority.root.fingerprint(),
         roles: authority.roles(),
         policy: authority.policy(),
@@ -83,14 +88,14 @@ pub(crate) async fn show(
     decided.borrow_and_update();
     if wait.wait_millis > 0 {
         // Before the wait: who may not see it does not wait for it.
-        let seen = detail(&authority, (speaker(&caller), request)).await?;
+        let seen = detail(&authority, (speaker(&authority, &caller).await?, request)).await?;
         let wait = Duration::from_millis(wait.wait_millis).min(MAX_WAIT);
         let is_told = tokio::time::timeout(wait, decided.changed()).await;
         if !matches!(is_told, Ok(Ok(()))) {
             return Ok(seen);
         }
     }
-    detail(&authority, (speaker(&caller), request)).await
+    detail(&authority, (speaker(&authority, &caller).await?, request)).await
 }
 
 /// `POST /v1/requests/{id}/approve`
@@ -100,9 +105,11 @@ pub(crate) async fn approve(
     Path(request): Path<String>,
     Body(ask): Body<ApprovalAsk>,
 ) -> Result<Json<RequestDetail>, Refusal> {
-    let (by, request) = (speaker(&caller), id(&request)?);
-    let identity = caller.person()?.identity;
-    let new = NewApproval { by: identity.clone(), request, signed: ask.signed };
+    let (by, request) = (speaker(&authority, &caller).await?, id(&request)?);
+    let login = caller.person()?;
+    let identity = login.identity;
+    let mfa_at = login.mfa_at;
+    let new = NewApproval { by: identity.clone(), mfa_at, request, signed: ask.signed };
     let with = ((authority.roles(), authority.policy()), authority.keyring());
     let state = authority.ledger.approve_request(new, with, clock::now()).await?;
     let state = state.inspect_err(|refusal| {
@@ -120,9 +127,9 @@ pub(crate) async fn deny(
     Path(request): Path<String>,
     Body(ask): Body<NoAsk>,
 ) -> Result<Json<RequestDetail>, Refusal> {
-    let (by, request) = (speaker(&caller), id(&request)?);
+    let (by, request) = (speaker(&authority, &caller).await?, id(&request)?);
     let no = No { request, by: by.clone(), reason: ask.reason.to_string() };
-    let with = (authority.roles(), authority.keyring());
+    let with = ((authority.roles(), authority.policy()), authority.keyring());
     let state = authority.ledger.deny_request(no, with, clock::now()).await??;
     let actor = by.actor();
     tracing::warn!(%request, by = actor.as_str(), state = state.word(), "a request was refused");
@@ -137,28 +144,28 @@ pub(crate) async fn withdraw(
     Path(request): Path<String>,
     Body(ask): Body<NoAsk>,
 ) -> Result<Json<RequestDetail>, Refusal> {
-    let (by, request) = (speaker(&caller), id(&request)?);
+    let (by, request) = (speaker(&authority, &caller).await?, id(&request)?);
     let who = (caller.person()?.identity, request);
     authority.ledger.withdraw_request(who, ask.reason.to_string(), clock::now()).await??;
     detail(&authority, (by, request)).await
 }
 
-/// Has the tracker confirm the ticket. A role that needs one gets none that nobody can confirm.
+/// Has the tracker confirm the ticket, and says whether it did. A role that needs one gets none that nobody can confirm.
 async fn check_ticket(
     authority: &Authority,
     ask: &RequestAsk,
     identity: &Identity,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     let is_needed = authority.roles().find(&ask.role).is_some_and(|role| role.ticket);
     match (&ask.ticket, &authority.tracker) {
-        (None, _) => Ok(()),
+        (None, _) => Ok(false),
         (Some(_), None) if is_needed => {
             let why = "this role needs a ticket, and the authority has no tracker to look it up: `[tracker]` in ca.toml";
             Err(Refusal::new(Code::Denied, why))
         }
-        (Some(_), None) => Ok(()),
+        (Some(_), None) => Ok(false),
         (Some(ticket), Some(tracker)) => match tracker.look_up(ticket, identity).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(true),
             Ok(Err(unfit)) => Err(Refusal::new(Code::Denied, unfit.to_string())),
             Err(error) => {
                 tracing::error!(%ticket, %error, "a ticket could not be looked up");
@@ -175,16 +182,19 @@ async fn detail(
     authority: &Authority,
     (by, request): (Speaker, RequestId),
 ) -> Result<Json<RequestDetail>, Refusal> {
-    let found = authority.ledger.request((by, request), authority.roles(), clock::now()).await?;
+    let rules = (authority.roles(), authority.policy());
+    let found = authority.ledger.request((by, request), rules, clock::now()).await?;
     Ok(Json(found.ok_or(RequestRefusal::Unknown(request))?))
 }
 
-fn speaker(caller: &Caller) -> Speaker {
+/// Whoever calls, and whether the policy lets them see to requests of others.
+async fn speaker(authority: &Authority, caller: &Caller) -> Result<Speaker, Refusal> {
+    let is_operator = Power::of(authority, caller).await?.may(Act::Administer);
     let identity = match caller {
         Caller::Local => None,
         Caller::Person(login) => Some(login.identity.clone()),
     };
-    Speaker { identity, is_operator: caller.is_operator() }
+    Ok(Speaker { identity, is_operator })
 }
 
 fn id(text: &str) -> Result<RequestId, Refusal> {
@@ -200,7 +210,9 @@ impl From<RequestRefusal> for Refusal {
     fn from(refusal: RequestRefusal) -> Self {
         let code = match &refusal {
             RequestRefusal::Unknown(_) => Code::NotFound,
-            RequestRefusal::NotYours { .. } | RequestRefusal::Denied(_) => Code::Denied,
+            RequestRefusal::NotYours { .. }
+            | RequestRefusal::Denied(_)
+            | RequestRefusal::Policy { .. } => Code::Denied,
             RequestRefusal::Malformed(_) => Code::Malformed,
             RequestRefusal::Conflict(_) => Code::Conflict,
         };

@@ -14,7 +14,7 @@ use wire::retention::{
 };
 
 use super::body::Body;
-use super::caller::Operator;
+use super::power::Administrator;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -30,7 +30,7 @@ pub(crate) struct Of {
 /// `GET /v1/retention`
 pub(crate) async fn show(
     State(authority): State<Arc<Authority>>,
-    Operator(_caller): Operator,
+    Administrator(_caller): Administrator,
 ) -> Result<Json<RetentionView>, Refusal> {
     let (holds, deletions) = authority.ledger.retention().await?;
     let classes = Class::ALL.map(|class| ClassView {
@@ -43,7 +43,7 @@ pub(crate) async fn show(
 /// `GET /v1/retention/due?class=`: sessions of which this can be deleted, the oldest first.
 pub(crate) async fn due(
     State(authority): State<Arc<Authority>>,
-    Operator(_caller): Operator,
+    Administrator(_caller): Administrator,
     of: Result<Query<Of>, QueryRejection>,
 ) -> Result<Json<Vec<SessionView>>, Refusal> {
     let Query(Of { class }) =
@@ -78,7 +78,7 @@ pub(crate) async fn due(
 /// `POST /v1/retention/holds`
 pub(crate) async fn hold(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Administrator(caller): Administrator,
     Body(ask): Body<HoldAsk>,
 ) -> Result<Json<HoldView>, Refusal> {
     super::check_reason(&ask.reason)?;
@@ -88,7 +88,7 @@ pub(crate) async fn hold(
 /// `POST /v1/retention/releases`
 pub(crate) async fn release(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Administrator(caller): Administrator,
     Body(ask): Body<HoldAsk>,
 ) -> Result<Json<()>, Refusal> {
     super::check_reason(&ask.reason)?;
@@ -99,7 +99,7 @@ pub(crate) async fn release(
 /// `POST /v1/retention/deletions`
 pub(crate) async fn ask(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Administrator(caller): Administrator,
     Body(ask): Body<DeletionAsk>,
 ) -> Result<Json<DeletionView>, Refusal> {
     super::check_reason(&ask.reason)?;
@@ -113,7 +113,7 @@ pub(crate) async fn ask(
 /// `POST /v1/retention/deletions/{number}/approve`
 pub(crate) async fn approve(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Administrator(caller): Administrator,
     Path(number): Path<u64>,
 ) -> Result<Json<DeletionView>, Refusal> {
     let by = caller.person()?.identity;
@@ -128,7 +128,7 @@ pub(crate) async fn approve(
 /// `POST /v1/retention/deletions/{number}/withdraw`
 pub(crate) async fn withdraw(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Administrator(caller): Administrator,
     Path(number): Path<u64>,
 ) -> Result<Json<DeletionView>, Refusal> {
     Ok(Json(authority.ledger.withdraw_deletion(caller.actor(), number, clock::now()).await?))

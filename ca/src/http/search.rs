@@ -10,7 +10,8 @@ use wire::search::{MAX_HITS, Next, SearchAnswer, SearchAsk};
 use wire::time::Timestamp;
 
 use super::body::Body;
-use super::caller::{Caller, Operator};
+use super::caller::Caller;
+use super::power::Exporter;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
@@ -20,7 +21,7 @@ use crate::ledger::Quest;
 /// `POST /v1/search`
 pub(crate) async fn search(
     State(authority): State<Arc<Authority>>,
-    Operator(caller): Operator,
+    Exporter(caller): Exporter,
     Body(ask): Body<SearchAsk>,
 ) -> Result<Json<SearchAnswer>, Refusal> {
     let query = Query::parse(&ask.query)

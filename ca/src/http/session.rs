@@ -1,4 +1,4 @@
-//! Sessions: one's own, or everybody's for an operator.
+//! Sessions: one's own, and those of others that the policy lets one look into.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use wire::review::Verdict;
 use wire::time::Timestamp;
 
 use super::caller::Caller;
+use super::power::Onlooker;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::ledger::{After, LISTED, Which};
@@ -80,7 +81,7 @@ impl Asked {
 
 /// `GET /v1/sessions?identity=&host=&login=&role=&since_millis=&before_millis=&how=&verdict=&live=&limit=&after_…=`
 ///
-/// Whoever is no operator sees their own, whatever identity they ask for.
+/// Whoever may look into no session of others sees their own, whatever identity they ask for.
 pub(crate) async fn list(
     State(authority): State<Arc<Authority>>,
     caller: Caller,
@@ -88,8 +89,36 @@ pub(crate) async fn list(
 ) -> Result<Json<Vec<SessionView>>, Refusal> {
     let Query(asked) =
         asked.map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
-    let which = asked.which(owner(caller))?;
-    Ok(Json(authority.ledger.sessions(which).await?))
+    let onlooker = Onlooker::of(&authority, &caller).await?;
+    let owner = own(caller).filter(|_| !onlooker.sees_others());
+    let which = asked.which(owner)?;
+    seen(&authority, which, &onlooker).await.map(Json)
+}
+
+/// The next sessions that the caller may look into. What they may not is passed over, for a while.
+async fn seen(
+    authority: &Authority,
+    mut which: Which,
+    onlooker: &Onlooker,
+) -> Result<Vec<SessionView>, Refusal> {
+    let limit = usize::try_from(which.limit.min(LISTED)).unwrap_or(usize::MAX);
+    let mut found: Vec<SessionView> = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let page = authority.ledger.sessions(which.clone()).await?;
+        let is_last = page.len() < limit;
+        which.after = page.last().map(|last| After {
+            ended: last.ended.is_some(),
+            began: last.began,
+            session: last.session,
+            host: last.host.clone(),
+        });
+        found.extend(page.into_iter().filter(|session| onlooker.may_watch(session)));
+        if is_last || found.len() >= limit {
+            break;
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
 }
 
 /// `GET /v1/sessions/{id}`. Somebody else's session is not there.
@@ -102,18 +131,19 @@ pub(crate) async fn show(
         .parse()
         .map_err(|error: NameError| Refusal::new(Code::Malformed, error.to_string()))?;
     let detail = authority.ledger.session(session).await?;
-    let owner = owner(caller);
+    let onlooker = Onlooker::of(&authority, &caller).await?;
     detail
-        .filter(|detail| owner.is_none_or(|owner| owner == detail.session.identity))
+        .filter(|detail| onlooker.may_watch(&detail.session))
         .map(Json)
         .ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no session {session}")))
 }
 
-/// Whose sessions the caller sees; everybody's when this is nothing.
-fn owner(caller: Caller) -> Option<Identity> {
+fn own(caller: Caller) -> Option<Identity> {
     match caller {
-        caller if caller.is_operator() => None,
         Caller::Person(login) => Some(login.identity),
         Caller::Local => None,
     }
 }
+
+/// Most pages that are passed over in one listing.
+const MAX_PAGES: usize = 20;

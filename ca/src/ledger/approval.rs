@@ -7,32 +7,39 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::Verdict;
 use ssh_key::PublicKey;
-use wire::identifier::{Fingerprint, GrantId, HostName, Identity, RequestId};
+use wire::identifier::{Fingerprint, GrantId, HostName, Identity, QuorumName, RequestId};
 use wire::identity::Kind;
 use wire::lock::{Lock, Target};
 use wire::log::Hash;
 use wire::request::{
-    Approval, ApprovalView, Asked, Missing, RequestDetail, RequestView, SignedApproval, State,
+    Approval, ApprovalView, Asked, RequestDetail, RequestView, SignedApproval, State,
 };
 use wire::time::Timestamp;
 
 use super::entry;
 use super::request::{self, Kept, RequestRefusal, Speaker};
-use super::sql::{Connection, params};
+use super::sql::{Connection, OptionalExtension as _, params};
 use super::{Actor, Ledger, LedgerError, column, extend, grant, order, team};
-use crate::access::backing::{self, Approver, Backing, Rule};
+use crate::access::backing::{self, Approver, Backing, Requester, Rule};
+use crate::access::demand::{Voice, demand, judge_approval};
 use crate::access::{Host, Rules, Standing};
 use crate::approval::{Candidate, Case};
 use crate::key::Keyring;
-use crate::policy::Policy;
+use crate::policy::{Judged, Policy};
 use crate::role::{Role, Roles};
+
+#[path = "approval/lacking.rs"]
+mod lacking;
 
 /// Who approves what, with what they signed.
 #[derive(Debug, Clone)]
 pub(crate) struct NewApproval {
     /// Who.
     pub(crate) by: Identity,
+    /// When they last showed a second factor in this login.
+    pub(crate) mfa_at: Option<Timestamp>,
     /// Which request.
     pub(crate) request: RequestId,
     /// What they signed.
@@ -45,6 +52,7 @@ struct Row {
     key: Fingerprint,
     signed: SignedApproval,
     at: Timestamp,
+    mfa_at: Option<Timestamp>,
 }
 
 impl Ledger {
@@ -60,13 +68,11 @@ impl Ledger {
             super::role::refuse_others(connection, &own)?;
             let speaker = Speaker { identity: Some(new.by.clone()), is_operator: false };
             // Before anything is said of the request: who has no business with it learns nothing.
-            let seen = request::visible(connection, new.request, (&speaker, &roles), now)?;
+            let rules = Rules::of(&roles, &policy);
+            let seen = request::visible(connection, new.request, (&speaker, &rules), now)?;
             let Some(kept) = seen else { return Ok(Err(RequestRefusal::Unknown(new.request))) };
-            match take(connection, (&kept, &new), &roles, now)? {
-                Ok(()) => {
-                    let rules = Rules::of(&roles, &policy);
-                    Ok(Ok(recount(connection, &kept, (&rules, &keyring), now)?))
-                }
+            match take(connection, (&kept, &new), &rules, now)? {
+                Ok(()) => Ok(Ok(recount(connection, &kept, (&rules, &keyring), now)?)),
                 Err(refusal) => {
                     let about = (&new.by, Some(new.request));
                     request::refused(connection, about, &refusal, now)?;
@@ -81,22 +87,23 @@ impl Ledger {
     pub(crate) async fn requests(
         &self,
         (by, all): (Speaker, bool),
-        roles: Arc<Roles>,
+        (roles, policy): (Arc<Roles>, Policy),
         now: Timestamp,
     ) -> Result<Vec<RequestView>, LedgerError> {
         self.read(move |connection| {
+            let rules = Rules::of(&roles, &policy);
             let mut statement = connection.prepare_cached(
-                "SELECT asked, state, note FROM requests WHERE ? OR due IS NOT NULL ORDER BY id DESC LIMIT 1000",
+                "SELECT asked, state, note, confirmed FROM requests WHERE ? OR due IS NOT NULL ORDER BY id DESC LIMIT 1000",
             )?;
             let found: Vec<Kept> =
                 statement.query_map([all], request::kept)?.collect::<Result<_, _>>()?;
             let mut views = Vec::new();
             for kept in found {
-                let view = view(connection, &kept, (by.identity.as_ref(), &roles), now)?;
+                let view = view(connection, &kept, (by.identity.as_ref(), &rules), now)?;
                 let is_theirs = by.identity.as_ref() == Some(&view.identity);
                 let may_look = by.is_operator || is_theirs || view.yours_to_approve;
                 let has_a_say = || match &by.identity {
-                    Some(who) => has_a_say(connection, &kept, (who, &roles), now),
+                    Some(who) => has_a_say(connection, &kept, (who, &rules), now),
                     None => Ok(true),
                 };
                 if may_look || has_a_say()? {
@@ -112,23 +119,34 @@ impl Ledger {
     pub(crate) async fn request(
         &self,
         (by, request): (Speaker, RequestId),
-        roles: Arc<Roles>,
+        (roles, policy): (Arc<Roles>, Policy),
         now: Timestamp,
     ) -> Result<Option<RequestDetail>, LedgerError> {
         self.read(move |connection| {
-            let seen = request::visible(connection, request, (&by, &roles), now)?;
+            let rules = Rules::of(&roles, &policy);
+            let seen = request::visible(connection, request, (&by, &rules), now)?;
             let Some(kept) = seen else { return Ok(None) };
-            let view = view(connection, &kept, (by.identity.as_ref(), &roles), now)?;
-            let missing = if view.state.is_live() {
-                missing(connection, &kept, &roles, now)?
+            let view = view(connection, &kept, (by.identity.as_ref(), &rules), now)?;
+            let (missing, demanded) = if view.state.is_live() {
+                lacking::lacking(connection, &kept, &rules, now)?
             } else {
-                Vec::new()
+                Default::default()
             };
-            let approvals = views(connection, &kept, now)?;
+            let approvals = views(connection, &kept, &rules, now)?;
             let grants = grants_of(connection, &kept)?;
             let policy = roles.digest()?;
             let Kept { text, note, .. } = kept;
-            Ok(Some(RequestDetail { view, text, policy, now, approvals, missing, grants, note }))
+            Ok(Some(RequestDetail {
+                view,
+                text,
+                policy,
+                now,
+                approvals,
+                missing,
+                demanded,
+                grants,
+                note,
+            }))
         })
         .await
     }
@@ -138,7 +156,7 @@ impl Ledger {
 fn take(
     connection: &Connection,
     (kept, new): (&Kept, &NewApproval),
-    roles: &Roles,
+    rules: &Rules<'_>,
     now: Timestamp,
 ) -> Result<Result<(), RequestRefusal>, LedgerError> {
     let denied = |why: &str| Ok(Err(RequestRefusal::Denied(why.to_owned())));
@@ -162,7 +180,7 @@ fn take(
         Ok(verified) => verified,
         Err(flaw) => return Ok(Err(RequestRefusal::Denied(format!("the approval: {flaw}")))),
     };
-    if let Err(why) = agrees(&said, (kept, new), (roles.digest()?, now)) {
+    if let Err(why) = agrees(&said, (kept, new), (rules.roles.digest()?, now)) {
         return denied(why);
     }
     let known = connection
@@ -172,16 +190,49 @@ fn take(
         let why = "you have approved this request already; one person counts once";
         return Ok(Err(RequestRefusal::Conflict(why.into())));
     }
+    let policy = match judged(connection, (kept, new), (&me, rules), now)? {
+        Ok(policy) => policy,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     let data = entry::Approved {
         by: &new.by,
         request: asked.request,
         key: &key,
         public_key: &text.to_openssh().map_err(unwritable)?,
         signed: &new.signed,
+        mfa_at: new.mfa_at,
+        policy: &policy,
     };
     entry::append(connection, entry::Kind::RequestApproved, now, &data)?;
-    insert(connection, (asked.request, &new.by, &key), (&new.signed, now))?;
+    insert(connection, (asked.request, &new.by, &key), (&new.signed, new.mfa_at, now))?;
     Ok(Ok(()))
+}
+
+/// What the policy says to an approval, host by host: one that it lets count on no host at all is not taken.
+fn judged(
+    connection: &Connection,
+    (kept, new): (&Kept, &NewApproval),
+    (me, rules): (&Candidate, &Rules<'_>),
+    now: Timestamp,
+) -> Result<Result<Vec<Judged>, RequestRefusal>, LedgerError> {
+    let backing = backing(connection, kept, now)?;
+    let operator = grant::is_operator(connection, &new.by)?;
+    let voice = Voice { candidate: me, operator, mfa_at: new.mfa_at, at: now };
+    let hosts = request::hosts(connection, &kept.asked)?;
+    let judge = |host: &Host| judge_approval(&backing, &voice, (host, rules));
+    let said: Vec<Judged> = hosts.iter().map(judge).collect();
+    let is_yes = |judged: &Judged| matches!(judged.verdict(), Verdict::Allowed { .. });
+    if said.iter().any(is_yes) {
+        return Ok(Ok(said));
+    }
+    let says_more = |judged: &&Judged| !matches!(judged.verdict(), Verdict::NotEligible);
+    let place = said.iter().position(|judged| says_more(&judged)).unwrap_or(0);
+    Ok(Err(match hosts.into_iter().zip(said).nth(place) {
+        Some((host, judged)) => {
+            RequestRefusal::Policy { host: host.name, judged: Box::new(judged) }
+        }
+        None => RequestRefusal::Denied("none of its hosts is there any more".into()),
+    }))
 }
 
 /// Whether what was signed is about this request, as it is, by these rules, now.
@@ -234,7 +285,7 @@ pub(super) fn recount(
         .map(|said| said.duration_secs)
         .chain([asked.duration_secs])
         .min();
-    let rule = Rule { name: &asked.role, role, quorums: roles.approval(), longest: now, now };
+    let rule = Rule { name: &asked.role, role, rules, longest: now, now };
     let hosts = request::hosts(connection, asked)?;
     let secs = shortest.unwrap_or(0);
     let state = match backing::approved(&backing, &hosts, (&rule, secs)) {
@@ -255,11 +306,11 @@ pub(super) fn recount(
 /// On what a request is approved, in words.
 fn grounds(backing: &Backing, role: &Role, now: Timestamp) -> String {
     let names: Vec<String> =
-        backing.people(now).iter().map(|person| person.identity.to_string()).collect();
+        backing.people(now).map(|one| one.candidate.identity.to_string()).collect();
     match (role.requires.is_empty(), names.is_empty()) {
-        (true, _) => "the role requires no approval".into(),
+        (true, true) => "no approval is required".into(),
         (false, true) => "who asks is on call".into(),
-        (false, false) => format!("approved by {}", names.join(", ")),
+        (_, false) => format!("approved by {}", names.join(", ")),
     }
 }
 
@@ -308,6 +359,9 @@ pub(super) fn backing(
         match holds(connection, kept, &row, &locks)? {
             Ok(said) => approvals.push(Approver {
                 candidate: candidate(connection, &row.by, (&locks, now))?,
+                operator: grant::is_operator(connection, &row.by)?,
+                at: row.at,
+                mfa_at: row.mfa_at,
                 until: said.until,
             }),
             Err(why) => {
@@ -316,7 +370,33 @@ pub(super) fn backing(
             }
         }
     }
-    Ok(Backing { asked: kept.asked.clone(), state: kept.state, approvals })
+    Ok(Backing {
+        who: requester(connection, &kept.asked.identity)?,
+        window: window(connection, kept.asked.extends)?,
+        ticket_open: kept.confirmed,
+        asked: kept.asked.clone(),
+        state: kept.state,
+        approvals,
+    })
+}
+
+/// Who asks, as they stand now.
+fn requester(connection: &Connection, identity: &Identity) -> Result<Requester, LedgerError> {
+    let (standing, kind) = grant::standing(connection, identity)?;
+    let teams = team::of(connection, identity)?;
+    Ok(Requester { standing, kind, teams, operator: grant::is_operator(connection, identity)? })
+}
+
+/// From when until when the grant goes that is to last longer.
+fn window(
+    connection: &Connection,
+    grant: Option<GrantId>,
+) -> Result<Option<(Timestamp, Timestamp)>, LedgerError> {
+    let Some(grant) = grant else { return Ok(None) };
+    Ok(connection
+        .prepare_cached("SELECT began, until FROM grants WHERE id = ?")?
+        .query_row([grant.number()], |row| Ok((column::moment(row, 0)?, column::moment(row, 1)?)))
+        .optional()?)
 }
 
 /// The requests of an identity that bear on a host, as the decision takes them.
@@ -326,7 +406,7 @@ pub(super) fn backings(
     now: Timestamp,
 ) -> Result<Vec<Backing>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note FROM requests JOIN request_hosts ON request = id \
+        "SELECT asked, state, note, confirmed FROM requests JOIN request_hosts ON request = id \
          WHERE identity = ? AND host = ? AND due IS NOT NULL AND extends IS NULL ORDER BY id",
     )?;
     let found: Vec<Kept> = statement
@@ -339,21 +419,40 @@ pub(super) fn backings(
 pub(super) fn has_a_say(
     connection: &Connection,
     kept: &Kept,
-    (who, roles): (&Identity, &Roles),
+    (who, rules): (&Identity, &Rules<'_>),
     now: Timestamp,
 ) -> Result<bool, LedgerError> {
     let asked = &kept.asked;
-    let Some(role) = roles.find(&asked.role).filter(|_| *who != asked.identity) else {
+    let Some(role) = rules.roles.find(&asked.role).filter(|_| *who != asked.identity) else {
         return Ok(false);
     };
     let locks = order::locks_in_force(connection, now)?;
     let me = candidate(connection, who, (&locks, now))?;
-    let hosts = request::hosts(connection, asked)?;
+    if !me.is_active {
+        return Ok(false);
+    }
+    let operator = grant::is_operator(connection, who)?;
+    let voice = Voice { candidate: &me, operator, mfa_at: None, at: now };
+    let (hosts, quorums) = (request::hosts(connection, asked)?, rules.roles.approval());
+    let backing = backing(connection, kept, now)?;
     Ok(hosts.iter().any(|host| {
         let owners = backing::owners(&host.labels);
         let case = case(asked, &owners, now);
-        role.requires.iter().any(|name| roles.approval().has_a_say(name, &me, &case))
+        let fills = |name: &QuorumName| quorums.has_a_say(name, &me, &case);
+        let is_wanted = || {
+            // As it was before anybody approved: what is met has its people too.
+            let demand = demand(&backing, ((host, rules), &[], (asked.duration_secs, now)));
+            demand.quorums().any(fills) || demand.lacking.iter().any(|one| one.approvers)
+        };
+        let fits = role.requires.iter().any(fills) || (kept.state.is_live() && is_wanted());
+        fits && may_approve(&backing, &voice, (host, rules))
     }))
+}
+
+/// Whether the policy lets somebody approve a request on a host at all; what it demands for that can be missing still.
+fn may_approve(backing: &Backing, voice: &Voice<'_>, (host, rules): (&Host, &Rules<'_>)) -> bool {
+    let judged = judge_approval(backing, voice, (host, rules));
+    !matches!(judged.verdict(), Verdict::NotEligible | Verdict::Refused(_))
 }
 
 fn case<'a>(
@@ -364,53 +463,11 @@ fn case<'a>(
     Case { requester: &asked.identity, owners, asked: asked.at, now }
 }
 
-/// What is missing, and who could give it.
-fn missing(
-    connection: &Connection,
-    kept: &Kept,
-    roles: &Roles,
-    now: Timestamp,
-) -> Result<Vec<Missing>, LedgerError> {
-    let asked = &kept.asked;
-    let Some(role) = roles.find(&asked.role) else { return Ok(Vec::new()) };
-    let backing = backing(connection, kept, now)?;
-    let rule = Rule { name: &asked.role, role, quorums: roles.approval(), longest: now, now };
-    let hosts = request::hosts(connection, asked)?;
-    let mut all: Vec<(Host, Missing)> = Vec::new();
-    for host in hosts {
-        let missing = backing.missing(&host, &rule);
-        all.extend(missing.into_iter().map(|missing| (host.clone(), missing)));
-    }
-    if all.is_empty() {
-        return Ok(Vec::new());
-    }
-    let given: BTreeSet<&Identity> =
-        backing.approvals.iter().map(|one| &one.candidate.identity).collect();
-    let people = people(connection, now)?;
-    let people: Vec<&Candidate> =
-        people.iter().filter(|person| !given.contains(&person.identity)).collect();
-    Ok(all
-        .into_iter()
-        .map(|(host, mut missing)| {
-            let owners = backing::owners(&host.labels);
-            let case = case(asked, &owners, now);
-            for seat in &mut missing.seats {
-                let fits = |person: &&&Candidate| {
-                    roles.approval().could_fill((&missing.quorum, &[seat.seat]), person, &case)
-                };
-                let names = people.iter().filter(fits).map(|person| person.identity.clone());
-                seat.who = names.take(TOLD).collect();
-            }
-            missing
-        })
-        .collect())
-}
-
 /// A request in a listing.
 fn view(
     connection: &Connection,
     kept: &Kept,
-    (who, roles): (Option<&Identity>, &Roles),
+    (who, rules): (Option<&Identity>, &Rules<'_>),
     now: Timestamp,
 ) -> Result<RequestView, LedgerError> {
     let asked = &kept.asked;
@@ -418,7 +475,7 @@ fn view(
     let waits = matches!(state, State::Pending { .. });
     let given = rows(connection, asked.request)?.into_iter().any(|row| Some(&row.by) == who);
     let yours = match who {
-        Some(who) if waits && !given => has_a_say(connection, kept, (who, roles), now)?,
+        Some(who) if waits && !given => has_a_say(connection, kept, (who, rules), now)?,
         _ => false,
     };
     Ok(RequestView {
@@ -438,9 +495,17 @@ fn view(
 fn views(
     connection: &Connection,
     kept: &Kept,
+    rules: &Rules<'_>,
     now: Timestamp,
 ) -> Result<Vec<ApprovalView>, LedgerError> {
     let locks = order::locks_in_force(connection, now)?;
+    let (backing, hosts) =
+        (backing(connection, kept, now)?, request::hosts(connection, &kept.asked)?);
+    let counts = |by: &Identity| {
+        hosts.iter().any(|host| {
+            backing.counted(host, (rules, now)).iter().any(|person| person.identity == *by)
+        })
+    };
     let mut views = Vec::new();
     for row in rows(connection, kept.asked.request)? {
         let held = holds(connection, kept, &row, &locks)?;
@@ -449,10 +514,12 @@ fn views(
         let void = match held {
             Err(why) => Some(why.to_owned()),
             Ok(_) if !person.is_active => Some("who gave it is disabled or locked".into()),
-            Ok(said) => (said.until <= now && !matches!(kept.state, State::Active { .. }))
-                .then(|| "it has expired".into()),
+            Ok(said) if said.until <= now && !matches!(kept.state, State::Active { .. }) => {
+                Some("it has expired".into())
+            }
+            Ok(_) => (!counts(&row.by)).then(|| "the policy in force does not let it count".into()),
         };
-        let Row { by, key, signed, at } = row;
+        let Row { by, key, signed, at, .. } = row;
         views.push(ApprovalView { by, key, at, duration_secs, void, signed });
     }
     Ok(views)
@@ -522,7 +589,10 @@ fn candidate(
 }
 
 /// Everybody who could approve something.
-fn people(connection: &Connection, now: Timestamp) -> Result<Vec<Candidate>, LedgerError> {
+pub(super) fn people(
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<Vec<Candidate>, LedgerError> {
     let locks = order::locks_in_force(connection, now)?;
     let mut statement = connection.prepare_cached(
         "SELECT name FROM identities WHERE NOT disabled ORDER BY name LIMIT 2000",
@@ -534,7 +604,7 @@ fn people(connection: &Connection, now: Timestamp) -> Result<Vec<Candidate>, Led
 
 fn rows(connection: &Connection, request: RequestId) -> Result<Vec<Row>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT identity, key, approval, signature, at FROM approvals WHERE request = ? ORDER BY at, identity",
+        "SELECT identity, key, approval, signature, at, mfa FROM approvals WHERE request = ? ORDER BY at, identity",
     )?;
     let rows = statement.query_map([request.number()], |row| {
         Ok(Row {
@@ -542,6 +612,7 @@ fn rows(connection: &Connection, request: RequestId) -> Result<Vec<Row>, LedgerE
             key: column::name(row, 1)?,
             signed: SignedApproval { approval: row.get(2)?, signature: row.get(3)? },
             at: column::moment(row, 4)?,
+            mfa_at: column::maybe_moment(row, 5)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -551,11 +622,11 @@ fn rows(connection: &Connection, request: RequestId) -> Result<Vec<Row>, LedgerE
 pub(super) fn insert(
     connection: &Connection,
     (request, by, key): (RequestId, &Identity, &Fingerprint),
-    (signed, at): (&SignedApproval, Timestamp),
+    (signed, mfa_at, at): (&SignedApproval, Option<Timestamp>, Timestamp),
 ) -> Result<(), LedgerError> {
     connection
         .prepare_cached(
-            "INSERT INTO approvals (request, identity, key, approval, signature, at) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO approvals (request, identity, key, approval, signature, at, mfa) VALUES (?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             request.number(),
@@ -563,7 +634,8 @@ pub(super) fn insert(
             key.as_str(),
             signed.approval,
             signed.signature,
-            at.millis()
+            at.millis(),
+            mfa_at.map(Timestamp::millis)
         ])?;
     Ok(())
 }
@@ -576,5 +648,3 @@ fn unwritable(_error: ssh_key::Error) -> LedgerError {
 const SKEW: Duration = Duration::from_secs(60);
 /// How long what was shown may lie on a screen before it is signed and sent.
 const FRESH: Duration = Duration::from_secs(15 * 60);
-/// Most people named for a seat.
-const TOLD: usize = 8;

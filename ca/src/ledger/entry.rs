@@ -150,6 +150,8 @@ pub(crate) enum Kind {
     DeletionWithdrawn,
     /// Something that was recorded was deleted.
     Deleted,
+    /// The policy did not let somebody do something.
+    ActRefused,
 }
 
 impl Kind {
@@ -325,6 +327,11 @@ pub(super) struct Grant<'a> {
 pub(super) struct RequestMade<'a> {
     pub(super) by: &'a Identity,
     pub(super) asked: &'a str,
+    /// Whether the tracker confirmed the ticket.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) confirmed: bool,
+    /// What the policy was asked, on each host, and that it let it be asked for.
+    pub(super) policy: &'a [Judged],
 }
 
 /// [`Kind::RequestApproved`]: with the key, so that it can be verified from the entry alone.
@@ -335,6 +342,11 @@ pub(super) struct Approved<'a> {
     pub(super) key: &'a Fingerprint,
     pub(super) public_key: &'a str,
     pub(super) signed: &'a SignedApproval,
+    /// When whoever approved had last shown a second factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mfa_at: Option<Timestamp>,
+    /// What the policy was asked, on each host, and said.
+    pub(super) policy: &'a [Judged],
 }
 
 /// [`Kind::RequestMoved`].
@@ -353,6 +365,17 @@ pub(super) struct RequestRefused<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request: Option<RequestId>,
     pub(super) reason: String,
+    /// What the policy was asked and said, when it was the one to say no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<&'a Judged>,
+}
+
+/// [`Kind::ActRefused`].
+#[derive(Serialize)]
+pub(super) struct ActRefused<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) reason: String,
+    pub(super) policy: &'a Judged,
 }
 
 /// [`Kind::Certificate`]: all that the certificate says.

@@ -248,7 +248,10 @@ pub(super) fn standing(
     })
 }
 
-fn is_operator(connection: &Connection, identity: &Identity) -> Result<bool, LedgerError> {
+pub(super) fn is_operator(
+    connection: &Connection,
+    identity: &Identity,
+) -> Result<bool, LedgerError> {
     let found: Option<bool> = connection
         .prepare_cached("SELECT operator FROM identities WHERE name = ?")?
         .query_row([identity.as_str()], |row| row.get(0))

@@ -7,8 +7,8 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, grant};
-use crate::policy::{Origin, Policy};
+use super::{Actor, Ledger, LedgerError, grant};
+use crate::policy::{Judged, Origin, Policy};
 use crate::random::sha256;
 
 /// The mark of the policy that this node has put in force.
@@ -65,6 +65,21 @@ impl Ledger {
                 files: &refused.files,
             };
             entry::append(connection, Kind::PolicyRefused, now, &data)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records that the policy did not let somebody do something.
+    pub(crate) async fn refuse_act(
+        &self,
+        by: Actor,
+        judged: Judged,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            let data = entry::ActRefused { by: &by, reason: judged.to_string(), policy: &judged };
+            entry::append(connection, Kind::ActRefused, now, &data)?;
             Ok(())
         })
         .await

@@ -257,6 +257,7 @@ impl Said<'_> {
             | Kind::Denial
             | Kind::ExtensionDenied
             | Kind::RequestRefused
+            | Kind::ActRefused
             | Kind::RolesRefused
             | Kind::PolicyRefused
             | Kind::Backup
@@ -373,13 +374,15 @@ impl Said<'_> {
         let text = self.text_of("/asked")?;
         let unreadable = |flaw| LedgerError::Torn(format!("entry {}: {flaw}", self.seq));
         let asked = Asked::parse(text).map_err(unreadable)?;
-        request::insert(connection, &asked, text)?;
+        let confirmed = self.body.pointer("/confirmed").and_then(Value::as_bool).unwrap_or(false);
+        request::insert(connection, &asked, (text, confirmed))?;
         Ok(Told::Wholly)
     }
 
     fn request_approved(&self, connection: &Connection) -> Result<Told, LedgerError> {
         let who = (self.read("/request")?, &self.read("/by")?, &self.read("/key")?);
-        approval::insert(connection, who, (&self.read("/signed")?, self.at))?;
+        let mfa_at: Option<Timestamp> = self.read("/mfa_at")?;
+        approval::insert(connection, who, (&self.read("/signed")?, mfa_at, self.at))?;
         Ok(Told::Wholly)
     }
 
@@ -704,10 +707,14 @@ const TABLES: [Table; 26] = [
     Table {
         name: "requests",
         key: "id",
-        columns: "identity, role, asked, state, due, extends, at, note",
+        columns: "identity, role, asked, state, due, extends, at, note, confirmed",
     },
     Table { name: "request_hosts", key: "request, host", columns: "place" },
-    Table { name: "approvals", key: "request, identity", columns: "key, approval, signature, at" },
+    Table {
+        name: "approvals",
+        key: "request, identity",
+        columns: "key, approval, signature, at, mfa",
+    },
     Table {
         name: "certificates",
         key: "serial",

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::Question;
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, RequestId, RoleName, Ticket,
 };
@@ -17,10 +18,10 @@ use wire::time::Timestamp;
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::{Actor, Ledger, LedgerError, approval, column, extend, grant, order, restore, team};
-use crate::access::{Host, Rules, Standing};
+use crate::access::{Host, Rules, Standing, demand};
 use crate::config::Patience;
 use crate::key::Keyring;
-use crate::policy::Policy;
+use crate::policy::{Judged, Policy};
 use crate::request::{Event, begin, settle, step};
 use crate::role::{Holder, MIN_GRANT, Role, Roles};
 
@@ -29,8 +30,12 @@ use crate::role::{Holder, MIN_GRANT, Role, Roles};
 pub(crate) struct NewRequest {
     /// Who.
     pub(crate) identity: Identity,
+    /// When they last showed a second factor in this login.
+    pub(crate) mfa_at: Option<Timestamp>,
     /// What.
     pub(crate) ask: RequestAsk,
+    /// Whether the tracker has confirmed the ticket.
+    pub(crate) confirmed: bool,
     /// The authority, by its root.
     pub(crate) authority: Fingerprint,
     /// The roles in force.
@@ -74,6 +79,8 @@ pub(crate) struct Kept {
     pub(crate) state: State,
     /// Why, if somebody said so.
     pub(crate) note: Option<String>,
+    /// Whether the tracker confirmed its ticket.
+    pub(crate) confirmed: bool,
 }
 
 /// Why a request, an approval or a withdrawal is not taken.
@@ -101,6 +108,23 @@ pub(crate) enum RequestRefusal {
     /// It may not be; says why.
     #[error("{0}")]
     Denied(String),
+    /// The policy in force does not let it be; says on which host, and what is missing.
+    #[error("{host}: {judged}")]
+    Policy {
+        /// Where.
+        host: HostName,
+        /// What it was asked, and said.
+        judged: Box<Judged>,
+    },
+}
+
+impl RequestRefusal {
+    fn judged(&self) -> Option<&Judged> {
+        match self {
+            Self::Policy { judged, .. } => Some(judged),
+            _ => None,
+        }
+    }
 }
 
 impl From<RequestFlaw> for RequestRefusal {
@@ -130,11 +154,20 @@ impl Ledger {
                 Ok(text) => text,
                 Err(flaw) => return Ok(Err(flaw.into())),
             };
-            let data = entry::RequestMade { by: &new.identity, asked: &text };
-            entry::append(connection, Kind::RequestMade, now, &data)?;
-            insert(connection, &asked, &text)?;
-            let kept = Kept { state: begin(&asked), text, note: None, asked };
+            let confirmed = new.confirmed && asked.ticket.is_some();
+            let kept = Kept { state: begin(&asked), text, note: None, confirmed, asked };
             let rules = Rules::of(&new.roles, &new.policy);
+            let policy = match judged(connection, (&kept, new.mfa_at), &rules, now)? {
+                Ok(policy) => policy,
+                Err(refusal) => {
+                    refused(connection, (&new.identity, None), &refusal, now)?;
+                    return Ok(Err(refusal));
+                }
+            };
+            let asked = kept.text.as_str();
+            let data = entry::RequestMade { by: &new.identity, asked, confirmed, policy: &policy };
+            entry::append(connection, Kind::RequestMade, now, &data)?;
+            insert(connection, &kept.asked, (asked, confirmed))?;
             approval::recount(connection, &kept, (&rules, &new.keyring), now)?;
             Ok(Ok(kept.asked.request))
         })
@@ -145,11 +178,12 @@ impl Ledger {
     pub(crate) async fn deny_request(
         &self,
         no: No,
-        (roles, keyring): (Arc<Roles>, Arc<Keyring>),
+        ((roles, policy), keyring): ((Arc<Roles>, Policy), Arc<Keyring>),
         now: Timestamp,
     ) -> Result<Result<State, RequestRefusal>, LedgerError> {
         self.write(move |connection| {
-            let Some(kept) = visible(connection, no.request, (&no.by, &roles), now)? else {
+            let rules = Rules::of(&roles, &policy);
+            let Some(kept) = visible(connection, no.request, (&no.by, &rules), now)? else {
                 return Ok(Err(RequestRefusal::Unknown(no.request)));
             };
             let is_own = no.by.identity.as_ref() == Some(&kept.asked.identity);
@@ -205,6 +239,23 @@ impl Ledger {
         .await
     }
 
+    /// What the policy would be asked about a request at a certificate, host by host and login by login.
+    pub(crate) async fn request_questions(
+        &self,
+        request: RequestId,
+        (roles, policy): (Arc<Roles>, Policy),
+        now: Timestamp,
+    ) -> Result<Option<Vec<Question>>, LedgerError> {
+        self.read(move |connection| {
+            let Some(kept) = find(connection, request)? else { return Ok(None) };
+            let backing = approval::backing(connection, &kept, now)?;
+            let hosts = hosts(connection, &kept.asked)?;
+            let rules = Rules::of(&roles, &policy);
+            Ok(Some(demand::questions(&backing, (&hosts, &rules), now)))
+        })
+        .await
+    }
+
     /// The tickets of requests that are not over, and whose they must be.
     pub(crate) async fn ticketed_requests(
         &self,
@@ -222,7 +273,7 @@ impl Ledger {
     pub(crate) async fn settle_requests(&self, now: Timestamp) -> Result<usize, LedgerError> {
         self.write(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT asked, state, note FROM requests WHERE due <= ? ORDER BY due LIMIT 200",
+                "SELECT asked, state, note, confirmed FROM requests WHERE due <= ? ORDER BY due LIMIT 200",
             )?;
             let due: Vec<Kept> =
                 statement.query_map([now.millis()], kept)?.collect::<Result<_, _>>()?;
@@ -344,6 +395,19 @@ fn draft(
     }))
 }
 
+/// What the policy says to the asking, host by host.
+fn judged(
+    connection: &Connection,
+    (kept, mfa_at): (&Kept, Option<Timestamp>),
+    rules: &Rules<'_>,
+    now: Timestamp,
+) -> Result<Result<Vec<Judged>, RequestRefusal>, LedgerError> {
+    let backing = approval::backing(connection, kept, now)?;
+    let hosts = hosts(connection, &kept.asked)?;
+    let judged = demand::judge_request(&backing, (&hosts, rules), (mfa_at, now));
+    Ok(judged.map_err(|(host, judged)| RequestRefusal::Policy { host, judged }))
+}
+
 /// The first host that there is not, or that the role does not reach.
 fn unreached(
     connection: &Connection,
@@ -434,7 +498,7 @@ fn in_the_way(
     (role, hosts): (&RoleName, &BTreeSet<HostName>),
 ) -> Result<Option<String>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note FROM requests WHERE identity = ? AND due IS NOT NULL",
+        "SELECT asked, state, note, confirmed FROM requests WHERE identity = ? AND due IS NOT NULL",
     )?;
     let live: Vec<Kept> =
         statement.query_map([identity.as_str()], kept)?.collect::<Result<_, _>>()?;
@@ -510,12 +574,12 @@ pub(super) fn set(
 pub(super) fn insert(
     connection: &Connection,
     asked: &Asked,
-    text: &str,
+    (text, confirmed): (&str, bool),
 ) -> Result<(), LedgerError> {
     let (id, state) = (asked.request.number(), begin(asked));
     connection
         .prepare_cached(
-            "INSERT INTO requests (id, identity, role, asked, state, due, extends, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO requests (id, identity, role, asked, state, due, extends, at, confirmed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id,
@@ -525,7 +589,8 @@ pub(super) fn insert(
             serde_json::to_string(&state)?,
             state.due().map(Timestamp::millis),
             asked.extends.map(GrantId::number),
-            asked.at.millis()
+            asked.at.millis(),
+            confirmed
         ])?;
     let mut statement = connection
         .prepare_cached("INSERT INTO request_hosts (request, host, place) VALUES (?, ?, ?)")?;
@@ -542,7 +607,8 @@ pub(super) fn refused(
     refusal: &RequestRefusal,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let data = entry::RequestRefused { by, request, reason: refusal.to_string() };
+    let (reason, policy) = (refusal.to_string(), refusal.judged());
+    let data = entry::RequestRefused { by, request, reason, policy };
     entry::append(connection, Kind::RequestRefused, now, &data)?;
     Ok(())
 }
@@ -609,7 +675,7 @@ pub(super) fn lengthened(
 
 fn extending(connection: &Connection, grant: GrantId) -> Result<Vec<Kept>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note FROM requests WHERE extends = ? AND due IS NOT NULL",
+        "SELECT asked, state, note, confirmed FROM requests WHERE extends = ? AND due IS NOT NULL",
     )?;
     let rows = statement.query_map([grant.number()], kept)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -651,7 +717,7 @@ pub(super) fn live_grants(
 /// All that are not over.
 fn live(connection: &Connection) -> Result<Vec<Kept>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note FROM requests WHERE due IS NOT NULL ORDER BY id",
+        "SELECT asked, state, note, confirmed FROM requests WHERE due IS NOT NULL ORDER BY id",
     )?;
     let rows = statement.query_map((), kept)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -663,7 +729,7 @@ pub(super) fn find(
     request: RequestId,
 ) -> Result<Option<Kept>, LedgerError> {
     Ok(connection
-        .prepare_cached("SELECT asked, state, note FROM requests WHERE id = ?")?
+        .prepare_cached("SELECT asked, state, note, confirmed FROM requests WHERE id = ?")?
         .query_row([request.number()], kept)
         .optional()?)
 }
@@ -672,7 +738,7 @@ pub(super) fn find(
 pub(super) fn visible(
     connection: &Connection,
     request: RequestId,
-    (by, roles): (&Speaker, &Roles),
+    (by, rules): (&Speaker, &Rules<'_>),
     now: Timestamp,
 ) -> Result<Option<Kept>, LedgerError> {
     let Some(kept) = find(connection, request)? else { return Ok(None) };
@@ -680,7 +746,7 @@ pub(super) fn visible(
         None => by.is_operator,
         Some(_) if by.is_operator => true,
         Some(who) if *who == kept.asked.identity => true,
-        Some(who) => approval::has_a_say(connection, &kept, (who, roles), now)?,
+        Some(who) => approval::has_a_say(connection, &kept, (who, rules), now)?,
     };
     Ok(Some(kept).filter(|_| is_theirs))
 }
@@ -695,11 +761,12 @@ pub(super) fn hosts(connection: &Connection, asked: &Asked) -> Result<Vec<Host>,
     Ok(found)
 }
 
-/// A row of a request: its text, its state, its note.
+/// A row of a request: its text, its state, its note, whether its ticket was confirmed.
 pub(super) fn kept(row: &Row<'_>) -> Result<Kept, SqlError> {
     let text: String = row.get(0)?;
     let asked = Asked::parse(&text).map_err(|flaw| SqlError::column(0, flaw))?;
-    Ok(Kept { asked, text, state: column::json(row, 1)?, note: row.get(2)? })
+    let (state, note, confirmed) = (column::json(row, 1)?, row.get(2)?, row.get(3)?);
+    Ok(Kept { asked, text, state, note, confirmed })
 }
 
 /// How far ahead a start can be.

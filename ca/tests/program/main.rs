@@ -26,6 +26,7 @@ mod metrics;
 mod nodes;
 mod oidc;
 mod options;
+mod points;
 mod policy;
 mod postgres;
 mod program;

@@ -20,7 +20,7 @@ fn policies(authority: &Authority) -> PathBuf {
 }
 
 /// Puts a policy into the folder and waits until it is in force.
-async fn put(authority: &Authority, text: &str) {
+pub(crate) async fn put(authority: &Authority, text: &str) {
     let folder = policies(authority);
     std::fs::create_dir_all(&folder).unwrap();
     let count = || authority.log().matches("another policy is in force").count();
@@ -38,7 +38,7 @@ async fn site() -> (Authority, String) {
     (authority, token)
 }
 
-fn entries(authority: &Authority, kind: &str) -> Vec<serde_json::Value> {
+pub(crate) fn entries(authority: &Authority, kind: &str) -> Vec<serde_json::Value> {
     let lines = authority.run(&["ledger", "search", "--kind", kind, "--json"]);
     let body = |line: &str| {
         let entry: serde_json::Value = serde_json::from_str(line).unwrap();

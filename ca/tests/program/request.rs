@@ -32,13 +32,13 @@ seats = [{ people = ["bob", "cleo", "ops"] }, { people = ["bob", "dan"] }]
 const PEOPLE: [(&str, u8); 6] =
     [("ana", 1), ("bob", 2), ("cleo", 3), ("dan", 4), ("ops", 5), ("eve", 6)];
 
-struct Site {
-    authority: Authority,
+pub(crate) struct Site {
+    pub(crate) authority: Authority,
     tokens: Vec<String>,
 }
 
 impl Site {
-    async fn with(roles: &str) -> Self {
+    pub(crate) async fn with(roles: &str) -> Self {
         let authority = Authority::start();
         std::fs::write(authority.dir.path().join("roles.toml"), roles).unwrap();
         authority.restart();
@@ -53,16 +53,20 @@ impl Site {
         Self { authority, tokens }
     }
 
-    fn token(&self, who: &str) -> &str {
+    pub(crate) fn token(&self, who: &str) -> &str {
         let place = PEOPLE.iter().position(|(name, _)| *name == who).unwrap();
         self.tokens.get(place).unwrap()
     }
 
-    async fn request(&self, who: &str, ask: &RequestAsk) -> Result<RequestDetail, Problem> {
+    pub(crate) async fn request(
+        &self,
+        who: &str,
+        ask: &RequestAsk,
+    ) -> Result<RequestDetail, Problem> {
         self.authority.send("/v1/requests", Some(self.token(who)), ask).await
     }
 
-    async fn show(&self, who: &str, request: u64) -> Result<RequestDetail, Problem> {
+    pub(crate) async fn show(&self, who: &str, request: u64) -> Result<RequestDetail, Problem> {
         self.authority.read(&format!("/v1/requests/r{request}"), self.token(who)).await
     }
 
@@ -98,17 +102,20 @@ impl Site {
         self.authority.send(&path, Some(self.token(who)), &ApprovalAsk { signed }).await
     }
 
-    async fn approve(&self, who: &str, request: u64) -> Result<RequestDetail, Problem> {
+    pub(crate) async fn approve(&self, who: &str, request: u64) -> Result<RequestDetail, Problem> {
         let approval = self.approval(who, request).await;
         self.send(who, request, sign(&approval, NAMESPACE, seed(who))).await
     }
 
-    async fn certificate(&self, who: &str) -> Result<wire::api::CertificateReply, Problem> {
+    pub(crate) async fn certificate(
+        &self,
+        who: &str,
+    ) -> Result<wire::api::CertificateReply, Problem> {
         issue(&self.authority, self.token(who), &ask("db1")).await
     }
 
     /// The whole ledger holds, and the tables are what its entries say.
-    fn holds(&self) -> String {
+    pub(crate) fn holds(&self) -> String {
         let rebuilt = self.authority.run(&["ledger", "rebuild"]);
         assert!(rebuilt.contains("identical"), "{rebuilt}");
         self.authority.run(&["ledger", "verify"])
@@ -125,7 +132,7 @@ fn sign(approval: &Approval, namespace: &str, seed: u8) -> SignedApproval {
     SignedApproval { approval: text, signature: seal.to_pem(LineEnding::LF).unwrap() }
 }
 
-fn dba(hosts: &[&str]) -> RequestAsk {
+pub(crate) fn dba(hosts: &[&str]) -> RequestAsk {
     RequestAsk {
         role: "dba".parse().unwrap(),
         hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
@@ -631,7 +638,7 @@ async fn whoever_has_the_database_cannot_invent_an_approval() {
         let print = wire::certificate::fingerprint(key(3).public_key().key_data());
         database
             .execute(
-                "INSERT OR REPLACE INTO approvals VALUES (1, 'cleo', ?, ?, ?, 0)",
+                "INSERT OR REPLACE INTO approvals VALUES (1, 'cleo', ?, ?, ?, 0, NULL)",
                 (print.as_str(), &signed.approval, &signed.signature),
             )
             .unwrap();

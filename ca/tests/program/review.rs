@@ -40,7 +40,7 @@ async fn reviewed(database: Option<Database>) {
     assert_eq!(due.iter().map(|one| one.session).collect::<Vec<_>>(), [session]);
     let ana = authority.login("ana", 1).await.unwrap();
     let own = refusal(&ana, ask(session, Verdict::Ok, "")).await;
-    assert!(own.message.contains("of their own"), "{own}");
+    assert!(own.message.contains("their own session"), "{own}");
     let bob = authority.login("bob", 3).await.unwrap();
     assert_eq!(refusal(&bob, ask(session, Verdict::Ok, "")).await.code, Code::Denied);
     let silent = refusal(&ops, ask(session, Verdict::OutOfScope, "")).await;

@@ -103,6 +103,7 @@ fn follow(
         let newer: RequestDetail = client.get_slow(&path, WAIT)?;
         let is_news = newer.view.state.word() != detail.view.state.word()
             || newer.missing != detail.missing
+            || newer.demanded != detail.demanded
             || newer.approvals.len() != detail.approvals.len();
         detail = newer;
         if is_news && !json {

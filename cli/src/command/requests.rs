@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
 use wire::identifier::{HostName, Identity, Login, RequestId};
 use wire::log::Hash;
-use wire::request::{Asked, RequestDetail, RequestView, State};
+use wire::request::{Asked, Demanded, Missing, RequestDetail, RequestView, State};
 use wire::time::Timestamp;
 
 use crate::client::Client;
@@ -181,25 +181,50 @@ pub(crate) fn stand(detail: &RequestDetail) -> String {
     }
 }
 
-/// What is missing, and who can give it, one line each.
+/// What is missing, and who can give it, one line each: by the role first, then by the policy.
 pub(crate) fn missing_lines(detail: &RequestDetail) -> Vec<String> {
+    let by_role = detail.missing.iter().flat_map(|missing| quorum_lines(missing, detail.now));
+    let by_policy =
+        detail.demanded.iter().flat_map(|demanded| demanded_lines(demanded, detail.now));
+    by_role.chain(by_policy).collect()
+}
+
+fn quorum_lines(missing: &Missing, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
-    for missing in &detail.missing {
-        let (quorum, host) = (&missing.quorum, &missing.host);
-        if let Some(problem) = &missing.problem {
-            lines.push(format!("{quorum} on {host}: {}", plain(problem)));
-        }
-        for seat in &missing.seats {
-            let names: Vec<&str> = seat.who.iter().map(Identity::as_str).collect();
-            let who = if names.is_empty() { "nobody can now".into() } else { names.join(", ") };
-            lines.push(format!("{quorum} on {host} needs {} ({who})", plain(&seat.words)));
-        }
-        if let Some(at) = missing.widens {
-            let when = moment::relative(at, detail.now);
-            lines.push(format!("{quorum} on {host}: more people can approve {when}"));
-        }
+    let (quorum, host) = (&missing.quorum, &missing.host);
+    if let Some(problem) = &missing.problem {
+        lines.push(format!("{quorum} on {host}: {}", plain(problem)));
+    }
+    for seat in &missing.seats {
+        lines.push(format!("{quorum} on {host} needs {} ({})", plain(&seat.words), who(&seat.who)));
+    }
+    if let Some(at) = missing.widens {
+        let when = moment::relative(at, now);
+        lines.push(format!("{quorum} on {host}: more people can approve {when}"));
     }
     lines
+}
+
+/// What a rule of the policy asks for, and below it each way to give it.
+fn demanded_lines(demanded: &Demanded, now: Timestamp) -> Vec<String> {
+    let (host, advice) = (&demanded.host, plain(&demanded.advice));
+    let first = match &demanded.rule {
+        None => format!("policy on {host}: {advice}"),
+        Some(rule) if demanded.by_approval => format!("policy {rule} on {host}: {advice}"),
+        Some(rule) => format!("policy {rule} on {host}, at each certificate: {advice}"),
+    };
+    let mut lines = vec![first];
+    let ways = demanded.quorums.iter().flat_map(|missing| quorum_lines(missing, now));
+    lines.extend(ways.map(|line| format!("  {line}")));
+    if !demanded.who.is_empty() {
+        lines.push(format!("  anybody whom the policy lets approve ({})", who(&demanded.who)));
+    }
+    lines
+}
+
+fn who(names: &[Identity]) -> String {
+    let names: Vec<&str> = names.iter().map(Identity::as_str).collect();
+    if names.is_empty() { "nobody can now".into() } else { names.join(", ") }
 }
 
 fn ahead(at: Timestamp, now: Timestamp) -> String {

@@ -80,6 +80,9 @@ pub struct RequestDetail {
     pub approvals: Vec<ApprovalView>,
     /// What is still missing; nothing when all that is demanded is there.
     pub missing: Vec<Missing>,
+    /// What the policy in force demands besides, and is not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub demanded: Vec<Demanded>,
     /// The grants that were begun under it.
     pub grants: Vec<GrantId>,
     /// Why it ended, when somebody said so.
@@ -120,6 +123,27 @@ pub struct Missing {
     /// Why nobody can meet it, if nobody can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// What the policy demands of a certificate under a request, and is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demanded {
+    /// On which host.
+    pub host: HostName,
+    /// The name of the rule that demands it; absent when the policy lets nobody have it at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// What to do about it, in the words of the policy.
+    pub advice: String,
+    /// Whether approvals can give it; what else is missing is asked again at each certificate.
+    #[serde(default)]
+    pub by_approval: bool,
+    /// Quorums that would do, or are a part of what would, with their free seats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quorums: Vec<Missing>,
+    /// Who can approve, as far as there are few, where it counts whoever does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub who: Vec<Identity>,
 }
 
 /// A free seat.

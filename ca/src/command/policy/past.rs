@@ -62,16 +62,19 @@ pub(super) struct Replayed {
 }
 
 impl Past {
-    /// What the entry says; nothing when the policy was not asked, or its body was erased.
-    fn read(entry: &Entry) -> anyhow::Result<Option<Self>> {
+    /// What the entry says, question by question; nothing when the policy was not asked, or its body was erased.
+    fn read(entry: &Entry) -> anyhow::Result<Vec<Self>> {
         let leaf = Leaf::from_bytes(entry.leaf.as_bytes())?;
         let Some(body) = &entry.body else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
-        let Body { policy: Some(judged) } = serde_json::from_str(&body.text)? else {
-            return Ok(None);
+        let judged = match serde_json::from_str(&body.text)? {
+            Body { policy: None } => Vec::new(),
+            Body { policy: Some(Asked::Once(judged)) } => vec![*judged],
+            Body { policy: Some(Asked::Often(judged)) } => judged,
         };
-        Ok(Some(Self { seq: leaf.seq, at: leaf.at, kind: leaf.kind, judged }))
+        let one = |judged| Self { seq: leaf.seq, at: leaf.at, kind: leaf.kind.clone(), judged };
+        Ok(judged.into_iter().map(one).collect())
     }
 
     pub(super) const fn question(&self) -> &Question {
@@ -120,6 +123,9 @@ impl Past {
         let what = match &self.question().act {
             Act::Request(access) | Act::Issue(access) | Act::Breakglass(access) => {
                 format!("{}@{} ({})", access.login, access.host.name, access.role)
+            }
+            Act::Approve(pending) => {
+                format!("approval of {} on {}", pending.id, pending.host.name)
             }
             _ => self.kind.clone(),
         };
@@ -173,10 +179,11 @@ pub(super) async fn each(
             let path = format!("/v1/entries?after={after}&kind={kind}&since_millis={millis}");
             let page: Page = client.read(&path).await?;
             for entry in &page.entries {
-                match Past::read(entry)? {
-                    Some(past) => work(&past)?,
-                    None => unknown = unknown.saturating_add(1),
+                let decisions = Past::read(entry)?;
+                if decisions.is_empty() {
+                    unknown = unknown.saturating_add(1);
                 }
+                decisions.iter().try_for_each(&mut work)?;
             }
             if page.reached >= page.size || page.reached <= after {
                 break;
@@ -196,7 +203,8 @@ pub(super) async fn of(client: &Client, seq: u64) -> anyhow::Result<Past> {
     let Some(entry) = page.entries.first() else {
         anyhow::bail!("there is no entry {seq}; the newest is {}", page.size);
     };
-    Past::read(entry)?.ok_or_else(|| {
+    // Of a request, which is judged host by host, the first.
+    Past::read(entry)?.into_iter().next().ok_or_else(|| {
         anyhow::anyhow!(
             "entry {seq} is no decision that a policy was asked about, or its body was erased; `curfew-ca ledger show {seq}` shows it"
         )
@@ -206,8 +214,24 @@ pub(super) async fn of(client: &Client, seq: u64) -> anyhow::Result<Past> {
 /// What is read of a body.
 #[derive(Deserialize)]
 struct Body {
-    policy: Option<Said>,
+    policy: Option<Asked>,
+}
+
+/// A policy was asked once, or host by host.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Asked {
+    Once(Box<Said>),
+    Often(Vec<Said>),
 }
 
 /// The kinds of entry that are decisions.
-const KINDS: [&str; 3] = ["certificate", "denial", "extension_denied"];
+const KINDS: [&str; 7] = [
+    "certificate",
+    "denial",
+    "extension_denied",
+    "request_made",
+    "request_refused",
+    "request_approved",
+    "act_refused",
+];
