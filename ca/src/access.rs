@@ -3,6 +3,7 @@
 //! A [`Permit`] cannot be made anywhere else, cannot be copied, and is taken by the ledger by value. A "no" is a value
 //! too, and is recorded like a "yes".
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use wire::time::Timestamp;
 
 use crate::config::shown;
 use crate::policy::{Judged, Policy};
+use crate::risk::{Access, Gathered, Reckoned, Risk};
 use crate::role::{Holder, MIN_GRANT, Role, Roles};
 
 pub(crate) mod backing;
@@ -28,7 +30,7 @@ pub(crate) mod demand;
 mod interleaving;
 pub(crate) mod question;
 
-use backing::{Backing, Rule, is_free, under};
+use backing::{Backing, Requester, Rule, is_free, under};
 
 /// What is asked for, each part checked for its form.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub(crate) struct Ask {
     pub(crate) login_key: Option<Fingerprint>,
     /// When who asks last showed a second factor in this login; never, when absent.
     pub(crate) mfa_at: Option<Timestamp>,
+    /// From where it is asked, when that is known.
+    pub(crate) from: Option<IpAddr>,
 }
 
 /// What the ledger knows that bears on an ask, as of one moment.
@@ -78,6 +82,8 @@ pub(crate) struct Facts {
     pub(crate) requests: Vec<Backing>,
     /// When its last grant on that host ended, under each role that it had one of.
     pub(crate) ended: BTreeMap<RoleName, Timestamp>,
+    /// What bears on a risk, where it was read.
+    pub(crate) gathered: Option<Gathered>,
 }
 
 impl Facts {
@@ -130,6 +136,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) roles: &'a Roles,
     /// The policy in force.
     pub(crate) policy: &'a Policy,
+    /// The weights of risks, where risks are reckoned.
+    pub(crate) risk: Option<&'a Risk>,
     /// How long a certificate opens anything.
     pub(crate) lifetime: Duration,
     /// How long before now its window begins.
@@ -139,7 +147,8 @@ pub(crate) struct Rules<'a> {
 impl<'a> Rules<'a> {
     /// What holds for a decision that ends in no certificate.
     pub(crate) const fn of(roles: &'a Roles, policy: &'a Policy) -> Self {
-        Self { roles, policy, lifetime: Duration::ZERO, backdate: Duration::ZERO }
+        let (lifetime, backdate) = (Duration::ZERO, Duration::ZERO);
+        Self { roles, policy, risk: None, lifetime, backdate }
     }
 }
 
@@ -157,6 +166,7 @@ pub(crate) struct Permit {
     valid_after: Timestamp,
     valid_before: Timestamp,
     judged: Judged,
+    risk: Option<Reckoned>,
     epoch: u64,
 }
 
@@ -279,6 +289,8 @@ pub(crate) enum Denial {
         judged: Box<Judged>,
         /// How to get what is missing, where others can give it.
         way: Option<String>,
+        /// The risk that it was told of, where one was reckoned for this.
+        risk: Option<Box<Reckoned>>,
     },
     /// The last grant of the role ended too lately.
     #[error(
@@ -354,6 +366,14 @@ impl Denial {
             _ => None,
         }
     }
+
+    /// The risk that the policy was told of then, where one was reckoned for this.
+    pub(crate) fn risk(&self) -> Option<&Reckoned> {
+        match self {
+            Self::Policy { risk, .. } => risk.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// Decides. A request can narrow what a role allows and can never widen it; what is not allowed is denied.
@@ -380,10 +400,18 @@ pub(crate) fn decide(
     refuse_resting(facts, (host, role_name, role), (plan, now))?;
     let key = wire::certificate::fingerprint(ask.key.key_data());
     refuse_locked((&ask, &key), host, role_name, (facts, now))?;
-    let asked = question::issue((&ask, facts, rules), (host, role_name), (plan, now));
+    let risk = reckon((&ask, facts, rules), (host, role), (plan, now));
+    let score = risk.as_ref().map(Reckoned::score);
+    let asked = question::issue((&ask, facts, rules), (host, role_name, score), (plan, now));
     let judged = rules.policy.judge(asked);
     let way = way(&judged, (facts, rules), (&host.name, role_name));
-    let judged = consult(judged, role_name, way)?;
+    let judged = match judged.verdict() {
+        Verdict::Allowed { .. } => judged,
+        Verdict::NotEligible | Verdict::Missing(_) | Verdict::Refused(_) => {
+            let (role, judged) = (role_name.clone(), Box::new(judged));
+            return Err(Denial::Policy { role, judged, way, risk: risk.map(Box::new) });
+        }
+    };
     // Certificates count whole seconds; what is said elsewhere is what the certificate says.
     let valid_before = Timestamp::from_secs(now.after(rules.lifetime).min(plan.until()).secs());
     Ok(Permit {
@@ -395,6 +423,7 @@ pub(crate) fn decide(
         valid_after: now.before(rules.backdate),
         valid_before,
         judged,
+        risk,
         epoch: facts.epoch,
         ask,
         key,
@@ -545,6 +574,11 @@ impl Permit {
         &self.judged
     }
 
+    /// The risk that the policy was told of, where one was reckoned for this.
+    pub(crate) const fn risk(&self) -> Option<&Reckoned> {
+        self.risk.as_ref()
+    }
+
     /// As of which change it was decided.
     pub(crate) const fn epoch(&self) -> u64 {
         self.epoch
@@ -578,9 +612,41 @@ fn consult(judged: Judged, role: &RoleName, way: Option<String>) -> Result<Judge
     match judged.verdict() {
         Verdict::Allowed { .. } => Ok(judged),
         Verdict::NotEligible | Verdict::Missing(_) | Verdict::Refused(_) => {
-            Err(Denial::Policy { role: role.clone(), judged: Box::new(judged), way })
+            let (role, judged) = (role.clone(), Box::new(judged));
+            Err(Denial::Policy { role, judged, way, risk: None })
         }
     }
+}
+
+/// How much of a risk access without a request is. Under a request it is what it was when that was asked for.
+fn reckon(
+    (ask, facts, rules): (&Ask, &Facts, &Rules<'_>),
+    (host, role): (&Host, &Role),
+    (plan, now): (Plan, Timestamp),
+) -> Option<Reckoned> {
+    let (risk, gathered) = rules.risk.zip(facts.gathered.as_ref())?;
+    if question::request_behind(facts, plan).is_some() {
+        return None;
+    }
+    let who = Requester {
+        standing: facts.standing,
+        kind: facts.kind,
+        teams: facts.teams.clone(),
+        operator: facts.operator,
+    };
+    let access = Access {
+        identity: &ask.identity,
+        who: &who,
+        hosts: std::slice::from_ref(host),
+        logins: &BTreeSet::from([ask.login.clone()]),
+        role,
+        seconds: plan.until().since(now).as_secs(),
+        begins: now,
+        from: ask.from,
+        mfa_at: ask.mfa_at,
+        on_call: question::is_on_call(&ask.identity, rules, now),
+    };
+    Some(risk.reckon(&access, gathered, now))
 }
 
 /// What to do about a no of the policy to which others could say yes.
@@ -719,6 +785,7 @@ pub(crate) mod tests {
             reason: None,
             login_key: None,
             mfa_at: None,
+            from: None,
         }
     }
 
@@ -741,7 +808,7 @@ pub(crate) mod tests {
 
     pub(crate) fn rules(roles: &Roles) -> Rules<'_> {
         let (lifetime, backdate) = (Duration::from_secs(900), Duration::from_secs(30));
-        Rules { roles, policy: default_policy(), lifetime, backdate }
+        Rules { roles, policy: default_policy(), risk: None, lifetime, backdate }
     }
 
     fn default_policy() -> &'static Policy {

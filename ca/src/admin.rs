@@ -4,16 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
-use policy::Question;
 use serde::{Deserialize, Serialize};
 use wire::api::{OrderProgress, RevokeKey};
-use wire::identifier::{
-    Address, Fingerprint, HostName, Identity, Label, NameError, RequestId, RoleName,
-};
+use wire::identifier::{Address, Fingerprint, HostName, Identity, Label, RoleName};
 use wire::identity;
 use wire::log::LogKey;
 use wire::problem::Code;
@@ -32,6 +29,7 @@ use crate::role::Role;
 pub(crate) mod backup;
 pub(crate) mod client;
 pub(crate) mod keys;
+pub(crate) mod risk;
 pub(crate) mod scim;
 pub(crate) mod team;
 
@@ -160,7 +158,8 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/admin/roles", get(roles))
         .route("/admin/krl", get(krl))
         .route("/admin/log-keys", get(log_keys))
-        .route("/admin/requests/{request}/questions", get(questions))
+        .route("/admin/requests/{request}/questions", get(risk::questions))
+        .route("/admin/requests/{request}/risk", get(risk::show))
         .route("/admin/erase", post(crate::http::erase))
         .route("/admin/backup", post(backup::begin))
         .route("/admin/keys", get(keys::list).post(keys::step))
@@ -251,20 +250,6 @@ async fn unbind(
     authority.ledger.unbind(caller.actor(), ask.identity.clone(), clock::now()).await?;
     tracing::warn!(identity = %ask.identity, "an identity was let go by the identity provider's account");
     Ok(Json(ask))
-}
-
-async fn questions(
-    State(authority): State<Arc<Authority>>,
-    Operator(_caller): Operator,
-    Path(request): Path<String>,
-) -> Result<Json<Vec<Question>>, Refusal> {
-    let request: RequestId = request
-        .parse()
-        .map_err(|error: NameError| Refusal::new(Code::Malformed, error.to_string()))?;
-    let rules = (authority.roles(), authority.policy());
-    let found = authority.ledger.request_questions(request, rules, clock::now()).await?;
-    let absent = || Refusal::new(Code::NotFound, format!("there is no request {request}"));
-    found.map(Json).ok_or_else(absent)
 }
 
 async fn make_token(

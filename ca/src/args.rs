@@ -52,6 +52,9 @@ enum Command {
     /// What is required beside a role: check it, test it, hold it against the past
     #[command(subcommand)]
     Policy(policy::Command),
+    /// How unusual and far-reaching an access is: check the weights, explain a score, compare weights
+    #[command(subcommand)]
+    Risk(command::risk::Command),
     /// Grants that have not ended: list them, extend one, end one
     #[command(subcommand)]
     Grant(grant::Command),
@@ -161,6 +164,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Krl(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Ledger(command) => command.run(&config),
         Command::Policy(command) => command.run(&config),
+        Command::Risk(command) => command.run(&config),
         Command::Migrate(migrate) => command::migrate::run(&config, &migrate),
         Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Unlock(command) => {

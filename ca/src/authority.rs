@@ -29,6 +29,7 @@ use crate::policy::{Origin, Policy, PolicyError};
 use crate::recording::bucket::BucketStore;
 use crate::recording::store::Folder;
 use crate::recording::{OpeningKeys, Recordings};
+use crate::risk::{Risk, RiskError};
 use crate::role::Roles;
 use crate::rotation::{Exceptions, Fresh, Input, Stage};
 use crate::sealed::Sealer;
@@ -78,6 +79,8 @@ pub(crate) struct Authority {
     roles: RwLock<(Arc<Roles>, Option<String>)>,
     /// The policy in force, and what is wrong with the folder if it was refused.
     policy: RwLock<(Policy, Option<String>)>,
+    /// The weights of risks in force, and what is wrong with their files if they were refused.
+    risk: RwLock<(Risk, Option<String>)>,
 }
 
 /// What an operator wants done with the keys of one purpose.
@@ -159,6 +162,7 @@ impl Authority {
         let recordings = Arc::new(Recordings::new(store(&config)?));
         let roles = Roles::read(&config.roles_file)?;
         let policy = Policy::read(&config.policy_dir, config.time_zone.clone())?;
+        let risk = Risk::read(&config.risk_file, &config.risk_trial_file)?;
         let ledger = Ledger::open(&Place::of(&config)?, &ring)?;
         Ok(Self {
             signer: Signer::new(Arc::clone(&ring)),
@@ -180,6 +184,7 @@ impl Authority {
             heeded: Mutex::new(0),
             roles: RwLock::new((Arc::new(roles), None)),
             policy: RwLock::new((policy, None)),
+            risk: RwLock::new((risk, None)),
             config,
         })
     }
@@ -193,7 +198,8 @@ impl Authority {
         let mut login = by.login.epoch;
         for _ in 0..MAX_DECISIONS {
             let now = clock::now();
-            let (facts, is_anew) = self.facts(&ask, now).await?;
+            let policy = self.policy();
+            let (facts, is_anew) = self.facts(&ask, policy.set().reads("risk"), now).await?;
             if login != facts.epoch {
                 let holds = ledger.login(by.token, now).await.map_err(NoCertificate::Ledger)?;
                 login = holds.ok_or(NoCertificate::LoggedOut)?.epoch;
@@ -201,10 +207,11 @@ impl Authority {
                 continue;
             }
             // After the facts: roles and policy that are newer than the facts are harmless, older ones would not be.
-            let (roles, policy) = (self.roles(), self.policy());
+            let (roles, policy, risk) = (self.roles(), self.policy(), self.risk());
             let rules = Rules {
                 roles: &roles,
                 policy: &policy,
+                risk: Some(&risk),
                 lifetime: self.config.certificate_lifetime,
                 backdate: self.config.backdate,
             };
@@ -238,12 +245,21 @@ impl Authority {
     }
 
     /// What bears on an ask, and whether it was read for it.
-    async fn facts(&self, ask: &Ask, now: Timestamp) -> Result<(Arc<Facts>, bool), NoCertificate> {
-        if let Some(facts) = self.ledger.facts_lately(&ask.identity, &ask.host) {
+    /// What was before is read only where policy asks for the risk.
+    async fn facts(
+        &self,
+        ask: &Ask,
+        with_risk: bool,
+        now: Timestamp,
+    ) -> Result<(Arc<Facts>, bool), NoCertificate> {
+        let lately = self.ledger.facts_lately(&ask.identity, &ask.host);
+        // By which key somebody is logged in is no matter of theirs and of the host alone.
+        if let Some(facts) = lately.filter(|_| !with_risk) {
             return Ok((facts, false));
         }
-        let (identity, host) = (ask.identity.clone(), ask.host.clone());
-        let facts = self.ledger.facts(identity, host, now).await;
+        let key = with_risk.then(|| ask.login_key.clone());
+        let who = (ask.identity.clone(), ask.host.clone());
+        let facts = self.ledger.facts_with(who, key, now).await;
         Ok((facts.map_err(NoCertificate::Ledger)?, true))
     }
 
@@ -379,6 +395,40 @@ impl Authority {
             kept.0.clone()
         };
         self.ledger.policy_refused((refused, policy), now).await
+    }
+
+    /// The weights of risks in force.
+    pub(crate) fn risk(&self) -> Risk {
+        self.risk.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// What is wrong with the files of weights, when they were refused and older weights are in force.
+    pub(crate) fn risk_refusal(&self) -> Option<String> {
+        self.risk.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Puts other weights in force, then records them; every decision from before is made again.
+    pub(crate) async fn replace_risk(
+        &self,
+        risk: Risk,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        *self.risk.write().unwrap_or_else(PoisonError::into_inner) = (risk.clone(), None);
+        self.ledger.risk_changed(risk, now).await
+    }
+
+    /// Keeps the weights, remembers why the changed files were refused, and records it.
+    pub(crate) async fn refuse_risk(
+        &self,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let kept = {
+            let mut kept = self.risk.write().unwrap_or_else(PoisonError::into_inner);
+            kept.1 = Some(reason.clone());
+            kept.0.clone()
+        };
+        self.ledger.risk_refused((reason, kept), now).await
     }
 
     /// The keys that user certificates are checked against, the one that signs now first.
@@ -594,7 +644,10 @@ fn store(config: &Config) -> anyhow::Result<Arc<dyn crate::recording::Store>> {
 
 /// What is wrong decides the exit code: a configuration file, or something else.
 pub(crate) fn exit_for(error: &anyhow::Error) -> Exit {
-    if error.is::<crate::config::ConfigError>() || error.is::<PolicyError>() {
+    if error.is::<crate::config::ConfigError>()
+        || error.is::<PolicyError>()
+        || error.is::<RiskError>()
+    {
         Exit::Config
     } else {
         Exit::Failed

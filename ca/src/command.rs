@@ -29,6 +29,7 @@ pub(crate) mod migrate;
 pub(crate) mod policy;
 pub(crate) mod principals;
 pub(crate) mod restore;
+pub(crate) mod risk;
 pub(crate) mod role;
 pub(crate) mod scim;
 pub(crate) mod session;

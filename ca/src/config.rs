@@ -56,6 +56,10 @@ pub(crate) struct Config {
     pub(crate) recordings_dir: PathBuf,
     /// The policies.
     pub(crate) policy_dir: PathBuf,
+    /// The weights of risks.
+    pub(crate) risk_file: PathBuf,
+    /// Weights that are only tried.
+    pub(crate) risk_trial_file: PathBuf,
     /// Where it is the day and the hour that policies speak of.
     pub(crate) time_zone: TimeZone,
     /// The bucket where they are kept instead, if one is named.
@@ -160,6 +164,10 @@ impl Config {
             admin_socket: form.admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()),
             roles_file: form.roles_file.unwrap_or_else(|| "/etc/curfew/roles.toml".into()),
             policy_dir: form.policy_dir.unwrap_or_else(|| "/etc/curfew/policy".into()),
+            risk_file: form.risk_file.unwrap_or_else(|| "/etc/curfew/risk.toml".into()),
+            risk_trial_file: form
+                .risk_trial_file
+                .unwrap_or_else(|| "/etc/curfew/risk-trial.toml".into()),
             time_zone: checked_zone(source, form.time_zone)?,
             certificate_lifetime: source.span(
                 "certificate_lifetime",
@@ -387,6 +395,8 @@ struct Form {
     roles_file: Option<PathBuf>,
     recordings_dir: Option<PathBuf>,
     policy_dir: Option<PathBuf>,
+    risk_file: Option<PathBuf>,
+    risk_trial_file: Option<PathBuf>,
     time_zone: Option<Spanned<String>>,
     certificate_lifetime: Option<Spanned<String>>,
     backdate: Option<Spanned<String>>,
@@ -413,7 +423,7 @@ pub(crate) const DEFAULT_CONFIG: &str = "/etc/curfew/ca.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 18] = [
+pub(crate) const SETTINGS: [Setting; 20] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -467,6 +477,18 @@ pub(crate) const SETTINGS: [Setting; 18] = [
         default: "/etc/curfew/policy",
         range: "a folder",
         sentence: "The policies, *.cedar; read again when they change. Without the folder, members of a role get what it gives.",
+    },
+    Setting {
+        key: "risk_file",
+        default: "/etc/curfew/risk.toml",
+        range: "a path",
+        sentence: "The weights of risks; read again when it changes. Without the file, those that come with the program hold.",
+    },
+    Setting {
+        key: "risk_trial_file",
+        default: "/etc/curfew/risk-trial.toml",
+        range: "a path",
+        sentence: "Weights that are tried beside them: their scores are recorded, and count for teams that the file names as pilots.",
     },
     Setting {
         key: "time_zone",

@@ -32,6 +32,7 @@ mod recording;
 mod request;
 mod retention;
 mod revocation;
+mod risk;
 mod role;
 mod rotation;
 mod sealed;

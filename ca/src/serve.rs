@@ -37,9 +37,12 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot watch the folder of {}", config.roles_file.display()))?;
     let policy_watch = Watch::of_folder(&config.policy_dir)
         .with_context(|| format!("cannot watch {}", config.policy_dir.display()))?;
+    let risk_watch = Watch::of_files(&[&config.risk_file, &config.risk_trial_file])
+        .context("cannot watch the files of weights")?;
     let authority = Arc::new(Authority::open(config)?);
     authority.replace_roles((*authority.roles()).clone(), clock::now()).await?;
     authority.begin_policy(clock::now()).await?;
+    authority.replace_risk(authority.risk(), clock::now()).await?;
     let config = &authority.config;
     let leaf = Leaf::issue(&authority.root, &config.names, clock::now())?;
     // The operator's socket first: whoever sees a port open finds the socket too.
@@ -60,6 +63,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(silence::watch(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(roles_watch.roles(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(policy_watch.policy(Arc::clone(&authority), stopped.clone()));
+    tasks.spawn(risk_watch.risk(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(cosign::collect(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(krl::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(index::keep(Arc::clone(&authority), stopped.clone()));

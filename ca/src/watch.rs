@@ -1,4 +1,4 @@
-//! The roles file and the policy folder, read again whenever they change. What is wrong is refused, and what was in force
+//! The roles file, the policy folder and the files of weights, read again whenever they change. What is wrong is refused, and what was in force
 //! stays.
 
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use crate::clock;
 use crate::http::listener::unless_stopped;
 use crate::ledger::RefusedPolicy;
 use crate::policy::{Origin, Policy, PolicyError, files_as_they_are};
+use crate::risk::Risk;
 use crate::role::Roles;
 
 /// Watches from before the first read, so that no change falls between.
@@ -41,6 +42,17 @@ impl Watch {
             let path = folder.display();
             tracing::info!(%path, "there is no such folder; a policy put there is in force from the next start on");
         }
+        Ok(watch)
+    }
+
+    /// Begins to watch the folders of files that may come, go, or be replaced.
+    pub(crate) fn of_files(files: &[&Path]) -> Result<Self, notify::Error> {
+        let mut watch = Self::new("the folder of a file of weights")?;
+        let mut folders: Vec<PathBuf> = files.iter().map(|file| parent(file).into()).collect();
+        folders.sort();
+        folders.dedup();
+        watch.may_come = folders;
+        watch.follow()?;
         Ok(watch)
     }
 
@@ -80,6 +92,14 @@ impl Watch {
         let mut refused = None;
         while self.changed(&mut stop).await {
             refused = apply_policy(&authority, refused).await;
+        }
+    }
+
+    /// Applies each change of the weights of risks until `stop`.
+    pub(crate) async fn risk(mut self, authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
+        let mut refused = None;
+        while self.changed(&mut stop).await {
+            refused = apply_risk(&authority, refused).await;
         }
     }
 
@@ -169,6 +189,31 @@ async fn apply_policy(authority: &Authority, refused: Option<String>) -> Option<
     };
     if let Err(error) = recorded {
         tracing::error!(%error, "a change of the policy could not be recorded");
+    }
+    refusal
+}
+
+/// The same for the weights of risks.
+async fn apply_risk(authority: &Authority, refused: Option<String>) -> Option<String> {
+    let now = clock::now();
+    let (file, trial) = (&authority.config.risk_file, &authority.config.risk_trial_file);
+    let (recorded, refusal) = match Risk::read(file, trial) {
+        Ok(risk) if refused.is_none() && authority.risk() == risk => return None,
+        Ok(risk) => {
+            tracing::info!(weights = risk.weights().name(), "other weights are in force");
+            (authority.replace_risk(risk, now).await.map(drop), None)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            if refused.as_ref() == Some(&reason) {
+                return refused;
+            }
+            tracing::error!(%reason, "weights are refused; those from before stay in force");
+            (authority.refuse_risk(reason.clone(), now).await, Some(reason))
+        }
+    };
+    if let Err(error) = recorded {
+        tracing::error!(%error, "a change of the weights could not be recorded");
     }
     refusal
 }

@@ -139,7 +139,10 @@ fn requests() -> Done {
     )?;
     put("request", "sign", sign)?;
     put("request", "asked", asked)?;
-    put("request", "approval", approval)
+    put("request", "approval", approval)?;
+    put("risk_weights", "shipped", risk::DEFAULT)?;
+    let small = "version = 1\nname = 'mine'\npilot = ['dba']\nlearn_until = '2026-11-01T00:00:00Z'\n[relief]\non_call = 5\nfloor = 20\n[factor.hosts]\npoints = 9\nfull = 3\n";
+    put("risk_weights", "small", small)
 }
 
 fn lists() -> Done {

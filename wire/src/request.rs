@@ -26,8 +26,8 @@ mod view;
 
 pub use sentence::{MAX_SENTENCE, Sentence, SentenceError};
 pub use view::{
-    ApprovalAsk, ApprovalView, Demanded, Missing, MissingSeat, NoAsk, RequestAsk, RequestDetail,
-    RequestView,
+    ApprovalAsk, ApprovalView, Demanded, Lower, Missing, MissingSeat, NoAsk, RequestAsk,
+    RequestDetail, RequestView, RiskView,
 };
 
 /// A request, as it is kept, shown and approved.

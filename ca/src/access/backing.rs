@@ -31,6 +31,8 @@ pub(crate) struct Backing {
     pub(crate) window: Option<(Timestamp, Timestamp)>,
     /// Whether the tracker said that its ticket is open and theirs; one that is closed ends it.
     pub(crate) ticket_open: bool,
+    /// How much of a risk it was when it was asked for, if that was reckoned.
+    pub(crate) risk: Option<u8>,
 }
 
 /// Who asks, as far as policy goes.

@@ -152,6 +152,7 @@ impl World {
             who: Requester { standing: Standing::Active, ..Requester::default() },
             window: None,
             ticket_open: false,
+            risk: None,
         }
     }
 

@@ -17,15 +17,15 @@ use crate::role::Holder;
 /// What a certificate is asked for, under a role that was chosen for it.
 pub(super) fn issue(
     (ask, facts, rules): (&Ask, &Facts, &Rules<'_>),
-    (host, role): (&Host, &RoleName),
+    (host, role, risk): (&Host, &RoleName, Option<u8>),
     (plan, now): (Plan, Timestamp),
 ) -> Question {
-    let (began, request) = match plan {
-        Plan::Begin(_) => (now, None),
-        Plan::Under { request, .. } => (now, Some(request)),
+    let request = request_behind(facts, plan);
+    let began = match plan {
+        Plan::Begin(_) | Plan::Under { .. } => now,
         Plan::Reuse(id, _) => {
             let grant = facts.grants.iter().find(|grant| grant.id == id);
-            (grant.map_or(now, |grant| grant.from.min(now)), grant.and_then(|grant| grant.request))
+            grant.map_or(now, |grant| grant.from.min(now))
         }
     };
     let access = Access {
@@ -35,10 +35,26 @@ pub(super) fn issue(
         seconds: whole_secs(plan.until().since(began)),
         renewal: matches!(plan, Plan::Reuse(..)),
         reason: ask.reason.clone().unwrap_or_default(),
-        risk: None,
+        risk: risk.or_else(|| risk_of(facts, request)),
         evidence: evidence((&ask.identity, facts, rules), (host, request), now),
     };
     question((&ask.identity, facts, rules), access, (ask.mfa_at, now))
+}
+
+/// The request that stands behind a certificate, if one does.
+pub(super) fn request_behind(facts: &Facts, plan: Plan) -> Option<RequestId> {
+    match plan {
+        Plan::Begin(_) => None,
+        Plan::Under { request, .. } => Some(request),
+        Plan::Reuse(id, _) => {
+            facts.grants.iter().find(|grant| grant.id == id).and_then(|grant| grant.request)
+        }
+    }
+}
+
+fn risk_of(facts: &Facts, request: Option<RequestId>) -> Option<u8> {
+    let mut behind = facts.requests.iter();
+    behind.find(|backing| Some(backing.asked.request) == request)?.risk
 }
 
 /// What a later end of a grant is asked for, for one of the logins that it has opened.
@@ -54,7 +70,7 @@ pub(super) fn extend(
         seconds: whole_secs(until.since(running.from)),
         renewal: true,
         reason: String::new(),
-        risk: None,
+        risk: risk_of(facts, running.request),
         evidence: evidence((&running.identity, facts, rules), (host, running.request), now),
     };
     question((&running.identity, facts, rules), access, (running.mfa_at, now))
@@ -92,7 +108,7 @@ pub(super) fn would(
         seconds: before.saturating_add(secs),
         renewal: backing.window.is_some(),
         reason: asked.reason.to_string(),
-        risk: None,
+        risk: backing.risk,
         evidence: spoken(backing, (host, people, rules), now),
     };
     Question {
@@ -120,7 +136,7 @@ pub(super) fn approve(
         role: asked.role.to_string(),
         login: login.to_string(),
         seconds: before.saturating_add(asked.duration_secs),
-        risk: None,
+        risk: backing.risk,
     };
     let holder =
         Holder { identity: &candidate.identity, kind: Kind::Person, teams: &candidate.teams };
@@ -221,7 +237,8 @@ fn spoken(
     }
 }
 
-fn is_on_call(identity: &Identity, rules: &Rules<'_>, now: Timestamp) -> bool {
+/// Whether somebody is on call anywhere.
+pub(crate) fn is_on_call(identity: &Identity, rules: &Rules<'_>, now: Timestamp) -> bool {
     let mut shifts = rules.roles.approval().rotas.values().flatten();
     shifts.any(|shift| shift.who == *identity && shift.from <= now && now < shift.until)
 }

@@ -57,7 +57,8 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     let policy = Policy::read(&config.policy_dir, config.time_zone.clone())?;
     say(&good(&policy, &config.policy_dir))?;
     doubts(&policy, &roles).iter().try_for_each(|doubt| say(doubt))?;
-    test(&policy, &config.policy_dir).map(drop)
+    test(&policy, &config.policy_dir)?;
+    super::risk::check(&config)
 }
 
 fn print(setting: &Setting) -> anyhow::Result<()> {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use wire::api::{CertificateAsk, CertificateReply};
 use wire::problem::Code;
 
 use super::body::Body;
-use super::caller::Asking;
+use super::caller::{Asking, Peer};
 use super::refusal::Refusal;
 use crate::access::Ask;
 use crate::authority::{Authority, NoCertificate};
@@ -18,6 +18,7 @@ use crate::clock;
 /// `POST /v1/certificates`
 pub(crate) async fn issue(
     State(authority): State<Arc<Authority>>,
+    Extension(Peer(from)): Extension<Peer>,
     asking: Asking,
     Body(ask): Body<CertificateAsk>,
 ) -> Result<Json<CertificateReply>, Refusal> {
@@ -38,6 +39,7 @@ pub(crate) async fn issue(
         reason: ask.reason,
         login_key: asking.login.key.clone(),
         mfa_at: asking.login.mfa_at,
+        from: Some(from),
     };
     let (meter, began) = (authority.ledger.meter(), clock::instant());
     let named = (ask.identity.clone(), ask.host.clone());

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
 use policy::Act;
 use serde::Deserialize;
 use wire::identifier::{Identity, NameError, RequestId};
@@ -13,12 +13,12 @@ use wire::problem::Code;
 use wire::request::{ApprovalAsk, NoAsk, RequestAsk, RequestDetail, RequestView};
 
 use super::body::Body;
-use super::caller::Caller;
+use super::caller::{Caller, Peer};
 use super::power::Power;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
-use crate::ledger::{NewApproval, NewRequest, No, RequestRefusal, Speaker};
+use crate::ledger::{Bearing, NewApproval, NewRequest, No, RequestRefusal, Speaker};
 
 /// Which ones.
 #[derive(Debug, Deserialize)]
@@ -52,6 +52,7 @@ pub(crate) async fn list(
 /// `POST /v1/requests`
 pub(crate) async fn make(
     State(authority): State<Arc<Authority>>,
+    Extension(Peer(from)): Extension<Peer>,
     caller: Caller,
     Body(ask): Body<RequestAsk>,
 ) -> Result<Json<RequestDetail>, Refusal> {
@@ -61,7 +62,12 @@ pub(crate) async fn make(
     let confirmed = check_ticket(&authority, &ask, &identity).await?;
     let new = NewRequest {
         identity: identity.clone(),
-        mfa_at: login.mfa_at,
+        bearing: Bearing {
+            risk: authority.risk(),
+            from: Some(from),
+            key: login.key,
+            mfa_at: login.mfa_at,
+        },
         ask,
         confirmed,
         authority: authority.root.fingerprint(),
@@ -182,7 +188,7 @@ async fn detail(
     authority: &Authority,
     (by, request): (Speaker, RequestId),
 ) -> Result<Json<RequestDetail>, Refusal> {
-    let rules = (authority.roles(), authority.policy());
+    let rules = ((authority.roles(), authority.policy()), authority.risk());
     let found = authority.ledger.request((by, request), rules, clock::now()).await?;
     Ok(Json(found.ok_or(RequestRefusal::Unknown(request))?))
 }

@@ -115,7 +115,10 @@ fn refused_files(authority: &Authority) -> impl Iterator<Item = String> {
     let policy = authority
         .policy_refusal()
         .map(|reason| format!("the policy is refused and an older one is in force: {reason}"));
-    roles.into_iter().chain(policy)
+    let risk = authority.risk_refusal().map(|reason| {
+        format!("the weights of risks are refused and older ones are in force: {reason}")
+    });
+    roles.into_iter().chain(policy).chain(risk)
 }
 
 fn concern(

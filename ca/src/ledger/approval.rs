@@ -28,6 +28,7 @@ use crate::access::{Host, Rules, Standing};
 use crate::approval::{Candidate, Case};
 use crate::key::Keyring;
 use crate::policy::{Judged, Policy};
+use crate::risk::{Reckoned, Risk};
 use crate::role::{Role, Roles};
 
 #[path = "approval/lacking.rs"]
@@ -93,7 +94,7 @@ impl Ledger {
         self.read(move |connection| {
             let rules = Rules::of(&roles, &policy);
             let mut statement = connection.prepare_cached(
-                "SELECT asked, state, note, confirmed FROM requests WHERE ? OR due IS NOT NULL ORDER BY id DESC LIMIT 1000",
+                "SELECT asked, state, note, confirmed, risk FROM requests WHERE ? OR due IS NOT NULL ORDER BY id DESC LIMIT 1000",
             )?;
             let found: Vec<Kept> =
                 statement.query_map([all], request::kept)?.collect::<Result<_, _>>()?;
@@ -119,7 +120,7 @@ impl Ledger {
     pub(crate) async fn request(
         &self,
         (by, request): (Speaker, RequestId),
-        (roles, policy): (Arc<Roles>, Policy),
+        ((roles, policy), risk): ((Arc<Roles>, Policy), Risk),
         now: Timestamp,
     ) -> Result<Option<RequestDetail>, LedgerError> {
         self.read(move |connection| {
@@ -134,8 +135,8 @@ impl Ledger {
             };
             let approvals = views(connection, &kept, &rules, now)?;
             let grants = grants_of(connection, &kept)?;
-            let policy = roles.digest()?;
-            let Kept { text, note, .. } = kept;
+            let (weights, policy) = (risk, roles.digest()?);
+            let Kept { text, note, risk, .. } = kept;
             Ok(Some(RequestDetail {
                 view,
                 text,
@@ -144,6 +145,7 @@ impl Ledger {
                 approvals,
                 missing,
                 demanded,
+                risk: risk.map(|reckoned| weights.view(&reckoned)),
                 grants,
                 note,
             }))
@@ -374,6 +376,7 @@ pub(super) fn backing(
         who: requester(connection, &kept.asked.identity)?,
         window: window(connection, kept.asked.extends)?,
         ticket_open: kept.confirmed,
+        risk: kept.risk.as_ref().map(Reckoned::score),
         asked: kept.asked.clone(),
         state: kept.state,
         approvals,
@@ -381,14 +384,17 @@ pub(super) fn backing(
 }
 
 /// Who asks, as they stand now.
-fn requester(connection: &Connection, identity: &Identity) -> Result<Requester, LedgerError> {
+pub(super) fn requester(
+    connection: &Connection,
+    identity: &Identity,
+) -> Result<Requester, LedgerError> {
     let (standing, kind) = grant::standing(connection, identity)?;
     let teams = team::of(connection, identity)?;
     Ok(Requester { standing, kind, teams, operator: grant::is_operator(connection, identity)? })
 }
 
 /// From when until when the grant goes that is to last longer.
-fn window(
+pub(super) fn window(
     connection: &Connection,
     grant: Option<GrantId>,
 ) -> Result<Option<(Timestamp, Timestamp)>, LedgerError> {
@@ -406,7 +412,7 @@ pub(super) fn backings(
     now: Timestamp,
 ) -> Result<Vec<Backing>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note, confirmed FROM requests JOIN request_hosts ON request = id \
+        "SELECT asked, state, note, confirmed, risk FROM requests JOIN request_hosts ON request = id \
          WHERE identity = ? AND host = ? AND due IS NOT NULL AND extends IS NULL ORDER BY id",
     )?;
     let found: Vec<Kept> = statement

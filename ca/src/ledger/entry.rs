@@ -24,6 +24,7 @@ use super::team::Source;
 use super::{Actor, LedgerError, log};
 use crate::policy::Judged;
 use crate::random;
+use crate::risk::Reckoned;
 use crate::role::Roles;
 
 /// What kind of decision it is.
@@ -152,6 +153,10 @@ pub(crate) enum Kind {
     Deleted,
     /// The policy did not let somebody do something.
     ActRefused,
+    /// Other weights of risks came into force.
+    RiskChanged,
+    /// Changed weights were refused.
+    RiskRefused,
 }
 
 impl Kind {
@@ -332,6 +337,9 @@ pub(super) struct RequestMade<'a> {
     pub(super) confirmed: bool,
     /// What the policy was asked, on each host, and that it let it be asked for.
     pub(super) policy: &'a [Judged],
+    /// How much of a risk it is, with all that this rests on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) risk: Option<&'a Reckoned>,
 }
 
 /// [`Kind::RequestApproved`]: with the key, so that it can be verified from the entry alone.
@@ -403,6 +411,9 @@ pub(super) struct Certificate<'a> {
     pub(super) mfa_at: Option<Timestamp>,
     /// What the policy was asked, and by which of its permits it said yes.
     pub(super) policy: &'a Judged,
+    /// The risk that it was told of, where that was reckoned for this certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) risk: Option<&'a Reckoned>,
 }
 
 /// [`Kind::Denial`].
@@ -417,6 +428,9 @@ pub(super) struct Denied<'a> {
     /// What the policy was asked and said, when it was the one to say no.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<&'a Judged>,
+    /// The risk that it was told of, where that was reckoned for this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) risk: Option<&'a Reckoned>,
 }
 
 /// [`Kind::ExtensionDenied`].
@@ -482,6 +496,25 @@ pub(super) struct PolicyRefused<'a> {
     /// What the refused files say, unless they could not be read.
     pub(super) hash: Option<&'a str>,
     pub(super) files: &'a [policy::File],
+}
+
+/// [`Kind::RiskChanged`]: the whole of them, so that every score can be reckoned again.
+#[derive(Serialize)]
+pub(super) struct RiskNow<'a> {
+    pub(super) hash: &'a str,
+    pub(super) name: &'a str,
+    pub(super) weights: &'a str,
+    /// Those that are only tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trial: Option<&'a str>,
+}
+
+/// [`Kind::RiskRefused`].
+#[derive(Serialize)]
+pub(super) struct RiskRefused<'a> {
+    pub(super) reason: &'a str,
+    /// What the weights are that stay in force.
+    pub(super) kept: &'a str,
 }
 
 /// [`Kind::SessionBegun`].

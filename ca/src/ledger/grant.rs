@@ -13,7 +13,9 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, approval, attempt, column, keys, order, request, restore, team};
+use super::{
+    Ledger, LedgerError, approval, attempt, column, keys, order, request, restore, risk, team,
+};
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
 use crate::certificate;
 use crate::key::Purpose;
@@ -85,6 +87,17 @@ impl Ledger {
         host: Address,
         now: Timestamp,
     ) -> Result<Arc<Facts>, LedgerError> {
+        self.facts_with((identity, host), None, now).await
+    }
+
+    /// The same, with what bears on the risk, where a key is given: that of the login, if there is one.
+    pub(crate) async fn facts_with(
+        &self,
+        (identity, host): (Identity, Address),
+        key: Option<Option<Fingerprint>>,
+        now: Timestamp,
+    ) -> Result<Arc<Facts>, LedgerError> {
+        let with_risk = key.is_some();
         let (who, place) = (identity.clone(), host.clone());
         let facts = self.read(move |connection| {
             let found = host_at(connection, &place)?;
@@ -111,9 +124,15 @@ impl Ledger {
                 grants,
                 requests,
                 ended,
+                gathered: match key {
+                    Some(key) => Some(risk::gathered(connection, (&who, key.as_ref()), now)?),
+                    None => None,
+                },
             })
         });
-        Ok(self.lately.keep_facts(identity, host, facts.await?))
+        let facts = facts.await?;
+        // What was before changes without a change of the epoch, so it is not kept.
+        Ok(if with_risk { Arc::new(facts) } else { self.lately.keep_facts(identity, host, facts) })
     }
 
     /// The same as they were at an epoch that may be over, if that was lately: good for a permit alone.
@@ -188,6 +207,7 @@ impl Ledger {
                 key: &key,
                 reason,
                 policy: denial.judged(),
+                risk: denial.risk(),
             };
             let (asked, why) =
                 ((&ask.identity, &ask.host, &ask.login), (&key, data.reason.as_str()));
@@ -418,6 +438,7 @@ fn issue(
         login_key: ask.login_key.as_ref(),
         mfa_at: ask.mfa_at,
         policy: permit.judged(),
+        risk: permit.risk(),
     };
     entry::append_certificate(connection, now, &data, tbs)
 }

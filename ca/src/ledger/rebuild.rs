@@ -24,6 +24,7 @@ use super::{
     LedgerError, approval, column, directory, extend, grant, incident, order, request, restore,
     retention, subject, team,
 };
+use crate::risk::Reckoned;
 
 /// What the replay came to.
 #[derive(Debug, Default)]
@@ -234,6 +235,7 @@ impl Said<'_> {
             Kind::GrantEnded => self.grant_ended(connection),
             Kind::RolesChanged => self.roles(connection),
             Kind::PolicyChanged => self.policy(connection),
+            Kind::RiskChanged => self.risk(connection),
             Kind::KeysChanged => self.keys_changed(connection),
             Kind::Incident => self.incident(connection),
             Kind::IncidentSettled => self.incident_settled(connection),
@@ -258,6 +260,7 @@ impl Said<'_> {
             | Kind::ExtensionDenied
             | Kind::RequestRefused
             | Kind::ActRefused
+            | Kind::RiskRefused
             | Kind::RolesRefused
             | Kind::PolicyRefused
             | Kind::Backup
@@ -375,7 +378,8 @@ impl Said<'_> {
         let unreadable = |flaw| LedgerError::Torn(format!("entry {}: {flaw}", self.seq));
         let asked = Asked::parse(text).map_err(unreadable)?;
         let confirmed = self.body.pointer("/confirmed").and_then(Value::as_bool).unwrap_or(false);
-        request::insert(connection, &asked, (text, confirmed))?;
+        let risk: Option<Reckoned> = self.read("/risk")?;
+        request::insert(connection, &asked, (text, confirmed), risk.as_ref())?;
         Ok(Told::Wholly)
     }
 
@@ -522,6 +526,13 @@ impl Said<'_> {
             "INSERT INTO counters (name, value) VALUES ('roles', ?1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             params![super::role::mark(self.text.as_bytes())],
         )
+    }
+
+    fn risk(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        grant::bump_epoch(connection)?;
+        let trial = self.body.pointer("/trial").and_then(Value::as_str);
+        super::risk::keep(connection, super::risk::mark(self.text_of("/weights")?, trial))?;
+        Ok(Told::Wholly)
     }
 
     fn policy(&self, connection: &Connection) -> Result<Told, LedgerError> {
@@ -707,7 +718,7 @@ const TABLES: [Table; 26] = [
     Table {
         name: "requests",
         key: "id",
-        columns: "identity, role, asked, state, due, extends, at, note, confirmed",
+        columns: "identity, role, asked, state, due, extends, at, note, confirmed, risk",
     },
     Table { name: "request_hosts", key: "request, host", columns: "place" },
     Table {
@@ -743,7 +754,8 @@ const TABLES: [Table; 26] = [
     Table { name: "deletion_sessions", key: "deletion, session, host", columns: "spared, gone" },
 ];
 /// Kinds of entries that count the epoch, whatever they say: an erased body leaves no doubt about that.
-const COUNTED: [&str; 18] = [
+const COUNTED: [&str; 19] = [
+    "risk_changed",
     "identity_enabled",
     "team_changed",
     "login_ended",

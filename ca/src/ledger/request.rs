@@ -16,13 +16,17 @@ use wire::request::{Asked, MAX_HOSTS, RequestAsk, RequestFlaw, State};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
+use super::risk::Bearing;
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Actor, Ledger, LedgerError, approval, column, extend, grant, order, restore, team};
+use super::{
+    Actor, Ledger, LedgerError, approval, column, extend, grant, order, restore, risk, team,
+};
 use crate::access::{Host, Rules, Standing, demand};
 use crate::config::Patience;
 use crate::key::Keyring;
 use crate::policy::{Judged, Policy};
 use crate::request::{Event, begin, settle, step};
+use crate::risk::Reckoned;
 use crate::role::{Holder, MIN_GRANT, Role, Roles};
 
 /// Who asks for what, and by which rules.
@@ -30,8 +34,8 @@ use crate::role::{Holder, MIN_GRANT, Role, Roles};
 pub(crate) struct NewRequest {
     /// Who.
     pub(crate) identity: Identity,
-    /// When they last showed a second factor in this login.
-    pub(crate) mfa_at: Option<Timestamp>,
+    /// By what they are logged in, from where, and by which weights that is reckoned.
+    pub(crate) bearing: Bearing,
     /// What.
     pub(crate) ask: RequestAsk,
     /// Whether the tracker has confirmed the ticket.
@@ -81,6 +85,8 @@ pub(crate) struct Kept {
     pub(crate) note: Option<String>,
     /// Whether the tracker confirmed its ticket.
     pub(crate) confirmed: bool,
+    /// How much of a risk it was when it was asked for; nothing of those from before risks were reckoned.
+    pub(crate) risk: Option<Reckoned>,
 }
 
 /// Why a request, an approval or a withdrawal is not taken.
@@ -155,9 +161,10 @@ impl Ledger {
                 Err(flaw) => return Ok(Err(flaw.into())),
             };
             let confirmed = new.confirmed && asked.ticket.is_some();
-            let kept = Kept { state: begin(&asked), text, note: None, confirmed, asked };
             let rules = Rules::of(&new.roles, &new.policy);
-            let policy = match judged(connection, (&kept, new.mfa_at), &rules, now)? {
+            let risk = risk::reckon_request(connection, (&asked, &new.bearing), &rules, now)?;
+            let kept = Kept { state: begin(&asked), text, note: None, confirmed, risk, asked };
+            let policy = match judged(connection, (&kept, new.bearing.mfa_at), &rules, now)? {
                 Ok(policy) => policy,
                 Err(refusal) => {
                     refused(connection, (&new.identity, None), &refusal, now)?;
@@ -165,9 +172,10 @@ impl Ledger {
                 }
             };
             let asked = kept.text.as_str();
-            let data = entry::RequestMade { by: &new.identity, asked, confirmed, policy: &policy };
+            let (by, policy, risk) = (&new.identity, policy.as_slice(), kept.risk.as_ref());
+            let data = entry::RequestMade { by, asked, confirmed, policy, risk };
             entry::append(connection, Kind::RequestMade, now, &data)?;
-            insert(connection, &kept.asked, (asked, confirmed))?;
+            insert(connection, &kept.asked, (asked, confirmed), risk)?;
             approval::recount(connection, &kept, (&rules, &new.keyring), now)?;
             Ok(Ok(kept.asked.request))
         })
@@ -273,7 +281,7 @@ impl Ledger {
     pub(crate) async fn settle_requests(&self, now: Timestamp) -> Result<usize, LedgerError> {
         self.write(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT asked, state, note, confirmed FROM requests WHERE due <= ? ORDER BY due LIMIT 200",
+                "SELECT asked, state, note, confirmed, risk FROM requests WHERE due <= ? ORDER BY due LIMIT 200",
             )?;
             let due: Vec<Kept> =
                 statement.query_map([now.millis()], kept)?.collect::<Result<_, _>>()?;
@@ -498,7 +506,7 @@ fn in_the_way(
     (role, hosts): (&RoleName, &BTreeSet<HostName>),
 ) -> Result<Option<String>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note, confirmed FROM requests WHERE identity = ? AND due IS NOT NULL",
+        "SELECT asked, state, note, confirmed, risk FROM requests WHERE identity = ? AND due IS NOT NULL",
     )?;
     let live: Vec<Kept> =
         statement.query_map([identity.as_str()], kept)?.collect::<Result<_, _>>()?;
@@ -575,11 +583,12 @@ pub(super) fn insert(
     connection: &Connection,
     asked: &Asked,
     (text, confirmed): (&str, bool),
+    risk: Option<&Reckoned>,
 ) -> Result<(), LedgerError> {
     let (id, state) = (asked.request.number(), begin(asked));
     connection
         .prepare_cached(
-            "INSERT INTO requests (id, identity, role, asked, state, due, extends, at, confirmed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO requests (id, identity, role, asked, state, due, extends, at, confirmed, risk) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id,
@@ -590,7 +599,8 @@ pub(super) fn insert(
             state.due().map(Timestamp::millis),
             asked.extends.map(GrantId::number),
             asked.at.millis(),
-            confirmed
+            confirmed,
+            risk.map(serde_json::to_string).transpose()?
         ])?;
     let mut statement = connection
         .prepare_cached("INSERT INTO request_hosts (request, host, place) VALUES (?, ?, ?)")?;
@@ -675,7 +685,7 @@ pub(super) fn lengthened(
 
 fn extending(connection: &Connection, grant: GrantId) -> Result<Vec<Kept>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note, confirmed FROM requests WHERE extends = ? AND due IS NOT NULL",
+        "SELECT asked, state, note, confirmed, risk FROM requests WHERE extends = ? AND due IS NOT NULL",
     )?;
     let rows = statement.query_map([grant.number()], kept)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -717,7 +727,7 @@ pub(super) fn live_grants(
 /// All that are not over.
 fn live(connection: &Connection) -> Result<Vec<Kept>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note, confirmed FROM requests WHERE due IS NOT NULL ORDER BY id",
+        "SELECT asked, state, note, confirmed, risk FROM requests WHERE due IS NOT NULL ORDER BY id",
     )?;
     let rows = statement.query_map((), kept)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -729,7 +739,7 @@ pub(super) fn find(
     request: RequestId,
 ) -> Result<Option<Kept>, LedgerError> {
     Ok(connection
-        .prepare_cached("SELECT asked, state, note, confirmed FROM requests WHERE id = ?")?
+        .prepare_cached("SELECT asked, state, note, confirmed, risk FROM requests WHERE id = ?")?
         .query_row([request.number()], kept)
         .optional()?)
 }
@@ -761,12 +771,12 @@ pub(super) fn hosts(connection: &Connection, asked: &Asked) -> Result<Vec<Host>,
     Ok(found)
 }
 
-/// A row of a request: its text, its state, its note, whether its ticket was confirmed.
+/// A row of a request: its text, its state, its note, whether its ticket was confirmed, its risk.
 pub(super) fn kept(row: &Row<'_>) -> Result<Kept, SqlError> {
     let text: String = row.get(0)?;
     let asked = Asked::parse(&text).map_err(|flaw| SqlError::column(0, flaw))?;
     let (state, note, confirmed) = (column::json(row, 1)?, row.get(2)?, row.get(3)?);
-    Ok(Kept { asked, text, state, note, confirmed })
+    Ok(Kept { asked, text, state, note, confirmed, risk: column::maybe_json(row, 4)? })
 }
 
 /// How far ahead a start can be.

@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 17] = [("
+const STEPS: [Step; 18] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -474,6 +474,8 @@ CREATE INDEX deletion_sessions_by_session ON deletion_sessions (session, host);
 ", nothing), ("
 ALTER TABLE requests ADD COLUMN confirmed FLAG NOT NULL DEFAULT FALSE;
 ALTER TABLE approvals ADD COLUMN mfa INTEGER;
+", nothing), ("
+ALTER TABLE requests ADD COLUMN risk TEXT;
 ", nothing)];
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ async fn every_change_by_another_hand_is_found() {
     std::fs::copy(&path, &kept).unwrap();
     assert!(verify(&authority).status.success(), "{}", text(&verify(&authority)));
     let changes = [
-        "UPDATE bodies SET body = CAST(replace(CAST(body AS TEXT), 'ana', 'eve') AS BLOB) WHERE seq = 8",
+        "UPDATE bodies SET body = CAST(replace(CAST(body AS TEXT), 'ana', 'eve') AS BLOB) WHERE seq = 9",
         "UPDATE bodies SET salt = zeroblob(16) WHERE seq = 5",
         "UPDATE bodies SET body = (SELECT body FROM bodies WHERE seq = 3) WHERE seq = 5",
         "DELETE FROM bodies WHERE seq = 5",
@@ -194,9 +194,9 @@ async fn what_was_erased_is_gone_and_everything_still_holds() {
     assert!(told.contains("bodies are erased; entry "), "{told}");
     let verified = authority.run(&["ledger", "verify"]);
     assert!(!verified.contains(" 0 bodies erased"), "{verified}");
-    assert!(authority.run(&["ledger", "show", "8"]).contains("its body was erased"));
+    assert!(authority.run(&["ledger", "show", "9"]).contains("its body was erased"));
     assert!(authority.run(&["ledger", "search", "\"ana\"", "--kind", "certificate"]).is_empty());
-    let (_, complaint) = authority.refuse(&["ledger", "erase", "8", "--reason", "again"]);
+    let (_, complaint) = authority.refuse(&["ledger", "erase", "9", "--reason", "again"]);
     assert!(complaint.contains("was erased before"), "{complaint}");
     let lines = authority.run(&["ledger", "export"]);
     let exported = authority.dir.path().join("export.jsonl");

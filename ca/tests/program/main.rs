@@ -37,6 +37,7 @@ mod request;
 mod restore;
 mod retention;
 mod review;
+mod risk;
 mod routes;
 mod scim;
 mod search;

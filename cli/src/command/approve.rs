@@ -5,7 +5,7 @@ use wire::identifier::RequestId;
 use wire::request::{Approval, ApprovalAsk, NAMESPACE, RequestDetail, SignedApproval};
 
 use super::login::{agent, is_refusal};
-use super::requests::{missing_lines, read, stand, words};
+use super::requests::{missing_lines, read, risk_lines, stand, words};
 use crate::client::Client;
 use crate::duration::Span;
 use crate::exit::{Exit, Fault};
@@ -46,6 +46,7 @@ impl Approve {
             for (name, value) in words(&asked) {
                 screen.line(&format!("  {name:<9} {value}"))?;
             }
+            risk_lines(&detail).iter().try_for_each(|line| screen.line(line))?;
             if approval.duration_secs < asked.duration_secs {
                 screen.line(&format!("  you allow {} s of it", approval.duration_secs))?;
             }

@@ -114,6 +114,7 @@ pub(crate) fn show(detail: &RequestDetail, screen: &Screen) -> Result<()> {
     for (name, value) in words(&asked) {
         screen.line(&format!("  {name:<9} {value}"))?;
     }
+    risk_lines(detail).iter().try_for_each(|line| screen.line(line))?;
     let now = detail.now;
     for approval in &detail.approvals {
         let when = moment::relative(approval.at, now);
@@ -165,6 +166,16 @@ pub(crate) fn words(asked: &Asked) -> Vec<(&'static str, String)> {
         words.push(("urgent", "yes; it skips nothing".into()));
     }
     words
+}
+
+/// How much of a risk it is, what adds most, and what would make it lower.
+pub(crate) fn risk_lines(detail: &RequestDetail) -> Vec<String> {
+    let Some(risk) = &detail.risk else { return Vec::new() };
+    let mut lines = vec![format!("  risk      {} of 100", risk.score)];
+    lines.extend(risk.reasons.iter().map(|reason| format!("            {}", plain(reason))));
+    let lower = risk.lower.iter().take(2);
+    lines.extend(lower.map(|one| format!("            -{} {}", one.by, plain(&one.how))));
+    lines
 }
 
 /// Where it stands, in words.

@@ -178,3 +178,35 @@ fn what_makes_no_request_is_refused_before_anything_is_sent() {
     let absent = person.curfew(["requests", "show", "r9"]);
     assert!(complained(&absent).contains("there is nothing of that name"));
 }
+
+#[test]
+fn what_the_policy_demands_is_shown_with_who_can_give_it_and_how_much_of_a_risk_it_is() {
+    let authority = Authority::start();
+    let asked = asked(&authority.fingerprint, 42);
+    let mut shown = detail(&asked, 42, &pending());
+    shown["missing"] = json!([]);
+    shown["demanded"] = json!([
+        {"host": "db1", "rule": "two-people", "advice": "an owner\u{1b}[2J and security", "by_approval": true, "quorums": [
+            {"quorum": "owner+security", "host": "db1", "seats": [{"seat": 0, "words": "somebody of team dba", "who": ["dan@example.com"]}]}]},
+        {"host": "db1", "rule": "window", "advice": "wait for the window", "by_approval": false},
+        {"host": "db2", "rule": "many", "advice": "two approvals", "by_approval": true, "who": ["eve@example.com"]},
+    ]);
+    shown["risk"] = json!({"score": 63, "reasons": ["+20 a host of tier 0\u{1b}[2J"],
+        "lower": [{"by": 12, "how": "with a second factor shown just now"}]});
+    authority.answer("GET /v1/requests/r42", shown);
+    let person = Person::new().log_in(&authority, &["app"]);
+    let text = said(&person.curfew(["requests", "show", "r42"]));
+    for part in [
+        "  policy two-people on db1: an owner",
+        "    owner+security on db1 needs somebody of team dba (dan@example.com)",
+        "  policy window on db1, at each certificate: wait for the window",
+        "  policy many on db2: two approvals",
+        "    anybody whom the policy lets approve (eve@example.com)",
+        "  risk      63 of 100",
+        "            +20 a host of tier 0",
+        "            -12 with a second factor shown just now",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text}");
+}

@@ -83,6 +83,9 @@ pub struct RequestDetail {
     /// What the policy in force demands besides, and is not there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub demanded: Vec<Demanded>,
+    /// How much of a risk it is, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<RiskView>,
     /// The grants that were begun under it.
     pub grants: Vec<GrantId>,
     /// Why it ended, when somebody said so.
@@ -144,6 +147,30 @@ pub struct Demanded {
     /// Who can approve, as far as there are few, where it counts whoever does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub who: Vec<Identity>,
+}
+
+/// How much of a risk a request is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RiskView {
+    /// From 0 to 100, as of when it was asked for.
+    pub score: u8,
+    /// What adds most, the most first: `+12 no second factor was shown in this login`.
+    pub reasons: Vec<String>,
+    /// What would make it lower, what does most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lower: Vec<Lower>,
+    /// What was not known, and counts in full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// What would make a risk lower.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lower {
+    /// By how much.
+    pub by: u8,
+    /// How, in words.
+    pub how: String,
 }
 
 /// A free seat.
