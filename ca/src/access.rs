@@ -15,6 +15,7 @@ use wire::identifier::{
 };
 use wire::identity;
 use wire::lock::{Lock, Target};
+use wire::log::Hash;
 use wire::options::{Bounds, KeyKind, UnfitKey, Wider, Wishes};
 use wire::request::State;
 use wire::time::Timestamp;
@@ -70,6 +71,8 @@ pub(crate) struct Facts {
     pub(crate) kind: identity::Kind,
     /// The teams that the identity is in.
     pub(crate) teams: BTreeSet<TeamName>,
+    /// The rules of behaviour that it has signed.
+    pub(crate) acknowledged: BTreeSet<Hash>,
     /// Whether it is an operator.
     pub(crate) operator: bool,
     /// The host, when there is one of that name or address.
@@ -138,6 +141,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) policy: &'a Policy,
     /// The weights of risks, where risks are reckoned.
     pub(crate) risk: Option<&'a Risk>,
+    /// The rules of behaviour that people must have signed, if there are any.
+    pub(crate) behaviour: Option<Hash>,
     /// How long a certificate opens anything.
     pub(crate) lifetime: Duration,
     /// How long before now its window begins.
@@ -148,7 +153,7 @@ impl<'a> Rules<'a> {
     /// What holds for a decision that ends in no certificate.
     pub(crate) const fn of(roles: &'a Roles, policy: &'a Policy) -> Self {
         let (lifetime, backdate) = (Duration::ZERO, Duration::ZERO);
-        Self { roles, policy, risk: None, lifetime, backdate }
+        Self { roles, policy, risk: None, behaviour: None, lifetime, backdate }
     }
 }
 
@@ -204,6 +209,11 @@ pub(crate) enum Denial {
     /// The identity is unknown or disabled.
     #[error("{0} has no access here: the identity is unknown or disabled")]
     Standing(Identity),
+    /// They have not signed the rules of behaviour in force.
+    #[error(
+        "read and sign the rules of behaviour first: `curfew behaviour --sign`, once for each version of them"
+    )]
+    Unsigned,
     /// Nothing opens it; the same for a host that does not exist, so that nobody learns which do.
     #[error("no role lets {identity} be {login} on {host}")]
     NoRole {
@@ -386,6 +396,7 @@ pub(crate) fn decide(
     if facts.standing != Standing::Active {
         return Err(Denial::Standing(ask.identity));
     }
+    refuse_unsigned(facts, rules)?;
     let (host, role_name, role) = choose(&ask, facts, rules.roles)?;
     let bounds = bounds(&ask, role_name, role)?;
     let reuse_until = now.after(bounds.lifetime);
@@ -582,6 +593,18 @@ impl Permit {
     /// As of which change it was decided.
     pub(crate) const fn epoch(&self) -> u64 {
         self.epoch
+    }
+}
+
+/// People sign the rules of behaviour, each version once. A workload reads nothing; who runs it does.
+fn refuse_unsigned(facts: &Facts, rules: &Rules<'_>) -> Result<(), Denial> {
+    match rules.behaviour {
+        Some(text)
+            if facts.kind == identity::Kind::Person && !facts.acknowledged.contains(&text) =>
+        {
+            Err(Denial::Unsigned)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -808,7 +831,8 @@ pub(crate) mod tests {
 
     pub(crate) fn rules(roles: &Roles) -> Rules<'_> {
         let (lifetime, backdate) = (Duration::from_secs(900), Duration::from_secs(30));
-        Rules { roles, policy: default_policy(), risk: None, lifetime, backdate }
+        let policy = default_policy();
+        Rules { roles, policy, risk: None, behaviour: None, lifetime, backdate }
     }
 
     fn default_policy() -> &'static Policy {
@@ -860,6 +884,19 @@ pub(crate) mod tests {
         }
         let instant = Ask { duration: Some(Duration::from_millis(999)), ..ask() };
         assert_eq!(no(instant, facts()), Denial::TooShort);
+    }
+
+    #[test]
+    fn people_without_the_rules_of_now_signed_get_nothing_and_workloads_are_not_asked() {
+        let roles = roles();
+        let (now, before) = (Hash::of(b"now"), Hash::of(b"before"));
+        let rules = Rules { behaviour: Some(now), ..rules(&roles) };
+        let get = |facts: Facts| decide(ask(), &facts, &rules, NOW);
+        assert_eq!(get(facts()).unwrap_err(), Denial::Unsigned);
+        let signed = |text| Facts { acknowledged: BTreeSet::from([text]), ..facts() };
+        assert_eq!(get(signed(before)).unwrap_err(), Denial::Unsigned);
+        assert!(get(signed(now)).is_ok());
+        assert!(get(Facts { kind: identity::Kind::Workload, ..facts() }).is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use wire::recording::RecordingKey;
 use wire::time::Timestamp;
 
 use crate::access::{self, Ask, Denial, Facts, Rules};
+use crate::behaviour::{Behaviour, BehaviourError};
 use crate::bucket::Bucket;
 use crate::challenge::Challenges;
 use crate::clock;
@@ -81,6 +82,8 @@ pub(crate) struct Authority {
     policy: RwLock<(Policy, Option<String>)>,
     /// The weights of risks in force, and what is wrong with their files if they were refused.
     risk: RwLock<(Risk, Option<String>)>,
+    /// The rules of behaviour in force, and what is wrong with their file if it was refused.
+    behaviour: RwLock<(Option<Behaviour>, Option<String>)>,
 }
 
 /// What an operator wants done with the keys of one purpose.
@@ -162,6 +165,8 @@ impl Authority {
         let recordings = Arc::new(Recordings::new(store(&config)?));
         let roles = Roles::read(&config.roles_file)?;
         let policy = Policy::read(&config.policy_dir, config.time_zone.clone())?;
+        let behaviour =
+            config.behaviour.as_ref().map(|at| Behaviour::read(&at.file)).transpose()?;
         let risk = Risk::read(&config.risk_file, &config.risk_trial_file)?;
         let ledger = Ledger::open(&Place::of(&config)?, &ring)?;
         Ok(Self {
@@ -185,6 +190,7 @@ impl Authority {
             roles: RwLock::new((Arc::new(roles), None)),
             policy: RwLock::new((policy, None)),
             risk: RwLock::new((risk, None)),
+            behaviour: RwLock::new((behaviour, None)),
             config,
         })
     }
@@ -212,6 +218,7 @@ impl Authority {
                 roles: &roles,
                 policy: &policy,
                 risk: Some(&risk),
+                behaviour: self.behaviour().map(|rules| rules.hash()),
                 lifetime: self.config.certificate_lifetime,
                 backdate: self.config.backdate,
             };
@@ -253,13 +260,17 @@ impl Authority {
         now: Timestamp,
     ) -> Result<(Arc<Facts>, bool), NoCertificate> {
         let lately = self.ledger.facts_lately(&ask.identity, &ask.host);
-        // By which key somebody is logged in is no matter of theirs and of the host alone.
+        // What bears on a risk is not kept: it changes without a change of the epoch.
         if let Some(facts) = lately.filter(|_| !with_risk) {
             return Ok((facts, false));
         }
-        let key = with_risk.then(|| ask.login_key.clone());
-        let who = (ask.identity.clone(), ask.host.clone());
-        let facts = self.ledger.facts_with(who, key, now).await;
+        let (identity, host) = (ask.identity.clone(), ask.host.clone());
+        let facts = if with_risk {
+            let key = ask.login_key.clone();
+            self.ledger.facts_with_risk((identity, host), key, now).await
+        } else {
+            self.ledger.facts(identity, host, now).await
+        };
         Ok((facts.map_err(NoCertificate::Ledger)?, true))
     }
 
@@ -395,6 +406,31 @@ impl Authority {
             kept.0.clone()
         };
         self.ledger.policy_refused((refused, policy), now).await
+    }
+
+    /// The rules of behaviour in force, if there are any.
+    pub(crate) fn behaviour(&self) -> Option<Behaviour> {
+        self.behaviour.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// What is wrong with their file, when it was refused and an older text is in force.
+    pub(crate) fn behaviour_refusal(&self) -> Option<String> {
+        self.behaviour.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Puts another text in force, then records it; every decision from before is made again.
+    pub(crate) async fn replace_behaviour(
+        &self,
+        behaviour: Option<Behaviour>,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        *self.behaviour.write().unwrap_or_else(PoisonError::into_inner) = (behaviour.clone(), None);
+        self.ledger.behaviour_changed(behaviour, now).await
+    }
+
+    /// Keeps the text, and remembers why the changed file was refused.
+    pub(crate) fn refuse_behaviour(&self, reason: String) {
+        self.behaviour.write().unwrap_or_else(PoisonError::into_inner).1 = Some(reason);
     }
 
     /// The weights of risks in force.
@@ -647,6 +683,7 @@ pub(crate) fn exit_for(error: &anyhow::Error) -> Exit {
     if error.is::<crate::config::ConfigError>()
         || error.is::<PolicyError>()
         || error.is::<RiskError>()
+        || error.is::<BehaviourError>()
     {
         Exit::Config
     } else {

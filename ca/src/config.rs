@@ -12,6 +12,8 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use toml::Spanned;
 
+#[path = "config/behaviour.rs"]
+pub(crate) mod behaviour;
 #[path = "config/bucket.rs"]
 pub(crate) mod bucket;
 #[path = "config/identity.rs"]
@@ -27,6 +29,7 @@ pub(crate) mod tracker;
 #[path = "config/witness.rs"]
 pub(crate) mod witness;
 
+use behaviour::BehaviourAt;
 use bucket::{BucketAt, RecordingsForm};
 use identity::{Oidc, OidcForm, Workload, WorkloadForm};
 use keys::{Keys, KeysForm};
@@ -92,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) workloads: Vec<Workload>,
     /// Where tickets are looked up; nowhere, when absent.
     pub(crate) tracker: Option<TrackerAt>,
+    /// The rules of behaviour that people sign; none, when absent.
+    pub(crate) behaviour: Option<BehaviourAt>,
 }
 
 /// How long requests wait, and for what.
@@ -148,9 +153,6 @@ impl Config {
 
     fn parse(source: &Source) -> Result<Self, ConfigError> {
         let mut form: Form = source.parse()?;
-        let names = form.names.unwrap_or_else(|| {
-            ["localhost", "127.0.0.1", "::1"].map(|name| untouched(name.to_owned())).into()
-        });
         let state_dir = form.state_dir.unwrap_or_else(|| "/var/lib/curfew-ca".into());
         Ok(Self {
             bucket: BucketAt::checked(source, form.recordings)?,
@@ -160,14 +162,12 @@ impl Config {
             listen: form.listen.unwrap_or_else(|| everywhere(7442)),
             hosts_listen: form.hosts_listen.unwrap_or_else(|| everywhere(7443)),
             metrics_listen: near(source, form.metrics_listen)?,
-            names: checked_names(source, names)?,
+            names: checked_names(source, form.names)?,
             admin_socket: form.admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()),
             roles_file: form.roles_file.unwrap_or_else(|| "/etc/curfew/roles.toml".into()),
             policy_dir: form.policy_dir.unwrap_or_else(|| "/etc/curfew/policy".into()),
             risk_file: form.risk_file.unwrap_or_else(|| "/etc/curfew/risk.toml".into()),
-            risk_trial_file: form
-                .risk_trial_file
-                .unwrap_or_else(|| "/etc/curfew/risk-trial.toml".into()),
+            risk_trial_file: form.risk_trial_file.unwrap_or_else(|| DEFAULT_TRIAL.into()),
             time_zone: checked_zone(source, form.time_zone)?,
             certificate_lifetime: source.span(
                 "certificate_lifetime",
@@ -202,6 +202,7 @@ impl Config {
             )?,
             patience: Patience::checked(source, (form.approval_timeout, form.first_use_timeout))?,
             tracker: TrackerAt::checked(source, form.tracker)?,
+            behaviour: form.behaviour,
             keys: Keys::checked(source, form.keys)?,
             witnesses: Cosigning::checked(
                 source,
@@ -315,7 +316,13 @@ fn with_meant(message: &str) -> String {
     }
 }
 
-fn checked_names(source: &Source, names: Vec<Spanned<String>>) -> Result<Vec<String>, ConfigError> {
+fn checked_names(
+    source: &Source,
+    names: Option<Vec<Spanned<String>>>,
+) -> Result<Vec<String>, ConfigError> {
+    let names = names.unwrap_or_else(|| {
+        ["localhost", "127.0.0.1", "::1"].map(|name| untouched(name.to_owned())).into()
+    });
     for name in &names {
         let text = name.get_ref();
         if text.parse::<std::net::IpAddr>().is_err()
@@ -416,10 +423,13 @@ struct Form {
     #[serde(default)]
     workload: Vec<Spanned<WorkloadForm>>,
     tracker: Option<TrackerForm>,
+    behaviour: Option<BehaviourAt>,
 }
 
 /// Where the settings are read from, unless `--config` says otherwise.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/curfew/ca.toml";
+/// Where weights that are only tried are, unless the settings say otherwise.
+const DEFAULT_TRIAL: &str = "/etc/curfew/risk-trial.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
@@ -486,7 +496,7 @@ pub(crate) const SETTINGS: [Setting; 20] = [
     },
     Setting {
         key: "risk_trial_file",
-        default: "/etc/curfew/risk-trial.toml",
+        default: DEFAULT_TRIAL,
         range: "a path",
         sentence: "Weights that are tried beside them: their scores are recorded, and count for teams that the file names as pilots.",
     },

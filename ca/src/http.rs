@@ -14,6 +14,7 @@ use crate::authority::Authority;
 
 mod about;
 mod attempt;
+mod behaviour;
 pub(crate) mod body;
 pub(crate) mod caller;
 mod certificate;
@@ -60,6 +61,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/keys", get(login::keys))
         .route("/v1/keys/revoke", post(login::revoke_key))
         .route("/v1/whoami", get(about::whoami))
+        .route("/v1/behaviour", get(behaviour::show).post(behaviour::sign))
         .route("/v1/hosts", get(host::list))
         .route("/v1/certificates", post(certificate::issue))
         .route("/v1/grants", get(grant::list))

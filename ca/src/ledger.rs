@@ -24,6 +24,7 @@ mod approval;
 mod attempt;
 mod audit;
 mod backup;
+mod behaviour;
 mod column;
 mod directory;
 mod entry;

@@ -8,6 +8,7 @@ mod approval;
 mod args;
 mod authority;
 mod backup;
+mod behaviour;
 mod bucket;
 mod certificate;
 mod challenge;

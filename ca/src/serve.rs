@@ -39,10 +39,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot watch {}", config.policy_dir.display()))?;
     let risk_watch = Watch::of_files(&[&config.risk_file, &config.risk_trial_file])
         .context("cannot watch the files of weights")?;
+    let behaviour_watch = watch_behaviour(&config)?;
     let authority = Arc::new(Authority::open(config)?);
-    authority.replace_roles((*authority.roles()).clone(), clock::now()).await?;
-    authority.begin_policy(clock::now()).await?;
-    authority.replace_risk(authority.risk(), clock::now()).await?;
+    begin_rules(&authority).await?;
     let config = &authority.config;
     let leaf = Leaf::issue(&authority.root, &config.names, clock::now())?;
     // The operator's socket first: whoever sees a port open finds the socket too.
@@ -64,6 +63,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(roles_watch.roles(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(policy_watch.policy(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(risk_watch.risk(Arc::clone(&authority), stopped.clone()));
+    if let Some(watch) = behaviour_watch {
+        tasks.spawn(watch.behaviour(Arc::clone(&authority), stopped.clone()));
+    }
     tasks.spawn(cosign::collect(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(krl::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(index::keep(Arc::clone(&authority), stopped.clone()));
@@ -103,6 +105,21 @@ async fn serve_figures(
     let router = bounded(metrics::router(Arc::clone(authority)));
     tasks.spawn(serve_plain(listener, router, stopped.clone()));
     Ok(())
+}
+
+/// Records the roles, the policy, the weights and the rules that this authority begins with.
+async fn begin_rules(authority: &Authority) -> anyhow::Result<()> {
+    authority.replace_roles((*authority.roles()).clone(), clock::now()).await?;
+    authority.begin_policy(clock::now()).await?;
+    authority.replace_risk(authority.risk(), clock::now()).await?;
+    authority.replace_behaviour(authority.behaviour(), clock::now()).await?;
+    Ok(())
+}
+
+fn watch_behaviour(config: &Config) -> anyhow::Result<Option<Watch>> {
+    let Some(at) = &config.behaviour else { return Ok(None) };
+    let cannot = || format!("cannot watch the folder of {}", at.file.display());
+    Watch::of_file(&at.file).with_context(cannot).map(Some)
 }
 
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::authority::Authority;
+use crate::behaviour::Behaviour;
 use crate::clock;
 use crate::http::listener::unless_stopped;
 use crate::ledger::RefusedPolicy;
@@ -100,6 +101,17 @@ impl Watch {
         let mut refused = None;
         while self.changed(&mut stop).await {
             refused = apply_risk(&authority, refused).await;
+        }
+    }
+
+    /// Applies each change of the rules of behaviour until `stop`.
+    pub(crate) async fn behaviour(
+        mut self,
+        authority: Arc<Authority>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        while self.changed(&mut stop).await {
+            apply_behaviour(&authority).await;
         }
     }
 
@@ -216,6 +228,27 @@ async fn apply_risk(authority: &Authority, refused: Option<String>) -> Option<St
         tracing::error!(%error, "a change of the weights could not be recorded");
     }
     refusal
+}
+
+/// The same for the rules of behaviour. A file that went away is refused: nobody would be asked any more.
+async fn apply_behaviour(authority: &Authority) {
+    let Some(at) = &authority.config.behaviour else { return };
+    match Behaviour::read(&at.file) {
+        Ok(rules)
+            if authority.behaviour_refusal().is_none()
+                && authority.behaviour() == Some(rules.clone()) => {}
+        Ok(rules) => {
+            tracing::info!(hash = %rules.hash(), "other rules of behaviour are in force");
+            if let Err(error) = authority.replace_behaviour(Some(rules), clock::now()).await {
+                tracing::error!(%error, "a change of the rules of behaviour could not be recorded");
+            }
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            tracing::error!(%reason, "rules of behaviour are refused; those from before stay in force");
+            authority.refuse_behaviour(reason);
+        }
+    }
 }
 
 const SETTLE: Duration = Duration::from_millis(50);

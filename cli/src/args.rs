@@ -25,6 +25,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Keys(command::keys::Keys),
     Whoami(command::whoami::Whoami),
+    Behaviour(command::behaviour::Behaviour),
     Hosts(command::hosts::Hosts),
     Ssh(command::ssh::Ssh),
     Certificate(command::certificate::Certificate),

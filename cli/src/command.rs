@@ -3,6 +3,7 @@
 pub(crate) mod approve;
 pub(crate) mod attempts;
 pub(crate) mod audit;
+pub(crate) mod behaviour;
 pub(crate) mod breakglass;
 pub(crate) mod certificate;
 pub(crate) mod completions;
@@ -45,6 +46,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Logout(logout) => logout.run(screen),
         Command::Keys(keys) => keys.run(screen),
         Command::Whoami(whoami) => whoami.run(screen),
+        Command::Behaviour(behaviour) => behaviour.run(screen),
         Command::Hosts(hosts) => hosts.run(screen),
         Command::Ssh(ssh) => ssh.run(screen),
         Command::Certificate(certificate) => certificate.run(screen),

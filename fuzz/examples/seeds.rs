@@ -140,6 +140,9 @@ fn requests() -> Done {
     put("request", "sign", sign)?;
     put("request", "asked", asked)?;
     put("request", "approval", approval)?;
+    let said = r#"{"version":1,"authority":"SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU","by":"ana","text":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","at":1800000000000}"#;
+    put("behaviour", "said", said)?;
+    put("behaviour", "ask", sign.replace("approval", "acknowledgement"))?;
     put("risk_weights", "shipped", risk::DEFAULT)?;
     let small = "version = 1\nname = 'mine'\npilot = ['dba']\nlearn_until = '2026-11-01T00:00:00Z'\n[relief]\non_call = 5\nfloor = 20\n[factor.hosts]\npoints = 9\nfull = 3\n";
     put("risk_weights", "small", small)

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod attempt;
+pub mod behaviour;
 mod blob;
 pub mod breakglass;
 pub mod certificate;

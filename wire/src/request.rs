@@ -295,12 +295,12 @@ impl End {
     }
 }
 
-fn written<T: Serialize>(value: &T) -> Result<String, RequestFlaw> {
+pub(crate) fn written<T: Serialize>(value: &T) -> Result<String, RequestFlaw> {
     let text = serde_json::to_string(value).map_err(|_unwritable| RequestFlaw::Form)?;
     if text.len() > MAX_TEXT { Err(RequestFlaw::Length(text.len())) } else { Ok(text) }
 }
 
-fn read<T: Serialize + DeserializeOwned>(text: &str) -> Result<T, RequestFlaw> {
+pub(crate) fn read<T: Serialize + DeserializeOwned>(text: &str) -> Result<T, RequestFlaw> {
     if text.len() > MAX_TEXT {
         return Err(RequestFlaw::Length(text.len()));
     }

@@ -6,6 +6,8 @@ use clap::Args;
 
 use super::policy::{doubts, good, test};
 use super::say;
+use crate::behaviour::Behaviour;
+use crate::config::behaviour::BEHAVIOUR_SETTINGS;
 use crate::config::identity::{OIDC_SETTINGS, WORKLOAD_SETTINGS};
 use crate::config::keys::KEY_SETTINGS;
 use crate::config::ledger::LEDGER_SETTINGS;
@@ -38,7 +40,9 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         say("\n# One for each kind of job:\n#[[workload]]")?;
         WORKLOAD_SETTINGS.iter().try_for_each(print)?;
         say("\n#[tracker]")?;
-        return TRACKER_SETTINGS.iter().try_for_each(print);
+        TRACKER_SETTINGS.iter().try_for_each(print)?;
+        say("\n#[behaviour]")?;
+        return BEHAVIOUR_SETTINGS.iter().try_for_each(print);
     }
     let config = Config::read(path)?;
     say(&format!("{}: good", path.display()))?;
@@ -58,7 +62,14 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     say(&good(&policy, &config.policy_dir))?;
     doubts(&policy, &roles).iter().try_for_each(|doubt| say(doubt))?;
     test(&policy, &config.policy_dir)?;
-    super::risk::check(&config)
+    super::risk::check(&config)?;
+    match &config.behaviour {
+        Some(at) => {
+            let rules = Behaviour::read(&at.file)?;
+            say(&format!("{}: good, {}", at.file.display(), rules.hash()))
+        }
+        None => Ok(()),
+    }
 }
 
 fn print(setting: &Setting) -> anyhow::Result<()> {

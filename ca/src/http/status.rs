@@ -118,7 +118,10 @@ fn refused_files(authority: &Authority) -> impl Iterator<Item = String> {
     let risk = authority.risk_refusal().map(|reason| {
         format!("the weights of risks are refused and older ones are in force: {reason}")
     });
-    roles.into_iter().chain(policy).chain(risk)
+    let behaviour = authority.behaviour_refusal().map(|reason| {
+        format!("the rules of behaviour are refused and older ones are in force: {reason}")
+    });
+    roles.into_iter().chain(policy).chain(risk).chain(behaviour)
 }
 
 fn concern(

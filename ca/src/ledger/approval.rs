@@ -175,7 +175,7 @@ fn take(
     if !me.is_active {
         return denied("only people approve, and none who is disabled or locked");
     }
-    let Some((key, text)) = signer(connection, (&new.by, &new.signed), &locks)? else {
+    let Some((key, text)) = signer(connection, (&new.by, &new.signed.signature), &locks)? else {
         return denied("the signature is by no key of yours that is enrolled and not locked");
     };
     let (said, _presence) = match new.signed.verify(&text) {
@@ -227,8 +227,8 @@ fn judged(
     if said.iter().any(is_yes) {
         return Ok(Ok(said));
     }
-    let says_more = |judged: &&Judged| !matches!(judged.verdict(), Verdict::NotEligible);
-    let place = said.iter().position(|judged| says_more(&judged)).unwrap_or(0);
+    let says_more = |judged: &Judged| !matches!(judged.verdict(), Verdict::NotEligible);
+    let place = said.iter().position(says_more).unwrap_or(0);
     Ok(Err(match hosts.into_iter().zip(said).nth(place) {
         Some((host, judged)) => {
             RequestRefusal::Policy { host: host.name, judged: Box::new(judged) }
@@ -548,7 +548,7 @@ fn holds(
     row: &Row,
     locks: &[Lock],
 ) -> Result<Result<Approval, &'static str>, LedgerError> {
-    let Some((key, text)) = signer(connection, (&row.by, &row.signed), locks)? else {
+    let Some((key, text)) = signer(connection, (&row.by, &row.signed.signature), locks)? else {
         return Ok(Err("its key is not enrolled any more, or is locked"));
     };
     let Ok((said, _presence)) = row.signed.verify(&text) else {
@@ -563,12 +563,12 @@ fn holds(
 }
 
 /// The enrolled key that a signature names, if it is this identity's and not locked.
-fn signer(
+pub(super) fn signer(
     connection: &Connection,
-    (by, signed): (&Identity, &SignedApproval),
+    (by, signature): (&Identity, &str),
     locks: &[Lock],
 ) -> Result<Option<(Fingerprint, PublicKey)>, LedgerError> {
-    let Ok(seal) = wire::sshsig::parse(&signed.signature) else { return Ok(None) };
+    let Ok(seal) = wire::sshsig::parse(signature) else { return Ok(None) };
     let print = wire::certificate::fingerprint(seal.public_key());
     let is_locked = locks.iter().any(|lock| lock.target == Target::Key(print.clone()));
     let is_theirs = connection
@@ -646,11 +646,11 @@ pub(super) fn insert(
     Ok(())
 }
 
-fn unwritable(_error: ssh_key::Error) -> LedgerError {
+pub(super) fn unwritable(_error: ssh_key::Error) -> LedgerError {
     LedgerError::Torn("a login key cannot be written".into())
 }
 
 /// How far an approver's clock may be ahead: they are told ours.
-const SKEW: Duration = Duration::from_secs(60);
+pub(super) const SKEW: Duration = Duration::from_secs(60);
 /// How long what was shown may lie on a screen before it is signed and sent.
-const FRESH: Duration = Duration::from_secs(15 * 60);
+pub(super) const FRESH: Duration = Duration::from_secs(15 * 60);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
+use wire::behaviour::SignedAcknowledgement;
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RequestId,
     RoleName, Serial, SessionId, TeamName,
@@ -157,6 +158,10 @@ pub(crate) enum Kind {
     RiskChanged,
     /// Changed weights were refused.
     RiskRefused,
+    /// Another text of rules of behaviour came into force, or none.
+    BehaviourChanged,
+    /// Somebody signed that they have read it.
+    BehaviourAcknowledged,
 }
 
 impl Kind {
@@ -515,6 +520,25 @@ pub(super) struct RiskRefused<'a> {
     pub(super) reason: &'a str,
     /// What the weights are that stay in force.
     pub(super) kept: &'a str,
+}
+
+/// [`Kind::BehaviourChanged`].
+#[derive(Serialize)]
+pub(super) struct BehaviourNow<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hash: Option<Hash>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<&'a str>,
+}
+
+/// [`Kind::BehaviourAcknowledged`]: with the key, so that it can be verified from the entry alone.
+#[derive(Serialize)]
+pub(super) struct BehaviourAcknowledged<'a> {
+    pub(super) by: &'a Identity,
+    pub(super) text: Hash,
+    pub(super) key: &'a Fingerprint,
+    pub(super) public_key: &'a str,
+    pub(super) signed: &'a SignedAcknowledgement,
 }
 
 /// [`Kind::SessionBegun`].

@@ -14,7 +14,8 @@ use wire::time::Timestamp;
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
 use super::{
-    Ledger, LedgerError, approval, attempt, column, keys, order, request, restore, risk, team,
+    Ledger, LedgerError, approval, attempt, behaviour, column, keys, order, request, restore, risk,
+    team,
 };
 use crate::access::{Ask, Denial, Facts, Grant, Host, Permit, Plan, Standing};
 use crate::certificate;
@@ -87,11 +88,20 @@ impl Ledger {
         host: Address,
         now: Timestamp,
     ) -> Result<Arc<Facts>, LedgerError> {
-        self.facts_with((identity, host), None, now).await
+        self.read_facts((identity, host), None, now).await
     }
 
-    /// The same, with what bears on the risk, where a key is given: that of the login, if there is one.
-    pub(crate) async fn facts_with(
+    /// The same, with what bears on the risk; with the key of the login, if there is one.
+    pub(crate) async fn facts_with_risk(
+        &self,
+        (identity, host): (Identity, Address),
+        key: Option<Fingerprint>,
+        now: Timestamp,
+    ) -> Result<Arc<Facts>, LedgerError> {
+        self.read_facts((identity, host), Some(key), now).await
+    }
+
+    async fn read_facts(
         &self,
         (identity, host): (Identity, Address),
         key: Option<Option<Fingerprint>>,
@@ -117,6 +127,7 @@ impl Ledger {
                 epoch: epoch(connection)?,
                 standing,
                 kind,
+                acknowledged: behaviour::acknowledged(connection, &who)?,
                 teams: team::of(connection, &who)?,
                 operator: is_operator(connection, &who)?,
                 host: found,

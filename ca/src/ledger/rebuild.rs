@@ -21,8 +21,8 @@ use super::entry::Kind;
 use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
 use super::{
-    LedgerError, approval, column, directory, extend, grant, incident, order, request, restore,
-    retention, subject, team,
+    LedgerError, approval, behaviour, column, directory, extend, grant, incident, order, request,
+    restore, retention, subject, team,
 };
 use crate::risk::Reckoned;
 
@@ -211,13 +211,11 @@ impl Said<'_> {
             | Kind::DirectoryTokenEnded
             | Kind::DirectoryUserPut
             | Kind::DirectoryGroupPut
-            | Kind::DirectoryRemoved => self.who(connection),
+            | Kind::DirectoryRemoved
+            | Kind::BehaviourAcknowledged => self.who(connection),
             Kind::KeyAdded => self.key_added(connection),
             Kind::IdentityDisabled => self.disable(connection, true),
-            Kind::IdentityEnabled => {
-                grant::bump_epoch(connection)?;
-                self.disable(connection, false)
-            }
+            Kind::IdentityEnabled => self.enable(connection),
             Kind::HostTokenMade => self.token_made(connection),
             Kind::HostEnrolled => self.enrolled(connection),
             Kind::HostCertified => self.certified(connection),
@@ -236,15 +234,16 @@ impl Said<'_> {
             Kind::RolesChanged => self.roles(connection),
             Kind::PolicyChanged => self.policy(connection),
             Kind::RiskChanged => self.risk(connection),
+            Kind::BehaviourChanged => self.behaviour(connection),
             Kind::KeysChanged => self.keys_changed(connection),
             Kind::Incident => self.incident(connection),
             Kind::IncidentSettled => self.incident_settled(connection),
             Kind::RequestMade => self.request_made(connection),
             Kind::RequestApproved => self.request_approved(connection),
             Kind::RequestMoved => self.request_moved(connection),
-            Kind::SessionBegun => self.begun(connection),
-            Kind::SessionEnded => self.ended(connection),
-            Kind::SessionReviewed => self.reviewed(connection),
+            Kind::SessionBegun | Kind::SessionEnded | Kind::SessionReviewed => {
+                self.session(connection)
+            }
             Kind::Held
             | Kind::Released
             | Kind::DeletionAsked
@@ -268,9 +267,23 @@ impl Said<'_> {
             | Kind::Searched
             | Kind::Exported
             | Kind::RecordingRead
-            | Kind::RecordingWatched => Ok(Told::Wholly),
+            | Kind::RecordingWatched
             // What follows is made new when it is lost: a login by logging in, a host's TLS certificate by its host.
-            Kind::Login | Kind::LinkCertified => Ok(Told::Wholly),
+            | Kind::Login
+            | Kind::LinkCertified => Ok(Told::Wholly),
+        }
+    }
+
+    fn enable(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        grant::bump_epoch(connection)?;
+        self.disable(connection, false)
+    }
+
+    fn session(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        match self.kind {
+            Kind::SessionBegun => self.begun(connection),
+            Kind::SessionEnded => self.ended(connection),
+            _ => self.reviewed(connection),
         }
     }
 
@@ -307,6 +320,11 @@ impl Said<'_> {
                 Ok(Told::Wholly)
             }
             Kind::DirectoryRemoved => self.directory_removed(connection),
+            Kind::BehaviourAcknowledged => {
+                let who = (&self.read("/by")?, self.read("/text")?);
+                behaviour::insert(connection, who, self.at)?;
+                Ok(Told::Wholly)
+            }
             Kind::SubjectReleased => {
                 grant::bump_epoch(connection)?;
                 self.run(
@@ -528,6 +546,13 @@ impl Said<'_> {
         )
     }
 
+    fn behaviour(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        grant::bump_epoch(connection)?;
+        let hash: Option<Hash> = self.read("/hash")?;
+        behaviour::keep(connection, behaviour::mark(hash))?;
+        Ok(Told::Wholly)
+    }
+
     fn risk(&self, connection: &Connection) -> Result<Told, LedgerError> {
         grant::bump_epoch(connection)?;
         let trial = self.body.pointer("/trial").and_then(Value::as_str);
@@ -693,7 +718,8 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 26] = [
+const TABLES: [Table; 27] = [
+    Table { name: "acknowledgements", key: "identity, text", columns: "at" },
     Table { name: "restores", key: "era", columns: "size, declared" },
     Table { name: "kept_locks", key: "target", columns: "reason, host" },
     Table { name: "identities", key: "name", columns: "operator, disabled, added, kind" },
@@ -754,7 +780,8 @@ const TABLES: [Table; 26] = [
     Table { name: "deletion_sessions", key: "deletion, session, host", columns: "spared, gone" },
 ];
 /// Kinds of entries that count the epoch, whatever they say: an erased body leaves no doubt about that.
-const COUNTED: [&str; 19] = [
+const COUNTED: [&str; 20] = [
+    "behaviour_changed",
     "risk_changed",
     "identity_enabled",
     "team_changed",

@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 18] = [("
+const STEPS: [Step; 19] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -476,6 +476,10 @@ ALTER TABLE requests ADD COLUMN confirmed FLAG NOT NULL DEFAULT FALSE;
 ALTER TABLE approvals ADD COLUMN mfa INTEGER;
 ", nothing), ("
 ALTER TABLE requests ADD COLUMN risk TEXT;
+", nothing), ("
+CREATE TABLE acknowledgements (
+    identity TEXT NOT NULL, text BLOB NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (identity, text)
+) STRICT, WITHOUT ROWID;
 ", nothing)];
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 )]
 
 mod authority;
+mod behaviour;
 mod bucket;
 mod certificate;
 mod crash;

@@ -130,7 +130,11 @@ const OPEN: [(&str, &str); 10] = [
     ("GET", "/tile/{*path}"),
 ];
 /// What everybody may call who is logged in; each answers with what is the caller's own.
-const EVERYBODY: [(&str, &str); 25] = [
+const EVERYBODY: [(&str, &str); 29] = [
+    ("GET", "/v1/behaviour"),
+    ("POST", "/v1/behaviour"),
+    ("POST", "/v1/reviews"),
+    ("GET", "/v1/reviews/due"),
     ("GET", "/v1/requests"),
     ("POST", "/v1/requests"),
     ("GET", "/v1/requests/{request}"),

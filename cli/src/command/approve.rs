@@ -120,12 +120,12 @@ fn sign(
 }
 
 /// Whether another key might do.
-fn is_about_key(error: &anyhow::Error) -> bool {
+pub(super) fn is_about_key(error: &anyhow::Error) -> bool {
     error.to_string().contains("by no key of yours")
 }
 
 /// Whether the person at the terminal says yes.
-fn confirmed(question: &str) -> Result<bool> {
+pub(super) fn confirmed(question: &str) -> Result<bool> {
     match prompt::answer(question)? {
         Some(answer) => Ok(matches!(answer.trim(), "y" | "Y" | "yes")),
         None => {

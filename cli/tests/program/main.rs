@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod authority;
+mod behaviour;
 #[cfg(test)]
 mod breakglass;
 #[cfg(test)]
