@@ -15,6 +15,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -133,6 +134,67 @@ fn exec_says_who_and_what_runs() {
 
     let (event, _) = runs.last().unwrap();
     assert!(event.flags.has(Flags::UNLINKED));
+}
+
+#[test]
+fn who_connects_and_listens_is_seen_with_the_place() {
+    let fs = BpfFs::mount();
+    let mut room = Bpf::open(&fs.pins()).unwrap();
+    let mut outside = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = outside.local_addr().unwrap().port();
+    let monitor = Monitor::start(&format!(
+        "import os, socket\n\
+         one = socket.create_connection(('127.0.0.1', {port}))\n\
+         two = socket.socket(socket.AF_INET6)\n\
+         two.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)\n\
+         two.connect(('::ffff:127.0.0.1', {port}))\n\
+         three = socket.socket()\n\
+         three.bind(('127.0.0.1', 0))\n\
+         three.listen()\n\
+         four = socket.socket(socket.AF_INET6)\n\
+         four.bind(('::1', 0))\n\
+         four.listen()\n\
+         try:\n\
+         \tsocket.create_connection(('127.0.0.1', 1))\n\
+         except OSError: pass\n\
+         print(three.getsockname()[1], four.getsockname()[1], flush=True)\n"
+    ));
+    let tag = monitor.begin(&mut room, 0x1010);
+    monitor.go();
+    let said = monitor.line();
+    let [three, four] = said
+        .split(' ')
+        .map(|port| port.parse::<u16>().unwrap())
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    // What no session does is not seen, whoever it is.
+    drop(TcpStream::connect(("127.0.0.1", port)).unwrap());
+    outside = TcpListener::bind("127.0.0.1:0").unwrap();
+    drop(outside);
+    let events = until_empty(&mut room, tag);
+    assert_contiguous(&events);
+    let sockets: Vec<(bool, String, u16)> = events
+        .iter()
+        .filter_map(|event| match event.detail {
+            Detail::Socket(socket) => {
+                assert_eq!(event.process.comm(), "python3");
+                Some((socket.connects, socket.address.unwrap().to_string(), socket.port))
+            }
+            _ => None,
+        })
+        .collect();
+    let here = |connects, address: &str, port| (connects, address.to_owned(), port);
+    assert_eq!(
+        sockets,
+        [
+            here(true, "127.0.0.1", port),
+            here(true, "127.0.0.1", port),
+            here(false, "127.0.0.1", three),
+            here(false, "::1", four),
+            here(true, "127.0.0.1", 1),
+        ]
+    );
 }
 
 #[test]
@@ -784,6 +846,12 @@ impl Monitor {
     fn go(&self) {
         let mut child = self.child.lock().unwrap();
         child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    fn line(&self) -> String {
+        let mut line = String::new();
+        self.output.lock().unwrap().read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
     }
 
     fn expect(&self, word: &str) {
