@@ -94,6 +94,9 @@ enum Command {
     /// What must never happen: forged certificates, and a ledger that contradicts itself
     #[command(subcommand)]
     Incident(incident::Command),
+    /// Break-glass, afterwards: receipts of custodians, what hosts saw, and whether the two agree
+    #[command(subcommand)]
+    Breakglass(command::breakglass::Command),
     /// What is there and what is wrong
     Status(command::status::Arguments),
     /// Cosign the ledger's checkpoints, on a machine that is not the authority's
@@ -174,6 +177,9 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
             command::talk(&config, async |client| command.run(client).await)
         }
         Command::Incident(command) => {
+            command::talk(&config, async |client| command.run(client).await)
+        }
+        Command::Breakglass(command) => {
             command::talk(&config, async |client| command.run(client).await)
         }
         Command::Status(command) => {

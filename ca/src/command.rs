@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::key::guard;
 
 pub(crate) mod backup;
+pub(crate) mod breakglass;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod grant;

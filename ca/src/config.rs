@@ -81,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) login_lifetime: Duration,
     /// How long a challenge can be answered.
     pub(crate) challenge_lifetime: Duration,
+    /// After how long a host is overdue on which break-glass was not tried.
+    pub(crate) drills: Duration,
     /// How long requests wait.
     pub(crate) patience: Patience,
     /// Where the keys lie.
@@ -200,6 +202,7 @@ impl Config {
                 minutes(1),
                 &(secs(5)..=minutes(5)),
             )?,
+            drills: drills(source, form.breakglass_drill_every)?,
             patience: Patience::checked(source, (form.approval_timeout, form.first_use_timeout))?,
             tracker: TrackerAt::checked(source, form.tracker)?,
             behaviour: form.behaviour,
@@ -213,6 +216,10 @@ impl Config {
             workloads: Workload::checked(source, form.workload)?,
         })
     }
+}
+
+fn drills(source: &Source, every: Option<Spanned<String>>) -> Result<Duration, ConfigError> {
+    source.span("breakglass_drill_every", every, days(90), &(secs(1)..=days(366)))
 }
 
 impl Patience {
@@ -413,6 +420,7 @@ struct Form {
     challenge_lifetime: Option<Spanned<String>>,
     approval_timeout: Option<Spanned<String>>,
     first_use_timeout: Option<Spanned<String>>,
+    breakglass_drill_every: Option<Spanned<String>>,
     keys: Option<KeysForm>,
     ledger: Option<LedgerForm>,
     recordings: Option<RecordingsForm>,
@@ -433,7 +441,7 @@ const DEFAULT_TRIAL: &str = "/etc/curfew/risk-trial.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 20] = [
+pub(crate) const SETTINGS: [Setting; 21] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -553,6 +561,12 @@ pub(crate) const SETTINGS: [Setting; 20] = [
         default: "1h",
         range: "1s to 7d",
         sentence: "How long an approved request without a start waits for its first login.",
+    },
+    Setting {
+        key: "breakglass_drill_every",
+        default: "90d",
+        range: "1s to 366d",
+        sentence: "After how long a host on which break-glass was not tried is told of, once a group is known.",
     },
 ];
 

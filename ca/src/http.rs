@@ -16,6 +16,7 @@ mod about;
 mod attempt;
 mod behaviour;
 pub(crate) mod body;
+mod breakglass;
 pub(crate) mod caller;
 mod certificate;
 mod entry;
@@ -95,6 +96,12 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/orders/{number}", get(order::progress))
         .route("/v1/incidents", get(incident::list))
         .route("/v1/incidents/settle", post(incident::settle))
+        .route("/v1/breakglass", get(breakglass::show))
+        .route("/v1/breakglass/groups", post(breakglass::add_group))
+        .route("/v1/breakglass/groups/retire", post(breakglass::retire_group))
+        .route("/v1/breakglass/receipts", post(breakglass::take_receipt))
+        .route("/v1/breakglass/reconcile", post(breakglass::reconcile))
+        .route("/v1/breakglass/reviews", post(breakglass::review))
         .route("/v1/attempts", get(attempt::list))
         .route("/v1/status", get(status::show))
         .route("/v1/entries", get(entry::list))

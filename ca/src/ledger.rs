@@ -25,6 +25,7 @@ mod attempt;
 mod audit;
 mod backup;
 mod behaviour;
+mod ceremony;
 mod column;
 mod directory;
 mod entry;

@@ -10,6 +10,7 @@ mod authority;
 mod backup;
 mod behaviour;
 mod bucket;
+mod ceremony;
 mod certificate;
 mod challenge;
 mod clock;

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identifier::{HostName, SessionId};
+use crate::breakglass::Use;
+use crate::identifier::{Custodian, HostName, SessionId};
 use crate::log::Head;
 use crate::octets::Octets;
 use crate::record::{Crossed, Incident};
@@ -77,6 +78,14 @@ pub enum Cause {
         size: u64,
         /// The ledger's newest.
         newest: Head,
+    },
+    /// Break-glass was used, and no custodian's receipt accounts for it.
+    Unreceipted {
+        /// What the host saw.
+        used: Box<Use>,
+        /// What the receipts say otherwise; nothing where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<String>,
     },
 }
 
@@ -165,10 +174,27 @@ impl fmt::Display for Cause {
             Self::Reviewed { session, by, note } => {
                 write!(f, "session {session} must be looked into, says {by}: {note}")
             }
+            Self::Unreceipted { used, fault } => unreceipted(used, fault.as_deref(), f),
             Self::Gone { from, to } => write!(
                 f,
                 "records {from} to {to} are lost: the ledger that had acknowledged them was given up, and the host has let go of them"
             ),
         }
     }
+}
+
+fn unreceipted(used: &Use, fault: Option<&str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let custodians: Vec<&str> = used.name.custodians.iter().map(Custodian::as_str).collect();
+    let why = fault.map_or_else(
+        || "and no custodian has handed in a receipt of it".to_owned(),
+        |fault| format!("and the receipts say otherwise: {fault}"),
+    );
+    write!(
+        f,
+        "break-glass was used for {} (serial {}, in the names of {}), {why}. Ask them; who else could have signed has shares of \
+         the group's key",
+        used.name.incident,
+        used.name.serial,
+        custodians.join(" and ")
+    )
 }

@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod behaviour;
 mod blob;
 pub mod breakglass;
+pub mod ceremony;
 pub mod certificate;
 pub mod channel;
 pub mod explain;

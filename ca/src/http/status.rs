@@ -16,9 +16,10 @@ mod krl;
 use super::caller::Caller;
 use super::refusal::Refusal;
 use crate::authority::Authority;
+use crate::ceremony;
 use crate::clock;
 use crate::config::shown;
-use crate::ledger::HostRow;
+use crate::ledger::{HostRow, LedgerError};
 
 /// `GET /v1/status`
 pub(crate) async fn show(
@@ -39,6 +40,7 @@ pub(crate) async fn show(
     let (incidents, newest) = authority.ledger.open_incidents().await?;
     concerns.extend(newest.map(|newest| incident_concern(incidents, &newest)));
     concerns.extend(concerns_of_keys(&authority));
+    concerns.extend(concerns_of_breakglass(&authority, now).await?);
     concerns.extend(authority.witnesses.concerns());
     Ok(Json(Status {
         authority_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -105,6 +107,15 @@ fn concerns_of_keys(authority: &Authority) -> Vec<String> {
         )
     });
     troubles.chain(absent).collect()
+}
+
+/// What is due after break-glass, and before it is needed.
+async fn concerns_of_breakglass(
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<Vec<String>, LedgerError> {
+    let state = authority.ledger.breakglass((authority.config.drills, now)).await?;
+    Ok(ceremony::concerns(&state))
 }
 
 /// Files that were refused, so that older ones are in force.

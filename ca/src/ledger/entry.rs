@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 use wire::behaviour::SignedAcknowledgement;
+use wire::ceremony::{GroupSaid, ReceiptSaid};
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RequestId,
     RoleName, Serial, SessionId, TeamName,
@@ -162,6 +163,14 @@ pub(crate) enum Kind {
     BehaviourChanged,
     /// Somebody signed that they have read it.
     BehaviourAcknowledged,
+    /// Receipts of a break-glass group are taken from now on.
+    BreakglassGroupAdded,
+    /// A break-glass key is to be believed no more.
+    BreakglassGroupRetired,
+    /// A custodian's receipt was handed in.
+    BreakglassReceipt,
+    /// An operator gave a verdict on a use of break-glass.
+    BreakglassReviewed,
 }
 
 impl Kind {
@@ -591,6 +600,40 @@ pub(super) struct Reviewed<'a> {
     pub(super) by: &'a Actor,
     pub(super) session: SessionId,
     pub(super) host: &'a HostName,
+    pub(super) verdict: Verdict,
+    pub(super) note: &'a str,
+}
+
+/// [`Kind::BreakglassGroupAdded`]: with the letter, so that receipts can be verified from entries alone.
+#[derive(Serialize)]
+pub(super) struct BreakglassGroup<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) said: &'a GroupSaid,
+    pub(super) letter: &'a str,
+    pub(super) reason: &'a str,
+}
+
+/// [`Kind::BreakglassGroupRetired`].
+#[derive(Serialize)]
+pub(super) struct BreakglassRetired<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) key: &'a Fingerprint,
+    pub(super) reason: &'a str,
+}
+
+/// [`Kind::BreakglassReceipt`].
+#[derive(Serialize)]
+pub(super) struct BreakglassReceipt<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) said: &'a ReceiptSaid,
+    pub(super) letter: &'a str,
+}
+
+/// [`Kind::BreakglassReviewed`].
+#[derive(Serialize)]
+pub(super) struct BreakglassReviewed<'a> {
+    pub(super) by: &'a Actor,
+    pub(super) serial: Serial,
     pub(super) verdict: Verdict,
     pub(super) note: &'a str,
 }

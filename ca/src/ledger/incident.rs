@@ -63,19 +63,11 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         self.write(move |connection| {
-            let settled = Settled { by: by.as_str().to_owned(), at: now, reason };
-            let changed = connection
-                .prepare_cached(
-                    "UPDATE incidents SET settled = ? WHERE number = ? AND settled IS NULL",
-                )?
-                .execute(params![serde_json::to_string(&settled)?, number])?;
-            if changed == 0 {
-                return Err(LedgerError::NotFound(format!("there is no open incident {number}")));
+            if settle(connection, &by, (number, &reason), now)? {
+                Ok(())
+            } else {
+                Err(LedgerError::NotFound(format!("there is no open incident {number}")))
             }
-            let data =
-                entry::IncidentSettled { by: &by, incident: number, reason: &settled.reason };
-            entry::append(connection, Kind::IncidentSettled, now, &data)?;
-            Ok(())
         })
         .await
     }
@@ -90,6 +82,25 @@ impl Ledger {
         let root = self.root_of(known.size).await?;
         Ok((root != known.root).then_some(ahead))
     }
+}
+
+/// Settles an incident with its entry, if it is open; says whether it was.
+pub(super) fn settle(
+    connection: &Connection,
+    by: &Actor,
+    (incident, reason): (u64, &str),
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    let settled = Settled { by: by.as_str().to_owned(), at: now, reason: reason.to_owned() };
+    let changed = connection
+        .prepare_cached("UPDATE incidents SET settled = ? WHERE number = ? AND settled IS NULL")?
+        .execute(params![serde_json::to_string(&settled)?, incident])?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    let data = entry::IncidentSettled { by, incident, reason };
+    entry::append(connection, Kind::IncidentSettled, now, &data)?;
+    Ok(true)
 }
 
 /// Opens what a host reports.
@@ -235,6 +246,7 @@ fn name(cause: &Cause) -> String {
         Cause::Gone { from, .. } => format!("gone {from}"),
         Cause::Silent { .. } => "silent".to_owned(),
         Cause::Reviewed { session, .. } => format!("reviewed {session}"),
+        Cause::Unreceipted { used, .. } => format!("unreceipted {}", used.name.serial),
     }
 }
 

@@ -21,8 +21,8 @@ use super::entry::Kind;
 use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
 use super::{
-    LedgerError, approval, behaviour, column, directory, extend, grant, incident, order, request,
-    restore, retention, subject, team,
+    LedgerError, approval, behaviour, ceremony, column, directory, extend, grant, incident, order,
+    request, restore, retention, subject, team,
 };
 use crate::risk::Reckoned;
 
@@ -197,9 +197,9 @@ fn keys(connection: &Connection, sql: &str, key: &str) -> Result<Vec<String>, Le
 }
 
 impl Said<'_> {
+    /// Every kind, by name: who adds one says here what follows from it.
     #[expect(clippy::too_many_lines, reason = "a list of all kinds, each by its name")]
     fn replay(&self, connection: &Connection) -> Result<Told, LedgerError> {
-        // Every kind, by name: who adds one says here what follows from it.
         match self.kind {
             Kind::IdentityAdded => self.identity_added(connection),
             Kind::TeamChanged
@@ -253,6 +253,10 @@ impl Said<'_> {
                 retention::replay(connection, (self.kind, self.seq, self.at), &self.body)?;
                 Ok(Told::Wholly)
             }
+            Kind::BreakglassGroupAdded
+            | Kind::BreakglassGroupRetired
+            | Kind::BreakglassReceipt
+            | Kind::BreakglassReviewed => self.ceremony(connection),
             // No state follows from these: what was, was refused, or was done outside of the ledger.
             Kind::AuthorityCreated
             | Kind::Denial
@@ -652,6 +656,29 @@ impl Said<'_> {
         )
     }
 
+    /// What follows of break-glass.
+    fn ceremony(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        match self.kind {
+            Kind::BreakglassGroupAdded => {
+                let letter = self.text_of("/letter")?;
+                ceremony::write_group(connection, (&self.read("/said")?, letter), self.at)?;
+            }
+            Kind::BreakglassGroupRetired => {
+                ceremony::retire(connection, &self.read("/key")?, self.at)?;
+            }
+            Kind::BreakglassReceipt => {
+                let letter = self.text_of("/letter")?;
+                ceremony::write_receipt(connection, (&self.read("/said")?, letter), self.at)?;
+            }
+            _ => {
+                let (verdict, by) = (self.read("/verdict")?, self.read("/by")?);
+                let review = Review { verdict, by, at: self.at, note: self.read("/note")? };
+                ceremony::write_review(connection, self.read("/serial")?, &review)?;
+            }
+        }
+        Ok(Told::Wholly)
+    }
+
     fn key_added(&self, connection: &Connection) -> Result<Told, LedgerError> {
         self.run(
             connection,
@@ -718,7 +745,7 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 27] = [
+const TABLES: [Table; 30] = [
     Table { name: "acknowledgements", key: "identity, text", columns: "at" },
     Table { name: "restores", key: "era", columns: "size, declared" },
     Table { name: "kept_locks", key: "target", columns: "reason, host" },
@@ -770,6 +797,13 @@ const TABLES: [Table; 27] = [
         columns: "fingerprint, public_key, stage, since, made",
     },
     Table { name: "incidents", key: "number", columns: "host, cause, settled" },
+    Table {
+        name: "breakglass_groups",
+        key: "digest",
+        columns: "key, said, letter, added, retired",
+    },
+    Table { name: "breakglass_receipts", key: "hash", columns: "serial, said, letter, entered" },
+    Table { name: "breakglass_reviews", key: "serial", columns: "review" },
     Table { name: "counters", key: "name", columns: "value" },
     Table { name: "holds", key: "session, host", columns: "held_by, at, reason" },
     Table {

@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 19] = [("
+const STEPS: [Step; 20] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -480,6 +480,15 @@ ALTER TABLE requests ADD COLUMN risk TEXT;
 CREATE TABLE acknowledgements (
     identity TEXT NOT NULL, text BLOB NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (identity, text)
 ) STRICT, WITHOUT ROWID;
+", nothing), ("
+CREATE TABLE breakglass_groups (
+    digest TEXT PRIMARY KEY, key TEXT NOT NULL, said TEXT NOT NULL, letter TEXT NOT NULL, added INTEGER NOT NULL,
+    retired INTEGER
+) STRICT;
+CREATE TABLE breakglass_receipts (
+    hash TEXT PRIMARY KEY, serial INTEGER NOT NULL, said TEXT NOT NULL, letter TEXT NOT NULL, entered INTEGER NOT NULL
+) STRICT;
+CREATE TABLE breakglass_reviews (serial INTEGER PRIMARY KEY, review TEXT NOT NULL) STRICT;
 ", nothing)];
 
 #[cfg(test)]

@@ -10,8 +10,10 @@
 mod authority;
 mod behaviour;
 mod bucket;
+mod ceremony;
 mod certificate;
 mod crash;
+mod custodians;
 mod database;
 mod enrolment;
 mod interrupted;
