@@ -1,5 +1,7 @@
-//! `curfew breakglass`: in, when everything else is down. Needs no authority, no network and no name service.
+//! `curfew breakglass`: in, when everything else is down. Needs no authority, no network and no name service; a drill alone asks
+//! the authority what it heard.
 
+mod drill;
 mod exchange;
 mod keygen;
 mod kit;
@@ -26,6 +28,7 @@ pub(crate) enum Breakglass {
     Sign(sign::Sign),
     Show(show::Show),
     Kit(kit::Kit),
+    Drill(drill::Drill),
 }
 
 impl Breakglass {
@@ -37,6 +40,7 @@ impl Breakglass {
             Self::Sign(sign) => sign.run(screen),
             Self::Show(show) => show.run(screen),
             Self::Kit(kit) => kit.run(screen),
+            Self::Drill(drill) => drill.run(screen),
         }
     }
 }

@@ -196,7 +196,7 @@ fn ask(kind: Kind, to: &mut dyn Takes, screen: &Screen) -> Result<()> {
 }
 
 /// Waits a moment. Nobody speaks on the channel: that is the point of it.
-fn pause(span: Duration) {
+pub(super) fn pause(span: Duration) {
     let (_silent, heard) = channel::<()>();
     // Time is all that comes.
     if heard.recv_timeout(span).is_ok() {}

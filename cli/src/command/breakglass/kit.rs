@@ -125,13 +125,29 @@ fn is_static(bytes: &[u8]) -> bool {
     })
 }
 
+/// How many of the hosts fit on the second sheet, beside all else that stands there.
+fn that_fit(hosts: &[(HostName, String)]) -> usize {
+    let lines = hosts.iter().scan(0_usize, |lines, (name, address)| {
+        let letters = name.to_string().len().saturating_add(address.len());
+        *lines = lines.saturating_add(letters.div_ceil(ROW_LETTERS));
+        Some(*lines)
+    });
+    lines.take_while(|lines| *lines <= ROWS).count()
+}
+
 /// The instructions: two sheets, without a script and without anything from elsewhere.
 fn page(group: &Group, hosts: &[(HostName, String)], login: &Login) -> Result<String> {
     let custodians: Vec<&str> = group.members().values().map(Custodian::as_str).collect();
+    let fit = that_fit(hosts);
     let rows: String = hosts
         .iter()
+        .take(fit)
         .map(|(name, address)| format!("<tr><td>{name}</td><td>{address}</td></tr>"))
         .collect();
+    let more = match hosts.len().saturating_sub(fit) {
+        0 => String::new(),
+        more => format!("And {more} more: hosts.txt, on the memory stick, has them all."),
+    };
     let asked: Vec<String> = custodians
         .iter()
         .take(usize::from(group.threshold()))
@@ -153,6 +169,7 @@ fn page(group: &Group, hosts: &[(HostName, String)], login: &Login) -> Result<St
         ("ADDRESS", address),
         ("LOGIN", login.to_string()),
         ("ROWS", rows),
+        ("MORE", more),
     ];
     let mut text = include_str!("kit.html").to_owned();
     for (name, value) in filled {
@@ -162,6 +179,10 @@ fn page(group: &Group, hosts: &[(HostName, String)], login: &Login) -> Result<St
 }
 
 const PT_INTERP: u32 = 3;
+/// Lines of hosts for which the second sheet has room; seen on paper of the format A4.
+const ROWS: usize = 28;
+/// Letters of a host and its address on one line there.
+const ROW_LETTERS: usize = 36;
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +202,19 @@ mod tests {
             let _ = is_static(&elf[..cut]);
         }
         assert!(!is_static(b"#!/bin/sh"));
+    }
+
+    #[test]
+    fn more_hosts_than_fit_on_two_sheets_are_on_the_stick() {
+        let hosts = |count: usize, name: &str| -> Vec<(HostName, String)> {
+            let named = (0..count).map(|number| format!("{name}{number}").parse().unwrap());
+            named.map(|name| (name, "10.0.0.5".to_owned())).collect()
+        };
+        assert_eq!(that_fit(&hosts(3, "db")), 3);
+        assert_eq!(that_fit(&hosts(100, "db")), ROWS);
+        // A long name takes two lines.
+        assert_eq!(that_fit(&hosts(100, &"db".repeat(20))), ROWS / 2);
+        assert_eq!(that_fit(&[]), 0);
     }
 
     #[test]
