@@ -206,6 +206,73 @@ fn when_all_is_down_custodians_get_in_loudly_recorded_and_until_the_end() -> Res
         records.iter().any(|record| record.to_string().contains("broken-glass")),
         "{records:?}"
     );
+    receipts_account_for_it(&site, &db1, &table)
+}
+
+/// The receipts of both join with the use; a use whose receipt is withheld becomes an incident, once.
+fn receipts_account_for_it(site: &Site, db1: &Host, table: &Table) -> Result<(), FleetError> {
+    let ca = |line: &[&str]| site.authority.run(line.iter().copied())?.ok();
+    let at = |name: &str| table.path(name).display().to_string();
+    let (group, ann, cem) = (at("group.txt"), at("ann-receipt.txt"), at("cem-receipt.txt"));
+    let early = site.authority.run(["breakglass", "reconcile", &ann])?;
+    assert!(!early.succeeded(), "a receipt of an unknown group was taken: {early:?}");
+    ca(&["breakglass", "group", "add", &group, "--reason", "test"])?;
+    let said = ca(&["breakglass", "reconcile", &ann, &cem])?.stdout;
+    assert!(said.contains("joined") && said.contains("receipts of ann,cem"), "{said}");
+    assert!(said.contains("review due until") && said.contains("every alarm went out"), "{said}");
+    let serial = said
+        .split_whitespace()
+        .find(|word| word.parse::<u64>().is_ok_and(wire::breakglass::is_of_breakglass));
+    let serial = serial.unwrap_or_default().to_owned();
+    ca(&["breakglass", "review", &serial, "--verdict", "ok", "--note", "the outage"])?;
+    table.certificate(db1, 10, "")?;
+    table.ssh(db1).run(["true"])?.done()?;
+    eventually("another use is known, and no receipt of it", || {
+        let said = ca(&["breakglass", "reconcile"]).map(|said| said.stdout).unwrap_or_default();
+        said.contains("unreceipted")
+    })?;
+    told(site, "\"unreceipted\"")?;
+    let said = ca(&["breakglass", "reconcile"])?.stdout;
+    assert!(!said.contains("were opened"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_drill_proves_the_way_in_and_a_silent_alarm_fails_it() -> Result<(), FleetError> {
+    let site = Site::open_with("breakglass_drill_every = \"1s\"\n")?;
+    let db1 = site.host("db1")?;
+    let ops = site.operator("ops@example.com")?;
+    let table = Table::with_group(&site, "table")?;
+    table.place(&site, &db1)?;
+    let at = |name: &str| table.path(name).display().to_string();
+    let group = at("group.txt");
+    site.authority.run(["breakglass", "group", "add", &group, "--reason", "test"])?.done()?;
+    eventually("a drill is overdue", || {
+        let status = site.authority.run(["status"]).map(|said| said.stdout).unwrap_or_default();
+        status.contains("break-glass was not tried for long on db1")
+    })?;
+    let (key, ann, cem) = (at("request.key"), at("ann-receipt.txt"), at("cem-receipt.txt"));
+    let drill = || {
+        let line = ["breakglass", "drill", "--host", "db1", "--key", &key];
+        ops.curfew(line.into_iter().chain(["--receipt", &ann, "--receipt", &cem]))
+    };
+    // In earnest it is no drill, and nobody is let in by this command.
+    table.certificate(&db1, 300, "")?;
+    let earnest = drill()?;
+    assert!(!earnest.succeeded() && earnest.stderr.contains("it is no drill"), "{earnest:?}");
+    table.certificate(&db1, 300, "--drill")?;
+    let said = drill()?.ok()?.stdout;
+    assert!(said.contains("alarm by journal: arrived") && said.contains("db1 is proven"), "{said}");
+    let status = site.authority.run(["breakglass", "status"])?.ok()?.stdout;
+    assert!(status.contains("host db1: proven 0 days ago with its agent alive"), "{status}");
+    // A command that cannot be started: what it is to be given cannot be written.
+    db1.sh("echo 'breakglass_alarm = [\"/bin/true\"]' >> /etc/curfew/agent.toml; systemctl restart curfew-agent; \
+            rm -rf /run/curfew/alarms; touch /run/curfew/alarms")?
+        .done()?;
+    site.wait_until_connected("db1")?;
+    table.certificate(&db1, 300, "--drill")?;
+    let silent = drill()?;
+    assert!(!silent.succeeded() && silent.stderr.contains("no alarm by command"), "{silent:?}");
     Ok(())
 }
 
