@@ -23,7 +23,7 @@ enum Bench {
     Certificate,
     Decide,
     Growth,
-    Issue,
+    Issue(issue::Store),
     Kill,
     Krl,
     Login,
@@ -49,7 +49,8 @@ impl Command {
             "certificate" => Bench::Certificate,
             "decide" => Bench::Decide,
             "growth" => Bench::Growth,
-            "issue" => Bench::Issue,
+            "issue" => Bench::Issue(issue::Store::Sqlite),
+            "issue-postgres" => Bench::Issue(issue::Store::Postgres),
             "kill" => Bench::Kill,
             "krl" => Bench::Krl,
             "login" => Bench::Login,
@@ -77,7 +78,7 @@ impl Command {
             Bench::Certificate => certificate::measure(self.count.unwrap_or(certificate::COUNT))?,
             Bench::Decide => decide::measure(self.count.unwrap_or(decide::COUNT))?,
             Bench::Growth => growth::measure(self.count.unwrap_or(growth::COUNT))?,
-            Bench::Issue => issue::measure(self.count.unwrap_or(issue::COUNT))?,
+            Bench::Issue(store) => issue::measure(self.count.unwrap_or(issue::COUNT), store)?,
             Bench::Kill => kill::measure(self.count.unwrap_or(kill::COUNT))?,
             Bench::Krl => krl::measure(self.count.unwrap_or(krl::COUNT))?,
             Bench::Login => login::measure(self.count.unwrap_or(login::COUNT))?,
@@ -101,6 +102,7 @@ Usage: curfew-bench NAME [--json] [--count N]
   decide  N answers of policy, with 15, 100 and 1,000 policies and with the default
   growth  what a certificate costs as the ledger grows to N certificates, ten times longer each time
   issue   N certificates from an authority over TLS, durable and proved, at 1, 16, 64 and 256 connections
+  issue-postgres  the same with the ledger on a PostgreSQL server of its own
   kill    from the order to the last dead process, on one host; N sessions a case, a seventh of that in the storm
   krl     making and reading revocation lists of N serials, beside ssh-keygen
   login   what we add to a login with stock sshd; N pairs
@@ -127,6 +129,7 @@ mod tests {
             parse("certificate").is_some()
                 && parse("decide --json").is_some()
                 && parse("issue --count 100").is_some()
+                && parse("issue-postgres").is_some()
                 && parse("growth").is_some()
                 && parse("login").is_some()
                 && parse("krl").is_some()

@@ -24,7 +24,7 @@ pub(crate) fn measure(count: usize) -> Result<Verdict> {
 
 async fn grow(count: usize) -> Result<Verdict> {
     let mut verdict = Verdict { rows: Vec::new(), broken: Vec::new() };
-    let mut desk = Desk::open(&std::env::temp_dir(), KEYS).await?;
+    let mut desk = Desk::open((&std::env::temp_dir(), ""), KEYS).await?;
     let mut length = 0;
     let lengths = std::iter::successors(Some(SHORTEST), |length| length.checked_mul(10));
     for due in lengths.take_while(|length| *length <= count) {

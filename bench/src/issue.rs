@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use tests::Postgres;
 use wire::api::CertificateReply;
 use wire::certificate::Certificate;
 use wire::log::{EXTENSION, Evidence, Hash};
@@ -25,15 +26,30 @@ mod site;
 /// Certificates of each case.
 pub(crate) const COUNT: usize = 30_000;
 
-/// Measures each number of connections.
-pub(crate) fn measure(count: usize) -> Result<Verdict> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(compare(&std::env::temp_dir(), count))
+/// What keeps the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// A file, as by default.
+    Sqlite,
+    /// A server beside the authority, as Debian sets it up: every commit is on the disk.
+    Postgres,
 }
 
-async fn compare(place: &Path, count: usize) -> Result<Verdict> {
+/// Measures each number of connections.
+pub(crate) fn measure(count: usize, store: Store) -> Result<Verdict> {
+    let place = std::env::temp_dir();
+    let server = match store {
+        Store::Sqlite => None,
+        Store::Postgres => Some(Postgres::start(&place)?),
+    };
+    let settings = server.as_ref().map_or_else(String::new, Postgres::setting);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(compare((&place, &settings), count))
+}
+
+async fn compare((place, settings): (&Path, &str), count: usize) -> Result<Verdict> {
     let mut verdict = Verdict { rows: vec![limit::row(place)?], broken: Vec::new() };
-    let mut desk = Desk::open(place, count).await?;
+    let mut desk = Desk::open((place, settings), count).await?;
     let mut newest = 0;
     for connections in [1, 16, 64, 256] {
         let count = if connections == 1 { count.div_ceil(10) } else { count };
@@ -60,9 +76,9 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Opens one in a folder under `place`; it asks for so many different keys.
-    pub(crate) async fn open(place: &Path, keys: usize) -> Result<Self> {
-        let site = Site::open(place, "", HOSTS).await?;
+    /// Opens one in a folder under `place`, with these lines in its settings; it asks for so many different keys.
+    pub(crate) async fn open((place, settings): (&Path, &str), keys: usize) -> Result<Self> {
+        let site = Site::open(place, settings, HOSTS).await?;
         let mut tokens = Vec::new();
         for number in 1..=PEOPLE {
             tokens.push(site.person(number).await?);
