@@ -75,6 +75,34 @@ impl Authority {
         Ok(authority)
     }
 
+    /// Another node of it, which serves beside it at an address of its own: the same keys and roles, and the same ledger.
+    ///
+    /// # Errors
+    /// When a file cannot be copied, or the node does not serve; its ledger must be on a server.
+    pub fn node(&self, fleet: &Fleet) -> Result<Self, FleetError> {
+        let address = fleet.other_address();
+        let mut node = Self {
+            dir: fleet.dir().join("authority-2"),
+            people: SocketAddr::from((address, PEOPLE_PORT)),
+            hosts: SocketAddr::from((address, HOSTS_PORT)),
+            program_path: self.program_path.clone(),
+            outside: self.outside.clone(),
+            environment: self.environment.clone(),
+            fingerprint: self.fingerprint.clone(),
+            serving: None,
+        };
+        let mut copy = crate::command::command("cp");
+        copy.arg("-a").arg(&self.dir).arg(&node.dir);
+        run(copy, b"")?.done()?;
+        let settings = fs::read_to_string(self.config_path());
+        let settings = settings.map_err(FleetError::io("read ca.toml"))?;
+        let (here, there) = (self.dir.display().to_string(), node.dir.display().to_string());
+        let ours = (self.people.ip().to_string(), address.to_string());
+        node.write("ca.toml", &settings.replace(&here, &there).replace(&ours.0, &ours.1))?;
+        node.serve()?;
+        Ok(node)
+    }
+
     fn configure(&self, keys: &str) -> Result<(), FleetError> {
         let dir = self.dir.display();
         fs::create_dir_all(&self.dir).map_err(FleetError::io(format!("create {dir}")))?;

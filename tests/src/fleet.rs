@@ -138,6 +138,12 @@ impl Fleet {
         self.ground.authority_address()
     }
 
+    /// Where a second node of the authority answers.
+    #[must_use]
+    pub fn other_address(&self) -> Ipv4Addr {
+        self.ground.other_address()
+    }
+
     /// A folder in the outer machine that lasts as long as the fleet.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -86,6 +86,18 @@ impl Person {
         Ok(Certified { certificate_path: with_suffix(&key_path, "-cert.pub"), key_path })
     }
 
+    /// Has a new key certified, which is called `name`; never a certificate that is there already.
+    ///
+    /// # Errors
+    /// When the authority refuses.
+    pub fn fresh(&self, name: &str, login: &str, host: &Host) -> Result<Certified, FleetError> {
+        let key_path = self.client.make_key(name, "ed25519")?;
+        let place = format!("{login}@{}", host.name());
+        let key = key_path.display().to_string();
+        self.curfew(["certificate", &place, "--key", &key])?.done()?;
+        Ok(Certified { certificate_path: with_suffix(&key_path, "-cert.pub"), key_path })
+    }
+
     /// Signs this person's own key by the authority at `authority_path`, with `args` of `ssh-keygen -s`.
     ///
     /// # Errors

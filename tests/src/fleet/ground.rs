@@ -46,10 +46,12 @@ impl Ground {
              link add cf{n}a type bridge\n\
              addr add {people}/25 dev cf{n}\n\
              addr add {authority}/25 dev cf{n}a\n\
+             addr add {other}/25 dev cf{n}a\n\
              link set cf{n} up\n\
              link set cf{n}a up\n",
             people = self.address(126),
             authority = self.authority_address(),
+            other = self.other_address(),
         );
         let mut ip = command("ip");
         ip.args(["-batch", "-"]);
@@ -69,6 +71,11 @@ impl Ground {
     /// Where the authority answers.
     pub(crate) fn authority_address(&self) -> Ipv4Addr {
         self.address(254)
+    }
+
+    /// Where a second node of the authority answers.
+    pub(crate) fn other_address(&self) -> Ipv4Addr {
+        self.address(253)
     }
 
     /// The folder of this fleet.
