@@ -1,8 +1,8 @@
 //! Backups: everything that makes an authority, in one file, and the way back from it.
 //!
 //! Shape: a tar file, mode 0600. First [`Manifest`] as `manifest.json`, then the files that it lists, in that order and no
-//! others: `ledger.db` (one consistent cut, an SQLite database of the ledger's own tables), `ca.toml`, `roles.toml`, and under
-//! `state/` the records of the keys (`*.slot`), the X.509 root, and private keys where they are files (docs/ledger.md).
+//! others: `ledger.db` (one consistent cut, an SQLite database of the ledger's own tables), `ca.toml`, `roles.toml`, under
+//! `policy/` the policies with their cases, and under `state/` the records of the keys (`*.slot`), the X.509 root, and private keys where they are files (docs/ledger.md).
 //! Private keys that no passphrase protects go along only when that is asked for.
 //! Who can change this: whoever holds the file. Gains: nothing by the ledger, which its own signatures prove; settings and
 //! roles of his own, which a restore never puts in the place of files that are there.
@@ -19,7 +19,7 @@ mod unpack;
 
 pub(crate) use make::{Made, Order, make};
 use manifest::VERSION;
-pub(crate) use manifest::{LeftOut, Manifest, ROLES, SETTINGS};
+pub(crate) use manifest::{LeftOut, Manifest, POLICY, ROLES, SETTINGS};
 pub(crate) use unpack::{Unpacked, read_manifest, unpack};
 
 /// Why there is no backup, or no way back from it.

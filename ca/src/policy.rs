@@ -199,8 +199,10 @@ fn at(folder: &Path, faults: Vec<Fault>) -> PolicyError {
     PolicyError::Wrong(Faults(faults.into_iter().map(whole).collect()))
 }
 
-const POLICIES: &str = ".cedar";
-const CASES: &str = ".test.toml";
+/// How the name of a file of policies ends.
+pub(crate) const POLICIES: &str = ".cedar";
+/// How the name of a file of cases ends, which the policies must pass.
+pub(crate) const CASES: &str = ".test.toml";
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -7,8 +7,8 @@ use tar::{Archive, Builder, EntryType, Header};
 use wire::log::Hash;
 
 use super::manifest::{
-    FORMAT, LEDGER, MANIFEST, MAX_FILE, MAX_FILES, MAX_MANIFEST, Manifest, Member, ROLES, SETTINGS,
-    STATE, VERSION,
+    FORMAT, LEDGER, MANIFEST, MAX_FILE, MAX_FILES, MAX_MANIFEST, Manifest, Member, POLICY, ROLES,
+    SETTINGS, STATE, VERSION,
 };
 
 /// Why bytes are no backup.
@@ -116,13 +116,19 @@ pub(crate) fn parse(text: &[u8]) -> Result<Manifest, ArchiveError> {
 /// Names that a backup can hold: none that leads out of its folder.
 fn is_name(name: &str) -> bool {
     if let Some(file) = name.strip_prefix(STATE) {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        return (1..=64).contains(&file.len())
-            && !file.starts_with('.')
-            && file.bytes().all(is_plain)
-            && file != LEDGER;
+        let stands_alone = [LEDGER, SETTINGS, ROLES, POLICY.trim_end_matches('/')];
+        return is_plain(file) && !stands_alone.contains(&file);
     }
-    [LEDGER, SETTINGS, ROLES].contains(&name)
+    match name.strip_prefix(POLICY) {
+        Some(file) => is_plain(file),
+        None => [LEDGER, SETTINGS, ROLES].contains(&name),
+    }
+}
+
+/// A file's name that leads nowhere and hides nothing.
+pub(super) fn is_plain(file: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&file.len()) && !file.starts_with('.') && file.bytes().all(is_letter)
 }
 
 fn named<R: Read>(entry: &tar::Entry<'_, R>) -> Result<(String, u64), ArchiveError> {
@@ -168,5 +174,35 @@ impl<R: Read> Read for Hashing<R> {
         self.context.update(buffer.get(..length).unwrap_or_default());
         self.bytes = self.bytes.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_holds_no_name_that_leads_out_of_its_folder() {
+        for name in ["ledger.db", "ca.toml", "state/user_ca", "policy/10-freeze.test.toml"] {
+            assert!(is_name(name), "{name}");
+        }
+        let long = format!("policy/{}", "a".repeat(65));
+        for name in [
+            "",
+            "policy",
+            "policy/",
+            "state/policy",
+            "state/ledger.db",
+            "state/ca.toml",
+            "policy/../roles.toml",
+            "policy/a/b",
+            "policy/.hidden",
+            "state/state/x",
+            "/etc/passwd",
+            "policy/a b",
+            &long,
+        ] {
+            assert!(!is_name(name), "{name}");
+        }
     }
 }

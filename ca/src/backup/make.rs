@@ -13,11 +13,12 @@ use wire::time::Timestamp;
 use super::BackupError;
 use super::archive::{self, ArchiveError, Hashing};
 use super::manifest::{
-    FORMAT, LEDGER, LeftOut, MANIFEST, Manifest, Member, ROLES, SETTINGS, STATE, VERSION,
+    FORMAT, LEDGER, LeftOut, MANIFEST, Manifest, Member, POLICY, ROLES, SETTINGS, STATE, VERSION,
     Whereabouts,
 };
 use crate::key::{Kept, Store};
 use crate::ledger::{Audit, Place, copy};
+use crate::policy::{CASES, POLICIES};
 use crate::x509::{ROOT, ROOT_KEY};
 
 /// What to back up, and where to.
@@ -31,6 +32,8 @@ pub(crate) struct Order<'a> {
     pub(crate) settings: &'a Path,
     /// The roles' file.
     pub(crate) roles: &'a Path,
+    /// The policies' folder, which need not be there.
+    pub(crate) policy: &'a Path,
     /// The file to make, which must not be there.
     pub(crate) to: &'a Path,
     /// Whether private keys go along that no passphrase protects.
@@ -97,6 +100,7 @@ fn write(
             sources.push(source(name, path)?);
         }
     }
+    sources.extend(policies(order.policy)?);
     for name in kept {
         sources.push(source(&format!("{STATE}{name}"), &order.state.join(&name))?);
     }
@@ -122,6 +126,33 @@ fn write(
     })?;
     sync_folder(order.to)?;
     Ok(Made { manifest, bytes })
+}
+
+/// The policies and their cases; nothing where the default is in force.
+fn policies(folder: &Path) -> Result<Vec<Source>, BackupError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(folder)(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed(folder))?.path();
+        // As the authority reads the folder: these, and nothing that is hidden.
+        let is_meant = |name: &&str| {
+            !name.starts_with('.') && [POLICIES, CASES].iter().any(|end| name.ends_with(end))
+        };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(is_meant) else {
+            continue;
+        };
+        if !archive::is_plain(name) {
+            let reason = "a backup holds policies whose names are letters, digits and . _ - alone, at most 64; rename it";
+            return Err(wrong(&path, reason));
+        }
+        paths.push((format!("{POLICY}{name}"), path));
+    }
+    paths.sort();
+    paths.into_iter().map(|(name, path)| source(&name, &path)).collect()
 }
 
 /// Which ledger was copied, and its newest checkpoint, which must hold the entry of the backup itself.

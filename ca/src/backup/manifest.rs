@@ -79,7 +79,7 @@ impl Whereabouts {
 /// What a manifest begins with.
 pub(crate) const FORMAT: &str = "curfew-backup";
 /// The version of the format.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// The manifest's name.
 pub(crate) const MANIFEST: &str = "manifest.json";
 /// The ledger's name.
@@ -88,6 +88,8 @@ pub(crate) const LEDGER: &str = "ledger.db";
 pub(crate) const SETTINGS: &str = "ca.toml";
 /// The roles' name.
 pub(crate) const ROLES: &str = "roles.toml";
+/// What stands before the name of a file of the policy folder.
+pub(crate) const POLICY: &str = "policy/";
 /// What stands before the name of a file of the state folder.
 pub(crate) const STATE: &str = "state/";
 /// Longest manifest, in bytes: a hundred files of a few hundred bytes each.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::BackupError;
 use super::archive;
 use super::make::{create, failed, of_archive};
-use super::manifest::{LEDGER, LeftOut, Manifest, Member, STATE, Whereabouts};
+use super::manifest::{LEDGER, LeftOut, Manifest, Member, POLICY, STATE, Whereabouts};
 use crate::key::{create_private, read_private};
 
 /// A backup that was unpacked; the folder goes when this is dropped, unless it was kept.
@@ -31,7 +31,8 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Manifest, BackupError> {
     archive::read(file, drain).map_err(|error| of_archive(path, error))
 }
 
-/// Unpacks a backup into `folder`: the files of the state folder under their own names, settings and roles beside them. A
+/// Unpacks a backup into `folder`: the files of the state folder under their own names, settings and roles beside them,
+/// policies in a folder there. A
 /// folder that is there is what a restore that was killed has left, and goes: none was ever served from there.
 pub(crate) fn unpack(path: &Path, folder: &Path) -> Result<Unpacked, BackupError> {
     let file = File::open(path).map_err(failed(path))?;
@@ -44,8 +45,11 @@ pub(crate) fn unpack(path: &Path, folder: &Path) -> Result<Unpacked, BackupError
     std::fs::DirBuilder::new().mode(0o700).create(folder).map_err(failed(folder))?;
     let mut guard = Guard(Some(folder.to_owned()));
     let write = |_: &Manifest, member: &Member, from: &mut dyn Read| {
-        let name = member.name.strip_prefix(STATE).unwrap_or(&member.name);
-        let mut to = create(&folder.join(name)).map_err(std::io::Error::other)?;
+        let to = folder.join(member.name.strip_prefix(STATE).unwrap_or(&member.name));
+        if member.name.starts_with(POLICY) {
+            std::fs::create_dir_all(folder.join(POLICY))?;
+        }
+        let mut to = create(&to).map_err(std::io::Error::other)?;
         std::io::copy(from, &mut to)?;
         to.sync_all()
     };

@@ -66,6 +66,7 @@ pub(crate) fn run(
         state: &config.state_dir,
         settings,
         roles: &config.roles_file,
+        policy: &config.policy_dir,
         to: &to,
         plain_keys,
         begun: begun.seq,

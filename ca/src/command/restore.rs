@@ -1,5 +1,7 @@
 //! `curfew-ca restore`: puts a backup back where no authority is, and declares it.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use wire::log::{Checkpoint, Policy};
 
 use super::migrate::faults;
 use super::{say, say_json, shown};
-use crate::backup::{LeftOut, Manifest, ROLES, SETTINGS, Unpacked, read_manifest, unpack};
+use crate::backup::{LeftOut, Manifest, POLICY, ROLES, SETTINGS, Unpacked, read_manifest, unpack};
 use crate::clock;
 use crate::config::Config;
 use crate::key::secret::Secrets;
@@ -145,6 +147,8 @@ fn check(arguments: &Arguments) -> anyhow::Result<()> {
         shown(manifest.at),
         head.size
     ))?;
+    let names: Vec<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
+    say(&format!("in it: {}", names.join(", ")))?;
     for LeftOut { key, whereabouts } in &manifest.left_out {
         say(&format!("NOT in it: the private key {key}, which was {}", whereabouts.in_words()))?;
     }
@@ -221,22 +225,53 @@ fn declare(unpacked: &Unpacked, keyring: Arc<Keyring>, reason: &str) -> anyhow::
     restored.context("the restore could not be declared, and nothing was restored")
 }
 
-/// Settings and roles go where none are; those that are there count, and the backup's stay beside the ledger.
+/// Settings, roles and policies go where none are; those that are there count, and the backup's stay beside the ledger.
 fn put_settings(unpacked: &Unpacked, settings: &Path, config: &Config) -> anyhow::Result<()> {
     for (name, path) in [(SETTINGS, settings), (ROLES, config.roles_file.as_path())] {
         let held = unpacked.folder().join(name);
         if path.exists() || !held.exists() {
             continue;
         }
-        let text =
-            std::fs::read(&held).with_context(|| format!("cannot read {}", held.display()))?;
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
+            make_folder(folder)?;
         }
-        create_private(path, &text)?;
+        create_private(path, &read(&held)?)?;
+    }
+    put_policies(&unpacked.folder().join(POLICY), &config.policy_dir)
+}
+
+/// The same for policies: into a folder that is not there, or is empty; one that holds anything is left alone.
+fn put_policies(held: &Path, folder: &Path) -> anyhow::Result<()> {
+    let cannot = |path: &Path| format!("cannot read {}", path.display());
+    let is_taken = |path: &Path| {
+        Ok::<_, std::io::Error>(path.exists() && std::fs::read_dir(path)?.next().is_some())
+    };
+    if !held.exists() || is_taken(folder).with_context(|| cannot(folder))? {
+        return Ok(());
+    }
+    make_folder(folder)?;
+    for entry in std::fs::read_dir(held).with_context(|| cannot(held))? {
+        let entry = entry.with_context(|| cannot(held))?;
+        let to = folder.join(entry.file_name());
+        put(&to, &read(&entry.path())?)
+            .with_context(|| format!("cannot write {}", to.display()))?;
     }
     Ok(())
+}
+
+/// Readable as any new file is: the authority's user reads policies, and they are no secret.
+fn put(to: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create_new(to)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
 fn tell(

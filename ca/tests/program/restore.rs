@@ -334,3 +334,44 @@ async fn a_server_that_has_a_ledger_keeps_it_and_a_rehearsal_needs_no_server() {
     assert_eq!(issued(&authority).await, (restored.era << 20) + 1);
     assert!(authority.run(&["ledger", "verify"]).contains("hold"));
 }
+
+#[tokio::test]
+async fn policies_are_in_a_backup_and_come_back_where_none_are() {
+    let mut authority = Authority::start();
+    let folder = authority.dir.path().join("policy");
+    let held = || std::fs::read_to_string(folder.join("all.cedar")).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let policy = authority.run(&["policy", "default"]);
+    std::fs::write(folder.join("all.cedar"), &policy).unwrap();
+    std::fs::write(folder.join(".all.cedar.swp"), "half").unwrap();
+    std::fs::write(folder.join("notes.txt"), "not ours").unwrap();
+    let backup = back_up(&authority, "backup.tar");
+    assert!(authority.run(&["restore", &backup, "--check"]).contains("policy/all.cedar"));
+    authority.stop();
+
+    // What is there stays.
+    std::fs::write(folder.join("all.cedar"), "// newer\n").unwrap();
+    let to = authority.dir.path().join("rehearsed").display().to_string();
+    let keys = authority.dir.path().join("state").display().to_string();
+    authority.run(&["restore", &backup, "--to", &to, "--keys", &keys, "--into-file"]);
+    assert_eq!(held(), "// newer\n");
+
+    // Where nothing is, they come back, for the authority's user to read, and nothing else does.
+    std::fs::remove_dir_all(&folder).unwrap();
+    put_back(&mut authority, &backup);
+    assert_eq!(held(), policy);
+    let mode = std::fs::metadata(folder.join("all.cedar")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o444, 0o444);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    authority.run(&["policy", "check"]);
+
+    // A name that a backup cannot hold is named, and no backup is made.
+    std::fs::write(folder.join("the rules.cedar"), &policy).unwrap();
+    let again = authority.dir.path().join("again.tar").display().to_string();
+    let (_, complaint) = authority.refuse(&["backup", "--to", &again]);
+    assert!(
+        complaint.contains("the rules.cedar") && complaint.contains("rename it"),
+        "{complaint}"
+    );
+    assert!(!std::path::Path::new(&again).exists());
+}
