@@ -1,12 +1,12 @@
-//! The README's ten minutes to the first login, followed to the letter: its own blocks, on two bare Debians, with the
-//! authority under systemd on one of them.
+//! The README's ten minutes to the first login, followed to the letter without packages: its own blocks, on two bare
+//! Debians, with the authority under systemd on one of them. With packages: `package.rs`.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use serde_json::Value;
-use tests::{Fleet, FleetError, Host, Output, Programs, eventually, eventually_some};
+use tests::{Fleet, FleetError, Host, Output, Programs, Readme, eventually, eventually_some};
 
 #[test]
 fn a_newcomer_gets_in_and_is_ended_as_the_readme_says() -> Result<(), FleetError> {
@@ -16,6 +16,7 @@ fn a_newcomer_gets_in_and_is_ended_as_the_readme_says() -> Result<(), FleetError
     meet(&ca, &db1)?;
     bring(&ca)?;
 
+    as_root(&ca, &readme.block("**At the authority:**")?)?.done()?;
     let said = as_root(&ca, &readme.block("**The authority**")?)?.ok()?;
     let fingerprint = said.stdout.lines().find_map(|line| line.strip_prefix("Fingerprint: "));
     let readme = readme.with("SHA256:…", fingerprint.expect("init says the fingerprint"));
@@ -31,8 +32,9 @@ fn a_newcomer_gets_in_and_is_ended_as_the_readme_says() -> Result<(), FleetError
     let said = as_root(&ca, &readme.block("**A person and an operator.**")?)?.ok()?;
     let token = said.stdout.lines().map(str::trim).rfind(|line| !line.is_empty()).expect("a token");
 
-    as_root(&ca, &readme.block("**The host**")?)?.done()?;
-    let install = readme.block("On the host, where these files now lie:")?;
+    as_root(&ca, &readme.block("**To the host**")?)?.done()?;
+    db1.sh(&format!("cd /root\n{}", readme.block("**At the host**")?))?.done()?;
+    let install = readme.block("**The host**")?;
     let shown = said.stdout.lines().map(str::trim).find(|line| line.contains("enroll"));
     assert!(install.contains(shown.expect("the command to run there")), "{shown:?}");
     db1.run_with_input(["bash", "-euc", &format!("cd /root\n{install}")], token.as_bytes())?
@@ -172,27 +174,6 @@ fn found<T>(what: &str, thing: Option<T>) -> Result<T, FleetError> {
 fn unread(what: &str) -> impl FnOnce(io::Error) -> FleetError {
     let doing = format!("read {what}");
     |source| FleetError::Io { doing, source }
-}
-
-/// The README, with what a reader puts in place of its examples.
-struct Readme(String);
-
-impl Readme {
-    fn open() -> Result<Self, FleetError> {
-        fs::read_to_string(tree().join("README.md")).map(Self).map_err(unread("README.md"))
-    }
-
-    fn with(&self, example: &str, real: &str) -> Self {
-        assert!(self.0.contains(example), "the README says {example}");
-        Self(self.0.replace(example, real))
-    }
-
-    /// The first block of commands after `mark`.
-    fn block(&self, mark: &str) -> Result<String, FleetError> {
-        let after = self.0.split_once(mark).and_then(|(_, after)| after.split_once("```sh\n"));
-        let block = after.and_then(|(_, block)| block.split_once("```"));
-        found(mark, block).map(|(block, _)| block.to_owned())
-    }
 }
 
 fn tree() -> &'static Path {

@@ -136,6 +136,8 @@ const PIECES: &[Piece] = &[
     built("libpam_curfew.so", "usr/lib/x86_64-linux-gnu/security/pam_curfew.so", 0o644),
     tree("systemd/curfew-agent.service", "usr/lib/systemd/system/curfew-agent.service"),
     tree("systemd/curfew-ca.service", "usr/lib/systemd/system/curfew-ca.service"),
+    tree("systemd/curfew-ca.sysusers.conf", "usr/lib/sysusers.d/curfew-ca.conf"),
+    tree("systemd/curfew-ca.tmpfiles.conf", "usr/lib/tmpfiles.d/curfew-ca.conf"),
     tree("systemd/curfew-link.service", "usr/lib/systemd/system/curfew-link.service"),
     tree("systemd/curfew-recorder.service", "usr/lib/systemd/system/curfew-recorder.service"),
     tree("systemd/curfew-recorder.socket", "usr/lib/systemd/system/curfew-recorder.socket"),

@@ -1,8 +1,9 @@
-//! The developers' commands: `cargo xtask setup | test | demo | fleet | bench NAME [--json] | fuzz [SECONDS|keep] | kit | ci`.
+//! The developers' commands: `cargo xtask setup | test | demo | fleet | bench NAME [--json] | package | fuzz [SECONDS|keep] | kit | ci`.
 
 mod checks;
 mod clock;
 mod fuzz;
+mod package;
 mod setup;
 mod step;
 mod task;

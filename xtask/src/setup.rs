@@ -116,6 +116,8 @@ const PACKAGES: &[&str] = &[
     "make",
     "pkg-config",
     "zlib1g-dev",
+    // packages of our own
+    "dpkg-dev",
     // tests of single programs
     "opensc",
     "openssh-client",

@@ -1,6 +1,6 @@
 //! What a developer can ask for.
 
-use crate::{checks, fuzz, setup, step::Failure, work};
+use crate::{checks, fuzz, package::Wish, setup, step::Failure, work};
 
 /// One command.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) enum Task {
     Fleet,
     /// One benchmark, with its arguments.
     Bench(Vec<String>),
+    /// The Debian packages.
+    Package(Wish),
     /// Every fuzz target, for so many seconds each.
     Fuzz(u32),
     /// `curfew` as a program that needs nothing of the machine it runs on.
@@ -39,6 +41,7 @@ impl Task {
             ("kit", []) => Some(Self::Kit),
             ("ci", []) => Some(Self::Ci),
             ("bench", [_, ..]) => Some(Self::Bench(rest)),
+            ("package", rest) => Wish::parse(rest).map(Self::Package),
             ("fuzz", []) => Some(Self::Fuzz(fuzz::SECONDS)),
             ("fuzz", [keep]) if keep == "keep" => Some(Self::FuzzKeep),
             ("fuzz", [seconds]) => seconds.parse().ok().filter(|&secs| secs > 0).map(Self::Fuzz),
@@ -54,6 +57,7 @@ impl Task {
             Self::Demo => work::demo(),
             Self::Fleet => work::fleet(),
             Self::Bench(args) => work::bench(&args),
+            Self::Package(wish) => wish.run(),
             Self::Fuzz(seconds) => fuzz::run(seconds),
             Self::FuzzKeep => fuzz::keep(),
             Self::Kit => work::kit(),
@@ -71,6 +75,7 @@ Usage: cargo xtask COMMAND
   demo                 a session from its certificate to its end, on a real host
   fleet                an authority, two hosts and a shell to play with
   bench NAME [--json]  one benchmark: certificate krl issue growth decide kill login memory record terminal
+  package              the Debian packages; [--programs DIR of a build] [--out DIR] [--version VERSION]
   fuzz [SECONDS]       every fuzz target, a minute each or so long; not part of `ci`
   fuzz keep            keep the inputs that runs found, for everybody's next run
   kit                  a static `curfew` for the kit of break-glass, in target/kit

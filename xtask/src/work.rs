@@ -59,7 +59,7 @@ pub(crate) fn kit() -> Result<(), Failure> {
 }
 
 /// Where `cargo build --release` puts programs.
-fn release_dir() -> PathBuf {
+pub(crate) fn release_dir() -> PathBuf {
     target_dir().join("release")
 }
 
