@@ -125,10 +125,10 @@ pub(crate) async fn deletes(authority: &Authority) {
 
     // Nobody alone, and nobody who is no operator.
     let bob = Operator { authority, token: authority.login("bob", 3).await.unwrap() };
-    refused(bob.ask(Class::Terminals).await, Code::Denied, "operators");
+    refused(bob.ask(Class::Terminals).await, Code::Denied, "does not let bob administer");
     let first = ops.ask(Class::Terminals).await.unwrap().deletion;
     refused(ops.decide(first, "approve").await, Code::Conflict, "somebody else");
-    refused(bob.decide(first, "approve").await, Code::Denied, "operators");
+    refused(bob.decide(first, "approve").await, Code::Denied, "does not let bob administer");
     refused(ops.decide(99_999, "approve").await, Code::NotFound, "no deletion");
     // What is held comes out of deletions that were asked for before, for good.
     eve.hold("holds").await.unwrap();
