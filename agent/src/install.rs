@@ -333,7 +333,9 @@ impl Work<'_> {
             self.must("systemctl", &["disable", "--now", unit])?;
         }
         for path in UNIT_DROP_INS {
-            file::remove(&self.at(Path::new(path))).map_err(|error| format!("{path}: {error}"))?;
+            let place = self.at(Path::new(path));
+            file::remove(&place).map_err(|error| format!("{path}: {error}"))?;
+            place.parent().map_or(Ok(()), remove_if_empty)?;
         }
         self.must("systemctl", &["daemon-reload"])
     }
@@ -497,6 +499,21 @@ impl Work<'_> {
 fn remove_folder(folder: &Path) -> Result<(), String> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("{}: {error}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A folder that had to be made for a file of ours goes with it; one that holds something else stays.
+fn remove_if_empty(folder: &Path) -> Result<(), String> {
+    match fs::remove_dir(folder) {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
             Err(format!("{}: {error}", folder.display()))
         }
         _ => Ok(()),

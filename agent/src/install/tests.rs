@@ -123,6 +123,11 @@ fn uninstalling_leaves_the_host_as_it_was_and_keeps_later_edits() {
     host.install().unwrap();
     host.uninstall(Keep::State).unwrap();
     assert_eq!(host.files(), before);
+    assert!(!host.at("/etc/systemd/system/ssh.service.d").exists());
+    host.install().unwrap();
+    host.write("/etc/systemd/system/ssh.service.d/mine.conf", "[Unit]\n");
+    host.uninstall(Keep::State).unwrap();
+    assert_eq!(host.read("/etc/systemd/system/ssh.service.d/mine.conf"), "[Unit]\n");
     host.install().unwrap();
     let edited = host.read("/etc/pam.d/sshd") + "session required pam_mine.so\n";
     host.write("/etc/pam.d/sshd", &edited);
