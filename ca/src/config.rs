@@ -196,12 +196,7 @@ impl Config {
                 minutes(8 * 60),
                 &(minutes(1)..=minutes(24 * 60)),
             )?,
-            challenge_lifetime: source.span(
-                "challenge_lifetime",
-                form.challenge_lifetime,
-                minutes(1),
-                &(secs(5)..=minutes(5)),
-            )?,
+            challenge_lifetime: challenges(source, form.challenge_lifetime)?,
             drills: drills(source, form.breakglass_drill_every)?,
             patience: Patience::checked(source, (form.approval_timeout, form.first_use_timeout))?,
             tracker: TrackerAt::checked(source, form.tracker)?,
@@ -216,6 +211,10 @@ impl Config {
             workloads: Workload::checked(source, form.workload)?,
         })
     }
+}
+
+fn challenges(source: &Source, life: Option<Spanned<String>>) -> Result<Duration, ConfigError> {
+    source.span("challenge_lifetime", life, minutes(1), &(secs(5)..=minutes(5)))
 }
 
 fn drills(source: &Source, every: Option<Spanned<String>>) -> Result<Duration, ConfigError> {

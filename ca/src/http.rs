@@ -96,12 +96,6 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/orders/{number}", get(order::progress))
         .route("/v1/incidents", get(incident::list))
         .route("/v1/incidents/settle", post(incident::settle))
-        .route("/v1/breakglass", get(breakglass::show))
-        .route("/v1/breakglass/groups", post(breakglass::add_group))
-        .route("/v1/breakglass/groups/retire", post(breakglass::retire_group))
-        .route("/v1/breakglass/receipts", post(breakglass::take_receipt))
-        .route("/v1/breakglass/reconcile", post(breakglass::reconcile))
-        .route("/v1/breakglass/reviews", post(breakglass::review))
         .route("/v1/attempts", get(attempt::list))
         .route("/v1/status", get(status::show))
         .route("/v1/entries", get(entry::list))
@@ -110,7 +104,19 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/readyz", get(metrics::ready))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
+        .merge(of_breakglass())
         .with_state(authority)
+}
+
+/// What is done after break-glass.
+fn of_breakglass() -> Router<Arc<Authority>> {
+    Router::new()
+        .route("/v1/breakglass", get(breakglass::show))
+        .route("/v1/breakglass/groups", post(breakglass::add_group))
+        .route("/v1/breakglass/groups/retire", post(breakglass::retire_group))
+        .route("/v1/breakglass/receipts", post(breakglass::take_receipt))
+        .route("/v1/breakglass/reconcile", post(breakglass::reconcile))
+        .route("/v1/breakglass/reviews", post(breakglass::review))
 }
 
 /// What holds for every route: a limit on bodies, a limit on time, and a problem for whatever is not there.
