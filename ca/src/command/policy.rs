@@ -1,11 +1,14 @@
 //! `curfew-ca policy`: read policies before they are in force, put their cases to them, and hold them against the past.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use policy::{Act, DEFAULT, Explained, Outcome, Question, Requirement, Verdict, nearest};
+use policy::{
+    Act, Being, DEFAULT, Explained, Outcome, Question, Requirement, Verdict, Who, nearest,
+};
 use wire::identifier::{NameError, RequestId};
 
 use super::{say, say_bytes, say_json, talk};
@@ -142,7 +145,7 @@ pub(crate) fn good(policy: &Policy, folder: &Path) -> String {
     }
 }
 
-/// What policies name that nobody has defined: such a rule never takes effect, and nothing else would say so.
+/// What policies name that nobody has defined, and what they forgot: nothing else would say so until it is needed.
 pub(crate) fn doubts(policy: &Policy, roles: &Roles) -> Vec<String> {
     let known: Vec<&str> = roles.iter().map(|(name, _)| name.as_str()).collect();
     let absent = |name: &str, place: (&str, usize)| {
@@ -154,7 +157,34 @@ pub(crate) fn doubts(policy: &Policy, roles: &Roles) -> Vec<String> {
     named
         .filter(|(name, ..)| !known.contains(&name.as_str()))
         .map(|(name, file, line)| absent(&name, (file, line)))
+        .chain(forgotten(policy))
         .collect()
+}
+
+/// What operators do, and no policy speaks of: only whoever is on the authority's machine can do it then.
+fn forgotten(policy: &Policy) -> impl Iterator<Item = String> {
+    let nobody = |(act, name): &(Act, &str)| {
+        let who = Who {
+            name: "an operator".into(),
+            kind: Being::Person,
+            teams: BTreeSet::new(),
+            roles: BTreeSet::new(),
+            disabled: false,
+            operator: true,
+        };
+        let moment = policy.moment(crate::clock::now());
+        let question = Question { who, act: act.clone(), moment, mfa_age: Some(1) };
+        let is_named = policy.set().mentions("Action").any(|(action, ..)| action == *name);
+        !is_named && matches!(policy.set().decide(&question), Verdict::NotEligible)
+    };
+    let acts = [(Act::Lock, "lock"), (Act::Administer, "administer"), (Act::Export, "export")];
+    acts.into_iter().filter(nobody).collect::<Vec<_>>().into_iter().map(|(act, name)| {
+        let words = act.words();
+        format!(
+            "no policy lets anybody {words}, operators included: permit the action {name:?}, or it can be done on the \
+             authority's machine alone"
+        )
+    })
 }
 
 /// Puts the cases to a policy, says how each went, and how many there were; an error when one went wrong.

@@ -158,6 +158,14 @@ async fn cases_beside_a_policy_are_put_to_it() {
     assert!(authority.run(&test).contains("1 cases, all as expected"));
     let said = authority.run(&check);
     assert!(said.contains("good, 3 policies") && said.contains("did you mean deploy?"), "{said}");
+    assert!(!said.contains("no policy lets anybody"), "{said}");
+    let narrow = "@id(\"a\") permit (principal, action == Curfew::Action::\"issue\", resource);\n\
+                  @id(\"b\") permit (principal, action == Curfew::Action::\"export\", resource)\n\
+                  when { principal in Curfew::Team::\"audit\" };";
+    std::fs::write(folder.join("main.cedar"), narrow).unwrap();
+    let said = authority.run(&check);
+    assert!(said.contains("permit the action \"lock\"") && !said.contains("\"export\""), "{said}");
+    std::fs::write(folder.join("main.cedar"), format!("{REASON}{role}")).unwrap();
     std::fs::write(folder.join("a.test.toml"), format!("{case}expect = \"allowed\"\n")).unwrap();
     let (code, said) = authority.refuse(&test);
     assert_eq!((code, said.trim()), (1, "curfew-ca: 1 of 1 cases failed"));
