@@ -5,11 +5,13 @@ use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 use wire::log::{Checkpoint, Policy};
+use wire::time::Timestamp;
 
 use super::migrate::faults;
 use super::{say, say_json, shown};
@@ -68,6 +70,7 @@ pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> 
     for open in guard::close() {
         tracing::debug!(%open, "the process is not closed");
     }
+    let began = clock::now();
     let present = settings.exists().then(|| Config::read(settings)).transpose()?;
     let manifest = read_manifest(&arguments.file)?;
     let Some(target) =
@@ -93,7 +96,7 @@ pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> 
     let keys = Store::new(unpacked.folder(), config.keys.clone(), Secrets::default());
     let keyring = keys.open()?;
     let policy = verify(&unpacked, &keyring)?;
-    let restored = declare(&unpacked, Arc::new(keyring), &arguments.reason)?;
+    let restored = declare(&unpacked, Arc::new(keyring), (&arguments.reason, began))?;
     let waiting =
         server.as_ref().map(|server| put_there(&unpacked, server, &policy)).transpose()?;
     put_settings(&unpacked, settings, &config)?;
@@ -214,15 +217,37 @@ fn verify(unpacked: &Unpacked, keyring: &Keyring) -> anyhow::Result<Policy> {
     Ok(policy)
 }
 
-fn declare(unpacked: &Unpacked, keyring: Arc<Keyring>, reason: &str) -> anyhow::Result<Restored> {
+fn declare(
+    unpacked: &Unpacked,
+    keyring: Arc<Keyring>,
+    (reason, began): (&str, Timestamp),
+) -> anyhow::Result<Restored> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let now = runtime.block_on(second_after(began))?;
     let place = Place::File(unpacked.folder().join(LEDGER));
     let ledger = Ledger::open(&place, &Arc::new(Ring::new((*keyring).clone())))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let said = (Actor::local(), reason.to_owned());
-    let restored = runtime.block_on(ledger.declare_restore(said, keyring, clock::now()));
+    let restored = runtime.block_on(ledger.declare_restore(said, keyring, now));
     // Closed before the folder gets its name.
     ledger.close();
     restored.context("the restore could not be declared, and nothing was restored")
+}
+
+/// A moment in a later second than that. An era is named by its second: a restore that begins after another has declared
+/// itself, even one that was killed right then, must not give the same numbers again.
+async fn second_after(began: Timestamp) -> anyhow::Result<Timestamp> {
+    let since = clock::instant();
+    loop {
+        let now = clock::now();
+        if now.secs() > began.secs() {
+            return Ok(now);
+        }
+        ensure!(
+            clock::instant().saturating_duration_since(since) < CLOCK_STANDS,
+            "this machine's clock stands still or went back, and numbers could be given twice; set it, then restore again"
+        );
+        tokio::time::sleep(TICK).await;
+    }
 }
 
 /// Settings, roles and policies go where none are; those that are there count, and the backup's stay beside the ledger.
@@ -320,3 +345,8 @@ fn tell(
     }
     say("Start it: systemctl start curfew-ca   (or: curfew-ca serve)")
 }
+
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// A clock that has not come to the next second after so long stands still, or went back.
+const CLOCK_STANDS: Duration = Duration::from_secs(5);
