@@ -216,7 +216,7 @@ fn receipts_account_for_it(site: &Site, db1: &Host, table: &Table) -> Result<(),
     let (group, ann, cem) = (at("group.txt"), at("ann-receipt.txt"), at("cem-receipt.txt"));
     let early = site.authority.run(["breakglass", "reconcile", &ann])?;
     assert!(!early.succeeded(), "a receipt of an unknown group was taken: {early:?}");
-    ca(&["breakglass", "group", "add", &group, "--reason", "test"])?;
+    ca(&["breakglass", "group", "add", &group, "--reason", "test"]).map(drop)?;
     let said = ca(&["breakglass", "reconcile", &ann, &cem])?.stdout;
     assert!(said.contains("joined") && said.contains("receipts of ann,cem"), "{said}");
     assert!(said.contains("review due until") && said.contains("every alarm went out"), "{said}");
@@ -224,7 +224,7 @@ fn receipts_account_for_it(site: &Site, db1: &Host, table: &Table) -> Result<(),
         .split_whitespace()
         .find(|word| word.parse::<u64>().is_ok_and(wire::breakglass::is_of_breakglass));
     let serial = serial.unwrap_or_default().to_owned();
-    ca(&["breakglass", "review", &serial, "--verdict", "ok", "--note", "the outage"])?;
+    ca(&["breakglass", "review", &serial, "--verdict", "ok", "--note", "the outage"]).map(drop)?;
     table.certificate(db1, 10, "")?;
     table.ssh(db1).run(["true"])?.done()?;
     eventually("another use is known, and no receipt of it", || {
