@@ -193,7 +193,10 @@ fn only_an_operator_locks() -> Result<(), FleetError> {
     let site = Site::open()?;
     let ana = site.person("ana@example.com")?;
     let said = ana.lock(&["bob@example.com"])?;
-    assert!(!said.succeeded() && said.stderr.contains("operator"), "{said:?}");
+    assert!(
+        !said.succeeded() && said.stderr.contains("does not let ana@example.com lock"),
+        "{said:?}"
+    );
     assert!(site.listing(["lock", "list"])?.is_empty());
     Ok(())
 }

@@ -218,7 +218,10 @@ fn who_may_not_read_learns_nothing_and_leaves_no_trace_of_a_reading() -> Result<
         assert!(!watching.screen().contains("alpha"), "{}", watching.screen());
         for args in [["audit", "search", "exec:ls"].as_slice(), &["audit", "export"]] {
             let said = refused(args)?;
-            assert!(said.stderr.contains("for operators"), "{args:?}: {said:?}");
+            assert!(
+                said.stderr.contains("does not let bob@example.com read or take out"),
+                "{args:?}: {said:?}"
+            );
         }
         Ok(())
     };
