@@ -137,10 +137,14 @@ impl Terminal {
         drop(self.keyboard.take());
     }
 
-    /// Whether the program still runs.
+    /// Whether the program still runs. When it does not, what it last showed is on the screen.
     #[must_use]
     pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        let is_running = matches!(self.child.try_wait(), Ok(None));
+        if !is_running {
+            self.screen.settle();
+        }
+        is_running
     }
 
     /// The process id of the program in front.
@@ -149,7 +153,7 @@ impl Terminal {
         self.child.id()
     }
 
-    /// Waits until the program has ended by itself, and returns how.
+    /// Waits until the program has ended by itself, and returns how. What it last showed is on the screen then.
     ///
     /// # Errors
     /// [`FleetError::Impatient`] when it goes on beyond the patience.
@@ -158,6 +162,7 @@ impl Terminal {
         loop {
             let ended = self.child.try_wait().map_err(FleetError::io("wait for a program"))?;
             if let Some(status) = ended {
+                self.screen.settle();
                 return Ok(status);
             }
             let Some(left) = deadline.left() else {
@@ -224,6 +229,13 @@ impl Screen {
         self.changed.notify_all();
     }
 
+    /// Waits until all that was written has been read; not for long, where somebody else keeps the terminal open.
+    fn settle(&self) {
+        let shown = self.lock();
+        let settled = self.changed.wait_timeout_while(shown, SETTLE, |shown| !shown.ended);
+        drop(settled.unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -257,6 +269,8 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len().max(1)).position(|window| window == needle)
 }
 
+/// How long a reader may take to come to the end of what a program wrote before it ended.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(2);
 const POLL: std::time::Duration = std::time::Duration::from_millis(10);
 
 #[cfg(test)]
