@@ -6,19 +6,15 @@
 //! Who can change what is there: whoever holds the access key, or the store. Gains: can remove objects, which is found
 //! when recordings are verified; reads nothing, because they are encrypted before they come here.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -26,6 +22,7 @@ use crate::clock;
 use crate::config::bucket::BucketAt;
 use crate::key::secret::{Secret, SecretError, password_of};
 use crate::random;
+use crate::web;
 
 mod listing;
 mod sign;
@@ -51,13 +48,8 @@ pub(crate) enum BucketError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The roots of its certificate cannot be read.
-    #[error("the root certificates of {path} cannot be read: {why}")]
-    Roots {
-        /// The file.
-        path: String,
-        /// Why.
-        why: String,
-    },
+    #[error(transparent)]
+    Roots(#[from] web::Roots),
     /// It is not there.
     #[error("the store of recordings cannot be reached: {0}")]
     Unreachable(#[from] std::io::Error),
@@ -112,7 +104,7 @@ impl Bucket {
         let access_key = password_of("S3 access key", &at.access_key)?.reveal().to_owned();
         let secret_key = password_of("S3 secret key", &at.secret_key)?;
         let is_https = at.endpoint.scheme_str() == Some("https");
-        let tls = if is_https { Some(connector(&at)?) } else { None };
+        let tls = if is_https { Some(web::connector(at.root.as_deref())?) } else { None };
         Ok(Self { at, access_key, secret_key, tls, idle: Mutex::default() })
     }
 
@@ -291,9 +283,9 @@ impl Bucket {
         let port = url.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return shaken(stream).await };
+        let Some(tls) = &self.tls else { return Ok(web::shaken(stream).await?) };
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-        shaken(tls.connect(name, stream).await?).await
+        Ok(web::shaken(tls.connect(name, stream).await?).await?)
     }
 }
 
@@ -303,41 +295,12 @@ impl std::fmt::Debug for Bucket {
     }
 }
 
-async fn shaken<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-) -> Result<SendRequest<Full<Bytes>>, BucketError> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender; what goes wrong on it is told by the call that waits for an answer.
-    drop(tokio::spawn(connection));
-    Ok(sender)
-}
-
-fn connector(at: &BucketAt) -> Result<TlsConnector, BucketError> {
-    let path = at.root.clone().unwrap_or_else(|| SYSTEM_ROOTS.into());
-    let odd = |why: String| BucketError::Roots { path: path.display().to_string(), why };
-    let mut roots = RootCertStore::empty();
-    let read = CertificateDer::pem_file_iter(&path).map_err(|error| odd(error.to_string()))?;
-    for root in read {
-        let root = root.map_err(|error| odd(error.to_string()))?;
-        roots.add(root).map_err(|error| odd(error.to_string()))?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| odd(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
 /// Between half of a pause and all of it, so that many who wait do not come back together.
 fn jittered(pause: Duration) -> Duration {
     let part = random::bytes::<1>().map_or(255, |[byte]| byte);
     pause.mul_f64(f64::midpoint(1.0, f64::from(part) / 255.0))
 }
 
-/// The roots that Debian's `ca-certificates` keeps.
-const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// How long one request may take, a block of half a megabyte on a slow line included.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often a request is sent before its failure counts.

@@ -8,15 +8,11 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -26,6 +22,7 @@ use crate::authority::Authority;
 use crate::clock;
 use crate::config::tracker::TrackerAt;
 use crate::http::listener::unless_stopped;
+use crate::web;
 
 /// Where tickets are looked up.
 pub(crate) struct Tracker {
@@ -68,13 +65,8 @@ pub(crate) enum Unfit {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrackerError {
     /// Its roots cannot be read.
-    #[error("the roots in {path} cannot be read: {why}")]
-    Roots {
-        /// The file.
-        path: String,
-        /// Why.
-        why: String,
-    },
+    #[error(transparent)]
+    Roots(#[from] web::Roots),
     /// Nobody answered in time.
     #[error("the tracker does not answer within {} s", PATIENCE.as_secs())]
     Late,
@@ -102,7 +94,7 @@ impl Tracker {
     /// The one at this place.
     pub(crate) fn new(at: TrackerAt) -> Result<Self, TrackerError> {
         let is_https = at.url.scheme_str() == Some("https");
-        let tls = if is_https { Some(connector(&at)?) } else { None };
+        let tls = if is_https { Some(web::connector(at.root.as_deref())?) } else { None };
         Ok(Self { at, tls })
     }
 
@@ -143,9 +135,9 @@ impl Tracker {
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
         let stream = TcpStream::connect((host, port)).await?;
-        let Some(tls) = &self.tls else { return shaken(stream).await };
+        let Some(tls) = &self.tls else { return Ok(web::shaken(stream).await?) };
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-        shaken(tls.connect(name, stream).await?).await
+        Ok(web::shaken(tls.connect(name, stream).await?).await?)
     }
 }
 
@@ -207,39 +199,10 @@ async fn end(authority: &Authority, request: RequestId, unfit: &Unfit) {
     }
 }
 
-async fn shaken<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-) -> Result<SendRequest<Full<Bytes>>, TrackerError> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender; what goes wrong on it is told by the call that waits for an answer.
-    drop(tokio::spawn(connection));
-    Ok(sender)
-}
-
-fn connector(at: &TrackerAt) -> Result<TlsConnector, TrackerError> {
-    let path = at.root.clone().unwrap_or_else(|| SYSTEM_ROOTS.into());
-    let odd = |why: String| TrackerError::Roots { path: path.display().to_string(), why };
-    let mut roots = RootCertStore::empty();
-    let read = CertificateDer::pem_file_iter(&path).map_err(|error| odd(error.to_string()))?;
-    for root in read {
-        let root = root.map_err(|error| odd(error.to_string()))?;
-        roots.add(root).map_err(|error| odd(error.to_string()))?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| odd(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
 /// How long the tracker may take: a person waits meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest answer that is read: three short fields.
 const MAX_ANSWER: usize = 4 * 1024;
-/// Where most systems keep the roots that they believe.
-const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[cfg(test)]
 mod tests {

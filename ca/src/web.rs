@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -127,13 +127,21 @@ async fn answered<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     request: Request<Full<Bytes>>,
     longest: usize,
 ) -> Result<(StatusCode, Bytes), WebError> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender; what goes wrong on it is told by the call that waits for an answer.
-    drop(tokio::spawn(connection));
+    let mut sender = shaken(stream).await?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), longest).collect().await.map_err(WebError::Body)?;
     Ok((status, body.to_bytes()))
+}
+
+/// HTTP/1.1 over a connection that stands.
+pub(crate) async fn shaken<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+) -> Result<SendRequest<Full<Bytes>>, hyper::Error> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender; what goes wrong on it is told by the call that waits for an answer.
+    drop(tokio::spawn(connection));
+    Ok(sender)
 }
 
 /// TLS that believes by the roots of this file; by the system's, when none is named.
