@@ -133,14 +133,17 @@ impl Host {
         Asked { since: now.up, candidates, by, path: None, end: None }
     }
 
-    /// Looks whether units have begun that had not.
+    /// Looks whether units have begun that had not, those that end among them: what they ran is told before it is killed.
     pub(super) fn look_at_units(&mut self, now: Now) {
         let waiting = |(unit, asked): (&String, &Option<Asked>)| {
-            asked.as_ref().filter(|asked| asked.is_waiting()).map(|_| unit.clone())
+            asked.as_ref().filter(|asked| asked.path.is_none()).map(|_| unit.clone())
         };
         let waiting: Vec<String> = self.units.known.iter().filter_map(waiting).collect();
         for unit in waiting {
             let Some((pid, path)) = first_process(&unit) else { continue };
+            if is_still_systemd(pid, now.up) {
+                continue;
+            }
             self.begun(unit, (pid, path), now);
             self.keep_units();
         }
@@ -170,6 +173,7 @@ impl Host {
     /// A lock ends a session of `who`: units that nobody else can have asked for end with it, those too that wait for a
     /// timer, and systemd is told to let go of them.
     pub(super) fn end_units(&mut self, who: &Identity, session: SessionId, now: Now) {
+        self.look_at_units(now);
         for (unit, asked) in &mut self.units.known {
             let Some(asked) = asked else { continue };
             let is_theirs = !asked.by.is_empty() && asked.by.iter().all(|by| by == who);
@@ -184,6 +188,7 @@ impl Host {
 
     /// A pass over the units that end. Whether any is left.
     pub(super) fn strike_units(&mut self, now: Now) -> bool {
+        self.look_at_units(now);
         let mut over = Vec::new();
         let mut is_left = false;
         for (unit, asked) in &mut self.units.known {
@@ -245,6 +250,17 @@ fn first_process(unit: &str) -> Option<(u32, String)> {
     })
 }
 
+/// Whether it is what systemd forked a moment ago, which has not become the unit's program yet: its name is the program's
+/// in parentheses then, and it runs systemd's file.
+fn is_still_systemd(pid: u32, now: Uptime) -> bool {
+    let Ok(Some(stat)) = Stat::read(pid) else { return false };
+    let nanos = stat.process.start_ticks().saturating_mul(NANOS_PER_TICK);
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    stat.process.comm().starts_with('(')
+        && program.starts_with("/usr/lib/systemd")
+        && now.since(Uptime::from_nanos(nanos)) < BECOMES
+}
+
 /// A process as it is now, for a record: nobody saw it begin.
 fn exec_of(pid: u32) -> Option<Exec> {
     let stat = Stat::read(pid).ok()??;
@@ -304,6 +320,9 @@ pub(crate) const TRANSIENT: &str = "/run/systemd/transient";
 const SOON: Duration = Duration::from_secs(2);
 const OFTEN: Duration = Duration::from_millis(20);
 const SELDOM: Duration = Duration::from_secs(1);
+/// How long what systemd forked is waited for to become the unit's program.
+const BECOMES: Duration = Duration::from_secs(1);
+const NANOS_PER_TICK: u64 = 10_000_000;
 /// Arguments kept of one process, and bytes of one argument.
 const MAX_ARGUMENTS: usize = 256;
 const MAX_ARGUMENT: usize = 4_096;
