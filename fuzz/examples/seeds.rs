@@ -16,6 +16,7 @@ use wire::identifier::{Fingerprint, OrderNumber, RecordNumber, Serial, SessionId
 use wire::krl::signed::SignedKrl;
 use wire::krl::{Issuer, Krl};
 use wire::lock::{Lock, Subject, Target};
+use wire::log::Hash;
 use wire::octets::Octets;
 use wire::order::{Instruction, Order};
 use wire::problem::{Code, Problem};
@@ -51,6 +52,7 @@ fn main() -> Done {
     tokens()?;
     directory()?;
     letters::seeds()?;
+    backups()?;
     agent_replies()
 }
 
@@ -69,6 +71,41 @@ fn reading() -> Done {
     put("search", "moments", "since:2026-11-30T06:30 until:90s uid:0 kind:refused arg:*shadow*")?;
     let shown = b"\x50\x18\x10$ ls\r\n\x1b[1;31mred\x1b[0m\x1b[?1049h\x1b[2J\x1b[H\xe6\xbc\xa2\x1b]52;c;eA==\x07";
     put("screen", "shell", shown)
+}
+
+fn backups() -> Done {
+    let files: [(&str, &[u8]); 4] = [
+        ("ledger.db", b"SQLite format 3\0"),
+        ("ca.toml", b"names = [\"ca.example.com\"]\n"),
+        ("policy/10-freeze.cedar", b"permit (principal, action, resource);\n"),
+        ("state/user_ca.slot", b"ssh-ed25519 AAAA\n"),
+    ];
+    let listed = files.map(|(name, content)| {
+        serde_json::json!({ "name": name, "bytes": content.len(), "sha256": Hash::of(content) })
+    });
+    let note = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/log/note");
+    let manifest = serde_json::json!({
+        "format": "curfew-backup",
+        "version": 2,
+        "at": 1_796_000_000_000_u64,
+        "program": "0.1.0",
+        "origin": "example.com/log",
+        "fingerprint": Fingerprint::of(b"key").to_string(),
+        "checkpoint": fs::read_to_string(note)?,
+        "log_keys": [],
+        "files": listed,
+        "left_out": [{ "key": "root_key.pem", "whereabouts": "plain_file" }],
+    });
+    let manifest = serde_json::to_vec(&manifest)?;
+    let mut tar = tar::Builder::new(Vec::new());
+    let whole = [("manifest.json", manifest.as_slice())].into_iter().chain(files);
+    for (name, content) in whole {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o600);
+        header.set_size(u64::try_from(content.len())?);
+        tar.append_data(&mut header, name, content)?;
+    }
+    put("backup", "whole", tar.into_inner()?)
 }
 
 fn tokens() -> Done {
