@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,6 +83,7 @@ pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> 
         );
     };
     refuse_living(&target, present.as_ref())?;
+    let owner = Owner::of(&target)?;
     let mut name = target.as_os_str().to_owned();
     name.push(".restoring");
     let unpacked = unpack(&arguments.file, Path::new(&name))
@@ -99,7 +101,8 @@ pub(crate) fn run(settings: &Path, arguments: &Arguments) -> anyhow::Result<()> 
     let restored = declare(&unpacked, Arc::new(keyring), (&arguments.reason, began))?;
     let waiting =
         server.as_ref().map(|server| put_there(&unpacked, server, &policy)).transpose()?;
-    put_settings(&unpacked, settings, &config)?;
+    put_settings(&unpacked, settings, (&config, owner))?;
+    owner.take(unpacked.folder())?;
     unpacked.keep(&target)?;
     if let Some(waiting) = waiting {
         // Only now, when its keys are in their place: until then a restore begun again begins anew.
@@ -250,8 +253,43 @@ async fn second_after(began: Timestamp) -> anyhow::Result<Timestamp> {
     }
 }
 
+/// Whose the state folder is to be: of whoever had the empty one that a package or an operator made for the authority.
+#[derive(Debug, Clone, Copy)]
+struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    /// Nobody else's, where there is no folder yet.
+    fn of(target: &Path) -> anyhow::Result<Self> {
+        match std::fs::metadata(target) {
+            Ok(found) => Ok(Self(Some((found.uid(), found.gid())))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self(None)),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", target.display())),
+        }
+    }
+
+    /// Gives them a file, or a folder and all that is in it.
+    fn take(self, path: &Path) -> anyhow::Result<()> {
+        let Some((uid, gid)) = self.0 else { return Ok(()) };
+        let cannot = || format!("cannot give {} to user {uid}", path.display());
+        let found = std::fs::symlink_metadata(path).with_context(cannot)?;
+        if (found.uid(), found.gid()) != (uid, gid) {
+            lchown(path, Some(uid), Some(gid)).with_context(cannot)?;
+        }
+        if found.is_dir() {
+            for entry in std::fs::read_dir(path).with_context(cannot)? {
+                self.take(&entry.with_context(cannot)?.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Settings, roles and policies go where none are; those that are there count, and the backup's stay beside the ledger.
-fn put_settings(unpacked: &Unpacked, settings: &Path, config: &Config) -> anyhow::Result<()> {
+fn put_settings(
+    unpacked: &Unpacked,
+    settings: &Path,
+    (config, owner): (&Config, Owner),
+) -> anyhow::Result<()> {
     for (name, path) in [(SETTINGS, settings), (ROLES, config.roles_file.as_path())] {
         let held = unpacked.folder().join(name);
         if path.exists() || !held.exists() {
@@ -261,6 +299,7 @@ fn put_settings(unpacked: &Unpacked, settings: &Path, config: &Config) -> anyhow
             make_folder(folder)?;
         }
         create_private(path, &read(&held)?)?;
+        owner.take(path)?;
     }
     put_policies(&unpacked.folder().join(POLICY), &config.policy_dir)
 }
