@@ -101,6 +101,14 @@ fn own(authority: &Authority, page: &mut Page) {
         "Orders, from when they were durable until a connected host had done them.",
         &meter.done,
     );
+    // Left out where it cannot be asked.
+    if let Ok(found) = rustix::fs::statvfs(&authority.config.state_dir) {
+        page.gauge(
+            "curfew_ca_state_free_bytes",
+            "What is free for the ledger and recordings, in the file system of the state folder.",
+            found.f_bavail.saturating_mul(found.f_frsize),
+        );
+    }
     for (name, help, value) in process() {
         page.gauge(name, help, value);
     }
@@ -134,6 +142,11 @@ async fn ledger(authority: &Authority, page: &mut Page) -> Result<(), Refusal> {
             "curfew_ca_roles_refused",
             "1 while the roles file is refused and older roles are in force.",
             u64::from(authority.roles_refusal().is_some()),
+        ),
+        (
+            "curfew_ca_policy_refused",
+            "1 while the policy folder is refused and older policies are in force.",
+            u64::from(authority.policy_refusal().is_some()),
         ),
     ] {
         page.gauge(name, help, value);
