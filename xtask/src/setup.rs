@@ -1,5 +1,5 @@
 //! `setup`: what the build and the tests need from Debian, the OpenID provider that tests log in at, the judge of
-//! SCIM, and a store that speaks S3.
+//! SCIM, the judge of alert rules, and a store that speaks S3.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +10,7 @@ use crate::step::{Failure, root, say, step};
 /// Installs what is missing, and only that.
 pub(crate) fn run() -> Result<(), Failure> {
     packages()?;
+    promtool()?;
     provider()?;
     python("judge of SCIM", JUDGE, &cache()?.join("scim"))?;
     python("store that speaks S3", STORE, &cache()?.join("moto"))
@@ -58,6 +59,33 @@ fn provider() -> Result<(), Failure> {
     fs::write(theirs, wanted).map_err(failed)
 }
 
+/// Prometheus' own judge of rules and figures, out of Debian's package: installed, that would start a server on this machine.
+fn promtool() -> Result<(), Failure> {
+    let folder = cache()?.join("prometheus");
+    if folder.join(PROMTOOL).exists() {
+        say("── setup: the judge of alert rules is there");
+        return Ok(());
+    }
+    let failed = |error: std::io::Error| Failure::new("promtool", error.to_string());
+    fs::create_dir_all(&folder).map_err(failed)?;
+    // apt-get downloads as another user where that one may write, and says so at length where it may not.
+    let root = ["-o", "APT::Sandbox::User=root", "download", "prometheus"];
+    let known = Command::new("apt-cache").args(["show", "prometheus"]).output();
+    if !known.is_ok_and(|known| known.status.success()) {
+        step("package lists", &mut apt_get(&["update"]))?;
+    }
+    step("promtool", apt_get(&root).current_dir(&folder))?;
+    for package in fs::read_dir(&folder).map_err(failed)?.flatten() {
+        if package.path().extension().is_some_and(|end| end == "deb") {
+            let mut extract = Command::new("dpkg-deb");
+            extract.arg("--extract").arg(package.path()).arg(&folder);
+            step("promtool", &mut extract)?;
+            fs::remove_file(package.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 /// What Debian has.
 fn packages() -> Result<(), Failure> {
     let mut missing: Vec<_> = PACKAGES.iter().filter(|package| !is_installed(package)).collect();
@@ -99,6 +127,8 @@ fn is_installed(package: &str) -> bool {
     said.is_ok_and(|said| said.status.success() && said.stdout == b"installed")
 }
 
+/// Where Debian's package has it.
+const PROMTOOL: &str = "usr/bin/promtool";
 /// What the judge of SCIM consists of.
 const JUDGE: &str = "ca/tests/scim/requirements.txt";
 /// What the store for recordings consists of.
