@@ -36,6 +36,7 @@ fn packages_install_upgrade_under_a_session_and_leave_a_stock_sshd() -> Result<(
     assert!(!session.wait()?.succeeded());
     assert!(db1.processes_like("sleep 3600")?.is_empty());
 
+    recover(&ca, &readme)?;
     for (host, name) in [(&ca, "curfew-ca"), (&ca, "curfew"), (&db1, "curfew-agent")] {
         spoken(host, name)?;
     }
@@ -94,6 +95,28 @@ fn begin(ca: &Host, db1: &Host) -> Result<(Running, u32), FleetError> {
         db1.processes_like("sleep 3600").ok()?.first().map(|process| process.pid)
     })?;
     Ok((session, sleeper))
+}
+
+/// The authority's disk is lost, and it comes back from its backup as the page for operators says.
+fn recover(ca: &Host, readme: &Readme) -> Result<(), FleetError> {
+    let page = Readme::page("docs/operations.md")?;
+    let said = ca.sh(&page.block("**Back up**")?)?.ok()?;
+    assert!(said.stdout.contains("NOT in it: the private key root_key.pem"), "{said:?}");
+    ca.sh("systemctl disable --now curfew-ca
+         rm -rf /var/lib/curfew-ca
+         systemd-tmpfiles --create curfew-ca.conf")?
+        .done()?;
+    ca.sh(&page.block("**Put it back**")?)?.done()?;
+    let owned =
+        "find /var/lib/curfew-ca /etc/curfew/ca.toml /etc/curfew/roles.toml ! -user curfew-ca";
+    assert_eq!(ca.sh(owned)?.ok()?.text(), "");
+    wait_until_connected(ca)?;
+    let block = readme.block("**Getting in**, as Ana:")?;
+    let login = block.lines().find(|line| line.starts_with("curfew login"));
+    as_user(ca, "ops", &found("a login", login)?.replace("ana@", "ops@"))?;
+    as_user(ca, "ops", "curfew unlock ana@example.com --reason test")?;
+    as_user(ca, "ana", found("a login", login)?)?;
+    as_user(ca, "ana", "curfew ssh deploy@db1.example.com -- true")
 }
 
 /// And away: sshd as it was, then nothing at all.
