@@ -25,7 +25,6 @@ pub mod kernel;
 pub mod krl;
 pub mod link;
 pub mod local;
-pub mod log;
 pub mod peer;
 pub mod proof;
 pub mod recording;

@@ -6,7 +6,7 @@ use agent::command::Arguments;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    agent::log::begin();
+    tokio::spawn(logging::begin(&[]).heed());
     let arguments: Arguments = match agent::command::read() {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),

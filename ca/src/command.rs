@@ -1,10 +1,9 @@
 //! The subcommands, one file each, and what they share: a runtime, a client, and output.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 
 use anyhow::Context as _;
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
 use wire::octets::{plain, plain_json};
 use wire::time::Timestamp;
 
@@ -42,21 +41,8 @@ pub(crate) mod witness;
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     // Before a key is read, and before there are threads.
     let open = guard::close();
-    let filter = EnvFilter::try_from_env("CURFEW_LOG").unwrap_or_else(|_unset| "info".into());
     // The database's library would log what statements are given, which no log of ours may hold.
-    let filter = filter.add_directive("tokio_postgres=warn".parse()?);
-    // Under systemd the journal adds the time.
-    let is_journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal());
-    if is_journal {
-        log.without_time().init();
-    } else {
-        log.init();
-    }
+    let log = logging::begin(&["tokio_postgres=warn"]);
     for reason in open {
         tracing::warn!(%reason, "the keys are not guarded as they should be");
     }
@@ -64,7 +50,10 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime could not be started")?;
-    let served = runtime.block_on(crate::serve::serve(config));
+    let served = runtime.block_on(async {
+        tokio::spawn(log.heed());
+        crate::serve::serve(config).await
+    });
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     served
 }

@@ -30,7 +30,7 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    agent::log::begin();
+    tokio::spawn(logging::begin(&[]).heed());
     let Arguments { command: Command::Run, config, identity_dir } = match agent::command::read() {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),

@@ -10,6 +10,7 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::Serialize;
@@ -103,10 +104,23 @@ impl Authority {
         self.serving.lock().unwrap().child.kill().unwrap();
     }
 
+    /// Told by a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = self.serving.lock().unwrap().child.id();
+        let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
     /// Killed without warning and started again.
     pub(crate) fn restart(&self) {
         self.stop();
         self.start_again();
+    }
+
+    /// Killed without warning and started again, with a log of this level.
+    pub(crate) fn restart_at(&self, level: &str) {
+        self.stop();
+        *self.serving.lock().unwrap() = serve_at(self.dir.path(), level);
     }
 
     /// Started again with these settings beside those that it has.
@@ -354,7 +368,7 @@ impl Authority {
         self.serving.lock().unwrap().hosts.clone()
     }
 
-    async fn connect(&self, address: &str, host: Option<&Host>) -> TlsStream<TcpStream> {
+    pub(crate) async fn connect(&self, address: &str, host: Option<&Host>) -> TlsStream<TcpStream> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let pinned = PinnedRoot::new(self.fingerprint.clone(), Arc::clone(&provider));
         let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -449,7 +463,14 @@ fn config(dir: &Path) -> PathBuf {
 
 /// Starts the program and waits until it says that it is ready; where it listens stands in its log.
 fn serve(dir: &Path) -> Serving {
-    let mut serving = program(dir).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+    serve_at(dir, "debug")
+}
+
+/// With a log of this level.
+fn serve_at(dir: &Path, level: &str) -> Serving {
+    let mut program = program(dir);
+    let serving = program.arg("serve").env("CURFEW_LOG", level).stderr(Stdio::piped());
+    let mut serving = serving.spawn().unwrap();
     let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
     let log = Arc::new(Mutex::new(String::new()));
     let mut addresses = Vec::new();

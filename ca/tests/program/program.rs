@@ -1,8 +1,13 @@
 //! The program as an operator meets it: exit codes, complaints, and what must never be in a log.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
 use wire::api::Token;
 
 use crate::authority::{Authority, run};
+use crate::nodes::eventually;
 
 #[test]
 fn init_is_once_and_serving_makes_nothing() {
@@ -71,4 +76,31 @@ async fn no_secret_is_ever_in_the_log() {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
         }
     }
+}
+
+#[tokio::test]
+async fn how_much_is_logged_changes_while_it_serves() {
+    const FAILED: &str = "a TLS handshake failed";
+    let authority = Authority::start_on(None);
+    authority.restart_at("info");
+    let count = || authority.log().matches(FAILED).count();
+    authority.add("ana", 1, &[]);
+    // Whatever is logged of it is logged before a login that comes later.
+    let fail = async || {
+        let mut stream = TcpStream::connect(authority.people()).unwrap();
+        stream.write_all(&[b'x'; 64]).unwrap();
+        drop(stream.read_to_end(&mut Vec::new()));
+        authority.login("ana", 1).await.unwrap();
+    };
+    fail().await;
+    authority.signal(Signal::USR1);
+    eventually(async || authority.log().contains("level=\"debug\"")).await;
+    assert_eq!(count(), 0, "at the level that it began with, that is not logged");
+    fail().await;
+    eventually(async || count() > 0).await;
+    authority.signal(Signal::USR2);
+    eventually(async || authority.log().contains("level=\"info\"")).await;
+    let before = count();
+    fail().await;
+    assert_eq!(count(), before);
 }
