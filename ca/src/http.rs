@@ -37,6 +37,7 @@ pub(crate) mod refusal;
 mod request;
 mod retention;
 mod review;
+pub(crate) mod room;
 pub(crate) mod scim;
 mod search;
 mod session;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use wire::hostlink::ToHost;
 use wire::problem::{Code, Problem};
@@ -14,6 +14,7 @@ use super::frames::{LinkError, Outgoing};
 use super::{enrolment, link};
 use crate::authority::Authority;
 use crate::http::listener::{pause_after, unless_stopped};
+use crate::http::room::Room;
 use crate::x509::HostCertificate;
 
 /// Serves hosts until `stop`.
@@ -24,12 +25,9 @@ pub(crate) async fn serve_hosts(
     mut stop: watch::Receiver<bool>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let room = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let room = Room::new(MAX_HANDSHAKES, MAX_OF_AN_ADDRESS);
     loop {
-        let Some(Ok(place)) = unless_stopped(&mut stop, Arc::clone(&room).acquire_owned()).await
-        else {
-            return;
-        };
+        let Some(free) = unless_stopped(&mut stop, room.place()).await else { return };
         let Some(accepted) = unless_stopped(&mut stop, listener.accept()).await else { return };
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -38,16 +36,29 @@ pub(crate) async fn serve_hosts(
                 continue;
             }
         };
+        let Some(place) = room.admit(free, peer.ip()) else {
+            tracing::debug!(%peer, "a connection was closed: its address has as many handshakes as it can");
+            continue;
+        };
         let (authority, acceptor, mut stop) =
             (Arc::clone(&authority), acceptor.clone(), stop.clone());
         tokio::spawn(async move {
             if let Err(error) = tcp.set_nodelay(true) {
                 tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
             }
-            let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await;
-            drop(place);
+            let shaken = tokio::select! {
+                shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)) => shaken,
+                () = place.is_wanted() => {
+                    return tracing::debug!(%peer, "a connection without a handshake gave way to others");
+                }
+            };
             match shaken {
                 Ok(Ok(stream)) => {
+                    // Whoever has no certificate is no host yet, and keeps its place until it is one, or goes.
+                    let _place = match stream.get_ref().1.peer_certificates() {
+                        Some(_) => None,
+                        None => Some(place),
+                    };
                     let served = unless_stopped(&mut stop, serve(stream, &authority)).await;
                     if let Some(Err(error)) = served {
                         tracing::debug!(%peer, %error, "a host's connection ended");
@@ -84,3 +95,5 @@ async fn serve(
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Most handshakes at once; an established connection does not count.
 const MAX_HANDSHAKES: usize = 512;
+/// Most of them from one address, behind which many hosts can be.
+const MAX_OF_AN_ADDRESS: usize = 128;

@@ -16,6 +16,7 @@ mod crash;
 mod custodians;
 mod database;
 mod enrolment;
+mod hostile;
 mod interrupted;
 mod issuer;
 mod key;
