@@ -1,6 +1,7 @@
 //! `decide`: how long policy takes to answer, with 15, 100 and 1,000 policies and with the one that comes with the program,
 //! and how long that many take to be read.
 //!
+//! `p50_us` and `p99_us` are of a question that is put anew; `again_p50_us` of one that was answered before.
 //! The question is of one host; in the larger sets most policies are of other hosts, as they are where many teams write
 //! them. Every one of them is evaluated all the same.
 
@@ -33,18 +34,25 @@ fn row(case: &str, text: String, count: usize) -> Result<Row> {
         .map_err(|faults| anyhow!("{faults:?}"))?;
     let load_ms = reading.passed().as_secs_f64() * 1_000.0;
     let question = question();
+    let fresh = sample(count, || set.put(&question))?;
+    let again = sample(count, || set.decide(&question))?;
+    Ok(Row::new("decide", format!("{case} policies"))
+        .measured("p50_us", fresh.percentile(50))
+        .measured("p99_us", fresh.percentile(99))
+        .measured("again_p50_us", again.percentile(50))
+        .measured("load_ms", load_ms))
+}
+
+/// How long it takes to be told yes, so many times.
+fn sample(count: usize, decide: impl Fn() -> Said) -> Result<Sample> {
     let mut micros = Vec::with_capacity(count);
     for _ in 0..count {
         let deciding = Stopwatch::start();
-        let said = set.decide(&question);
+        let said = decide();
         micros.push(deciding.passed().as_secs_f64() * 1_000_000.0);
         ensure!(matches!(said, Said::Allowed { .. }), "the policy says {said}");
     }
-    let sample = Sample::new(micros);
-    Ok(Row::new("decide", format!("{case} policies"))
-        .measured("p50_us", sample.percentile(50))
-        .measured("p99_us", sample.percentile(99))
-        .measured("load_ms", load_ms))
+    Ok(Sample::new(micros))
 }
 
 /// So many policies: a third of them eligibilities, the rest requirements, each of one service's hosts.

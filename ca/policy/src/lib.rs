@@ -12,6 +12,7 @@ mod cases;
 mod diff;
 mod fault;
 mod hazard;
+mod memory;
 mod question;
 mod set;
 mod split;

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::build::{BuildError, Words};
 use crate::fault::Fault;
+use crate::memory::{Memory, essence};
 use crate::question::Question;
 use crate::split::{line, statements};
 use crate::statement::{Checked, check};
@@ -44,6 +45,7 @@ pub struct PolicySet {
     reads: Option<BTreeSet<String>>,
     files: Vec<File>,
     hash: String,
+    answered: Memory,
 }
 
 /// What a set of policies says to a question.
@@ -146,11 +148,24 @@ impl PolicySet {
             reads,
             files,
             hash,
+            answered: Memory::default(),
         })
     }
 
     /// Answers a question. Whether somebody is eligible comes first, and nobody who is not learns what is required.
     pub fn decide(&self, question: &Question) -> Verdict {
+        let essence = essence(question, |attribute| self.reads(attribute));
+        if let Some(answered) = self.answered.recall(&essence) {
+            return answered;
+        }
+        let verdict = self.put(question);
+        self.answered.keep(essence, &verdict);
+        verdict
+    }
+
+    /// The same, and nothing is remembered of it: for measurements, and to hold the memory against.
+    #[doc(hidden)]
+    pub fn put(&self, question: &Question) -> Verdict {
         let (request, entities) = match self.language.put(question) {
             Ok(put) => put,
             Err(error) => return Verdict::Refused(vec![error.to_string()]),

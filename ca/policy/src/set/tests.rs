@@ -307,6 +307,23 @@ fn the_hash_knows_names_texts_and_where_one_ends() {
     assert_eq!(hashes.iter().collect::<BTreeSet<_>>().len(), 3);
 }
 
+#[test]
+fn a_policy_that_asks_for_the_time_is_asked_again_when_it_has_gone_on() {
+    let set = set(r#"
+@id("p") permit (principal, action, resource);
+@id("late") @advice("not any more")
+forbid (principal, action, resource) when { context.now >= datetime("1970-01-01T00:00:05Z") };
+"#);
+    let at = |millis| {
+        let asked = issue(access(&["env=prod"]));
+        Question { moment: Moment { millis, ..asked.moment }, ..asked }
+    };
+    for (millis, is_allowed) in [(4_000, true), (4_999, true), (5_000, false), (4_000, true)] {
+        let said = set.decide(&at(millis));
+        assert_eq!(matches!(said, Verdict::Allowed { .. }), is_allowed, "{millis}: {said:?}");
+    }
+}
+
 /// Read once: reading is slow, and asking is what is tried.
 fn production() -> &'static PolicySet {
     static SET: OnceLock<PolicySet> = OnceLock::new();
@@ -378,6 +395,16 @@ proptest! {
             Verdict::Allowed { .. } => prop_assert!(is_eligible && due.is_empty(), "{due:?}"),
             missing => prop_assert!(is_eligible && self::missing(&missing) == due, "{missing:?} {due:?}"),
         }
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_said(
+        question in questions(), at in 0..FORBIDS.len(), (minute, millis) in (0_u16..1_440, 0_i64..9_000),
+    ) {
+        let set = &narrower()[at];
+        prop_assert_eq!(set.decide(&question), set.put(&question));
+        let later = Question { moment: Moment { minute, millis, ..question.moment }, ..question };
+        prop_assert_eq!(set.decide(&later), set.put(&later));
     }
 
     #[test]
