@@ -205,6 +205,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
     let mut disk = tokio::time::interval(SYNC_EVERY);
     disk.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut alarm = Alarm::default();
+    let mut rested = now().up;
     loop {
         let up = now().up;
         alarm.set(host.next_tick(up));
@@ -212,6 +213,7 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
             host.tick(now());
             alarm.set(host.next_tick(now().up));
         }
+        let rest = rested.since(now().up);
         let wait = alarm.0.map_or(Duration::from_secs(3600), |at| at.since(now().up));
         tokio::select! {
             biased;
@@ -237,7 +239,10 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
                 supervisor::alive();
                 supervisor::standing(&host.standing());
             }
-            () = ready(doors.kernel.as_ref(), host.is_behind()) => host.drain(now()),
+            () = ready(doors.kernel.as_ref(), host.is_behind(), rest) => {
+                host.drain(now());
+                rested = now().up.after(REST);
+            }
             () = tokio::time::sleep(wait) => {}
         }
         host.settle(now().up);
@@ -268,14 +273,16 @@ impl Alarm {
 }
 
 /// Returns when the kernel has events, never where it brings none. Who is behind does not wait to be woken: others have
-/// a turn between.
-async fn ready(kernel: Option<&AsyncFd<Readiness>>, behind: bool) {
+/// a turn between. Who has just taken some rests: a build that starts a thousand programs a second is not woken for, written
+/// down, sent and acknowledged a program at a time.
+async fn ready(kernel: Option<&AsyncFd<Readiness>>, behind: bool, rest: Duration) {
     if behind {
         return tokio::task::yield_now().await;
     }
     let Some(kernel) = kernel else {
         return std::future::pending().await;
     };
+    tokio::time::sleep(rest).await;
     match kernel.readable().await {
         Ok(mut guard) => guard.clear_ready(),
         Err(error) => {
@@ -306,6 +313,8 @@ async fn say_status(listener: UnixListener, desk: mpsc::Sender<oneshot::Sender<S
     }
 }
 
+/// How long the kernel's events gather after some were taken. Its ring holds 2 MiB, of which this is a small part.
+const REST: Duration = Duration::from_millis(10);
 /// Longest time that a record waits to be brought to the disk.
 const SYNC_EVERY: Duration = Duration::from_millis(20);
 const LINK_USER: &str = "curfew-link";

@@ -50,6 +50,8 @@ pub struct Spool {
     dirty: bool,
     /// Where the last reading stopped, so that the next one goes on from there.
     place: Option<Place>,
+    /// The acknowledged number from which on there is a segment to remove.
+    removes_at: u64,
 }
 
 /// Where a record begins.
@@ -97,6 +99,7 @@ impl Spool {
             acknowledged: 0,
             dirty: true,
             place: None,
+            removes_at: 0,
         })
     }
 
@@ -183,14 +186,21 @@ impl Spool {
     /// When a segment cannot be removed.
     pub fn acknowledge(&mut self, number: u64) -> Result<(), SpoolError> {
         self.acknowledged = self.acknowledged.max(number.min(self.newest));
-        let all = segments(&self.folder)?;
-        for (segment, next) in all.iter().zip(all.iter().skip(1)) {
-            if next.0 <= self.acknowledged.saturating_add(1) {
-                let path = &segment.1;
-                fs::remove_file(path)
-                    .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
-            }
+        if self.acknowledged < self.removes_at {
+            return Ok(());
         }
+        let all = segments(&self.folder)?;
+        let mut removes_at = u64::MAX;
+        for (segment, (next, _)) in all.iter().zip(all.iter().skip(1)) {
+            if *next > self.acknowledged.saturating_add(1) {
+                removes_at = next.saturating_sub(1);
+                break;
+            }
+            let path = &segment.1;
+            fs::remove_file(path)
+                .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
+        }
+        self.removes_at = removes_at;
         Ok(())
     }
 
@@ -251,6 +261,7 @@ impl Spool {
         self.file = file;
         self.segment = path;
         self.length = 0;
+        self.removes_at = self.removes_at.min(self.newest);
         Ok(())
     }
 }
