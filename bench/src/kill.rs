@@ -86,7 +86,7 @@ fn sessions(stage: &Stage, case: Case, count: usize) -> Result<Vec<(Open, String
     let named = names(stage)?;
     open.into_iter()
         .map(|open| {
-            let session = named.get(&monitor(stage, open.connection())?).cloned();
+            let session = session_of(stage, open.connection(), &named)?;
             Ok((open, session.context("the agent does not know a session")?))
         })
         .collect()
@@ -103,11 +103,25 @@ fn names(stage: &Stage) -> Result<BTreeMap<u32, String>> {
     Ok(sessions.iter().filter_map(name).collect())
 }
 
-/// sshd's monitor is the parent of its half without rights, which is the parent of the first process.
-fn monitor(stage: &Stage, connection: &Connection) -> Result<u32> {
-    let status = stage.host.read_text(&format!("/proc/{}/status", connection.parent))?;
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-    parent.and_then(|text| text.trim().parse().ok()).context("a process without a parent")
+/// The session whose monitor is an ancestor of the connection's first process: sshd's half without rights is between them,
+/// and what records terminals can be.
+fn session_of(
+    stage: &Stage,
+    connection: &Connection,
+    named: &BTreeMap<u32, String>,
+) -> Result<Option<String>> {
+    let mut pid = connection.parent;
+    while pid > 1 {
+        if let Some(session) = named.get(&pid) {
+            return Ok(Some(session.clone()));
+        }
+        let status = stage.host.read_text(&format!("/proc/{pid}/status"))?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        pid = parent
+            .and_then(|text| text.trim().parse().ok())
+            .context("a process without a parent")?;
+    }
+    Ok(None)
 }
 
 /// Kills one session, and looks whether anybody is left.
