@@ -12,7 +12,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, StatusCode};
 use rustls::pki_types::ServerName;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -23,6 +23,11 @@ use crate::clock;
 use crate::config::tracker::TrackerAt;
 use crate::http::listener::unless_stopped;
 use crate::web;
+
+mod answer;
+
+use answer::Answer;
+pub(crate) use answer::Unfit;
 
 /// Where tickets are looked up.
 pub(crate) struct Tracker {
@@ -36,29 +41,6 @@ struct Question<'a> {
     version: u32,
     ticket: &'a Ticket,
     identity: &'a Identity,
-}
-
-/// What is answered: all of it, and nothing else.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Answer {
-    exists: bool,
-    open: bool,
-    assigned_to: Option<Identity>,
-}
-
-/// Why a ticket does not serve, by the tracker's word.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unfit {
-    /// There is none.
-    #[error("there is no ticket {0}")]
-    Absent(Ticket),
-    /// It is closed.
-    #[error("ticket {0} is closed")]
-    Closed(Ticket),
-    /// It is somebody else's.
-    #[error("ticket {0} is not assigned to {1}")]
-    Elsewhere(Ticket, Identity),
 }
 
 /// Why the tracker said nothing.
@@ -111,8 +93,7 @@ impl Tracker {
         if status != StatusCode::OK {
             return Err(TrackerError::Status(status));
         }
-        let answer: Answer = serde_json::from_slice(&body)?;
-        Ok(judge(&answer, ticket, identity))
+        Ok(Answer::parse(&body)?.judge(ticket, identity))
     }
 
     async fn exchange(&self, body: Vec<u8>) -> Result<(StatusCode, Bytes), TrackerError> {
@@ -139,20 +120,6 @@ impl Tracker {
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
         Ok(web::shaken(tls.connect(name, stream).await?).await?)
     }
-}
-
-/// Whether a ticket serves.
-fn judge(answer: &Answer, ticket: &Ticket, identity: &Identity) -> Result<(), Unfit> {
-    if !answer.exists {
-        return Err(Unfit::Absent(ticket.clone()));
-    }
-    if !answer.open {
-        return Err(Unfit::Closed(ticket.clone()));
-    }
-    if answer.assigned_to.as_ref() != Some(identity) {
-        return Err(Unfit::Elsewhere(ticket.clone(), identity.clone()));
-    }
-    Ok(())
 }
 
 /// Looks up the tickets of all requests that are not over, and ends those whose tickets do not serve any more.
@@ -203,48 +170,3 @@ async fn end(authority: &Authority, request: RequestId, unfit: &Unfit) {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest answer that is read: three short fields.
 const MAX_ANSWER: usize = 4 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judged(text: &str) -> Result<Result<(), Unfit>, serde_json::Error> {
-        let answer: Answer = serde_json::from_str(text)?;
-        Ok(judge(&answer, &"OPS-1".parse().unwrap(), &"ana".parse().unwrap()))
-    }
-
-    #[test]
-    fn a_ticket_serves_when_it_is_there_open_and_ones_own() {
-        let said = |exists, open, whose: &str| {
-            judged(&format!(r#"{{"exists":{exists},"open":{open},"assigned_to":{whose}}}"#))
-                .unwrap()
-                .map_err(|unfit| unfit.to_string())
-        };
-        assert_eq!(said(true, true, "\"ana\""), Ok(()));
-        assert_eq!(said(false, true, "\"ana\""), Err("there is no ticket OPS-1".into()));
-        assert_eq!(said(true, false, "\"ana\""), Err("ticket OPS-1 is closed".into()));
-        for whose in ["\"bob\"", "null"] {
-            let unfit = "ticket OPS-1 is not assigned to ana".to_owned();
-            assert_eq!(said(true, true, whose), Err(unfit));
-        }
-    }
-
-    #[test]
-    fn an_answer_in_another_form_is_none() {
-        for text in [
-            "",
-            "true",
-            "{}",
-            r#"{"exists":true,"open":true}"#,
-            r#"{"exists":"true","open":true,"assigned_to":"ana"}"#,
-            r#"{"exists":true,"open":1,"assigned_to":"ana"}"#,
-            r#"{"exists":true,"open":true,"assigned_to":"a b"}"#,
-            r#"{"exists":true,"open":true,"assigned_to":"ana","more":1}"#,
-            r#"{"exists":true,"exists":true,"open":true,"assigned_to":"ana"}"#,
-            r#"{"exists":true,"open":true,"assigned_to":"ana"} "x""#,
-        ] {
-            let read = judged(text);
-            assert!(read.is_err() || read.unwrap().is_err(), "{text}");
-        }
-    }
-}
