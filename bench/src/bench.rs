@@ -5,7 +5,7 @@ use std::io::Write as _;
 use anyhow::{Context as _, Result};
 
 use crate::{
-    certificate, decide, growth, issue, kill, krl, login, memory, record, report, report::Row,
+    ask, certificate, decide, growth, issue, kill, krl, login, memory, record, report, report::Row,
     terminal,
 };
 
@@ -20,6 +20,7 @@ pub(crate) struct Command {
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bench {
+    Ask,
     Certificate,
     Decide,
     Growth,
@@ -46,6 +47,7 @@ impl Command {
     pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Option<Self> {
         let mut args = args.into_iter();
         let bench = match args.next()?.as_str() {
+            "ask" => Bench::Ask,
             "certificate" => Bench::Certificate,
             "decide" => Bench::Decide,
             "growth" => Bench::Growth,
@@ -75,6 +77,7 @@ impl Command {
     /// Measures and reports. What was promised without exception and is broken is an error, after the report.
     pub(crate) fn run(self) -> Result<()> {
         let verdict = match self.bench {
+            Bench::Ask => ask::measure(self.count.unwrap_or(ask::COUNT))?,
             Bench::Certificate => certificate::measure(self.count.unwrap_or(certificate::COUNT))?,
             Bench::Decide => decide::measure(self.count.unwrap_or(decide::COUNT))?,
             Bench::Growth => growth::measure(self.count.unwrap_or(growth::COUNT))?,
@@ -98,6 +101,7 @@ impl Command {
 pub(crate) const USAGE: &str = "\
 Usage: curfew-bench NAME [--json] [--count N]
 
+  ask     login, request, approval and certificate at the command line; N rounds
   certificate  making and checking N certificates by each kind of key, beside ssh-keygen and the signature alone
   decide  N answers of policy, with 15, 100 and 1,000 policies and with the default
   growth  what a certificate costs as the ledger grows to N certificates, ten times longer each time
@@ -127,6 +131,7 @@ mod tests {
         assert_eq!(parse("kill --count 7 --json"), Some(kill));
         assert!(
             parse("certificate").is_some()
+                && parse("ask").is_some()
                 && parse("decide --json").is_some()
                 && parse("issue --count 100").is_some()
                 && parse("issue-postgres").is_some()

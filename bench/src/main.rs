@@ -3,6 +3,7 @@
 //! Programs are found where the tests find them: in `CURFEW_PROGRAMS`, else in the debug folder. It needs root.
 //! Exit codes: 0 measured, 1 failed or somebody survived, 64 the command line makes no sense.
 
+mod ask;
 mod bench;
 mod case;
 mod certificate;
