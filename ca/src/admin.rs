@@ -26,6 +26,7 @@ use crate::ledger::{Bound, IdentityRow, Nature, NewKey, NewToken};
 use crate::random::Secret;
 use crate::role::Role;
 
+pub(crate) mod access;
 pub(crate) mod backup;
 pub(crate) mod client;
 pub(crate) mod keys;
@@ -143,6 +144,7 @@ pub(crate) struct KrlMade {
 /// The operator's routes.
 pub(crate) fn router(authority: Arc<Authority>) -> Router {
     Router::new()
+        .route("/admin/access", get(access::list))
         .route("/admin/identities", get(identities).post(add_identity))
         .route("/admin/identities/disable", post(disable_identity))
         .route("/admin/identities/enable", post(enable_identity))

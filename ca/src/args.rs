@@ -55,6 +55,10 @@ enum Command {
     /// How unusual and far-reaching an access is: check the weights, explain a score, compare weights
     #[command(subcommand)]
     Risk(command::risk::Command),
+    /// Who can get where by which role, when it was last used, and what nobody uses
+    ///
+    /// What policy demands beside a role, and whom it shuts out, is not in it.
+    Access(command::access::Arguments),
     /// Grants that have not ended: list them, extend one, end one
     #[command(subcommand)]
     Grant(grant::Command),
@@ -171,6 +175,9 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Migrate(migrate) => command::migrate::run(&config, &migrate),
         Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Unlock(command) => {
+            command::talk(&config, async |client| command.run(client).await)
+        }
+        Command::Access(command) => {
             command::talk(&config, async |client| command.run(client).await)
         }
         Command::Sessions(command) => {

@@ -11,6 +11,7 @@ use crate::admin::client::Client;
 use crate::config::Config;
 use crate::key::guard;
 
+pub(crate) mod access;
 pub(crate) mod backup;
 pub(crate) mod breakglass;
 pub(crate) mod check;

@@ -65,6 +65,7 @@ mod subject;
 mod team;
 mod tile;
 mod tree;
+mod usage;
 mod vouch;
 mod writer;
 

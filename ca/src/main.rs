@@ -21,6 +21,7 @@ mod exit;
 mod fleet;
 mod http;
 mod index;
+mod inventory;
 mod issuer;
 mod key;
 mod krl;
