@@ -83,6 +83,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/readings/{entry}", get(recording::read))
         .route("/v1/reviews", post(review::review))
         .route("/v1/reviews/due", get(review::due))
+        .route("/v1/reviews/gaps", get(review::gaps))
         .route("/v1/retention", get(retention::show))
         .route("/v1/retention/due", get(retention::due))
         .route("/v1/retention/holds", post(retention::hold))

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::SessionId;
+use crate::request::Sentence;
 use crate::time::Timestamp;
 
 /// What a reviewer found.
@@ -36,6 +37,9 @@ pub struct ReviewAsk {
     /// Why; may be empty where everything is in order.
     #[serde(default)]
     pub note: String,
+    /// What roles or policy let through and should not have; for whoever writes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Sentence>,
 }
 
 /// A verdict as it stands.
@@ -49,6 +53,9 @@ pub struct Review {
     pub at: Timestamp,
     /// Why.
     pub note: String,
+    /// What roles or policy let through and should not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Sentence>,
 }
 
 impl Verdict {

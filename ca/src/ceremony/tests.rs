@@ -133,7 +133,8 @@ fn a_verdict_waits_for_the_end_and_ok_for_the_receipts() {
     assert!(refuses(&bare[0], Verdict::Ok, later(1_800)).unwrap().contains("unreceipted"));
     assert_eq!(refuses(&bare[0], Verdict::Incident, later(1_800)), None);
     // A verdict does not cover what was heard of later.
-    let verdict = |at| Review { verdict: Verdict::Ok, by: "ops".into(), at, note: "fine".into() };
+    let verdict =
+        |at| Review { verdict: Verdict::Ok, by: "ops".into(), at, note: "fine".into(), gap: None };
     for (at, counts) in [(NOW, true), (Timestamp::from_secs(1), false)] {
         let reviews = [(serial, verdict(at))].into();
         let all = join(Known { uses: uses(), reviews, ..Known::default() });

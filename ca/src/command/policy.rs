@@ -1,6 +1,6 @@
 //! `curfew-ca policy`: read policies before they are in force, put their cases to them, and hold them against the past.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -217,8 +217,14 @@ fn backtest(
     let since = crate::clock::now().before(since);
     let mut replayed = Replayed::default();
     talk(config, async |client| {
-        past::each(client, since, |past| {
+        let gaps = past::gaps(client, since).await?;
+        let mut about: BTreeMap<u64, Option<Verdict>> =
+            gaps.iter().map(|gap| (gap.serial(), None)).collect();
+        let unknown = past::each(client, since, |past| {
             let after = policy.set().decide(past.question());
+            if let Some(said) = past.serial().and_then(|serial| about.get_mut(&serial)) {
+                *said = Some(after.clone());
+            }
             if replayed.count(past, &after) {
                 if json {
                     say_json(&past.otherwise(&after))?;
@@ -228,8 +234,17 @@ fn backtest(
             }
             Ok(())
         })
-        .await
-        .map(|unknown| replayed.unknown = unknown)
+        .await?;
+        replayed.unknown = unknown;
+        for gap in &gaps {
+            let after = about.get(&gap.serial()).and_then(Option::as_ref);
+            if json {
+                say_json(&serde_json::json!({ "gap": gap, "after": after }))?;
+            } else {
+                say(&gap.in_words(after))?;
+            }
+        }
+        Ok(())
     })?;
     if !json {
         say(&format!("{}: {}", folder.display(), replayed.in_words()))?;

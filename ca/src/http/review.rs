@@ -1,4 +1,4 @@
-//! `POST /v1/reviews` and `GET /v1/reviews/due`: verdicts on sessions, for whom the policy lets give them.
+//! `POST /v1/reviews`, `GET /v1/reviews/due` and `/gaps`: verdicts on sessions, for whom the policy lets give them.
 
 use std::sync::Arc;
 
@@ -32,6 +32,17 @@ pub(crate) async fn review(
     let review = authority.ledger.review(caller.actor(), ask, clock::now()).await?;
     tracing::info!(%session, verdict = review.verdict.as_str(), "a session was reviewed");
     Ok(Json(review))
+}
+
+/// `GET /v1/reviews/gaps`
+pub(crate) async fn gaps(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+) -> Result<Json<Vec<SessionView>>, Refusal> {
+    let onlooker = Onlooker::of(&authority, &caller).await?;
+    let mut gaps = authority.ledger.gaps().await?;
+    gaps.retain(|session| onlooker.may_review(session));
+    Ok(Json(gaps))
 }
 
 /// `GET /v1/reviews/due`

@@ -131,7 +131,7 @@ impl Ledger {
             if let Some(why) = ceremony::refuses(&found, verdict, now) {
                 return Err(LedgerError::Conflict(why));
             }
-            let review = Review { verdict, by: by.as_str().to_owned(), at: now, note };
+            let review = Review { verdict, by: by.as_str().to_owned(), at: now, note, gap: None };
             write_review(connection, serial, &review)?;
             let note = review.note.as_str();
             let data = entry::BreakglassReviewed { by: &by, serial, verdict, note };

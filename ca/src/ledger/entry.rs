@@ -16,7 +16,7 @@ use wire::log::{Hash, Leaf, leaf_hash};
 use wire::options::Ability;
 use wire::order::SignedOrder;
 use wire::record::{SessionBegan, SessionEnded};
-use wire::request::{SignedApproval, State};
+use wire::request::{Sentence, SignedApproval, State};
 use wire::review::Verdict;
 use wire::time::Timestamp;
 
@@ -600,8 +600,13 @@ pub(super) struct Reviewed<'a> {
     pub(super) by: &'a Actor,
     pub(super) session: SessionId,
     pub(super) host: &'a HostName,
+    /// The certificate that it was under.
+    pub(super) serial: u64,
     pub(super) verdict: Verdict,
     pub(super) note: &'a str,
+    /// What roles or policy let through and should not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gap: Option<&'a Sentence>,
 }
 
 /// [`Kind::BreakglassGroupAdded`]: with the letter, so that receipts can be verified from entries alone.

@@ -644,6 +644,7 @@ impl Said<'_> {
             by: self.read("/by")?,
             at: self.at,
             note: self.read("/note")?,
+            gap: self.read("/gap")?,
         };
         self.run(
             connection,
@@ -672,7 +673,8 @@ impl Said<'_> {
             }
             _ => {
                 let (verdict, by) = (self.read("/verdict")?, self.read("/by")?);
-                let review = Review { verdict, by, at: self.at, note: self.read("/note")? };
+                let (at, note) = (self.at, self.read("/note")?);
+                let review = Review { verdict, by, at, note, gap: None };
                 ceremony::write_review(connection, self.read("/serial")?, &review)?;
             }
         }

@@ -20,9 +20,9 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Review, LedgerError> {
         self.write(move |connection| {
-            let host = reviewable(connection, &ask, &by)?;
-            let ReviewAsk { session, verdict, note } = ask;
-            let review = Review { verdict, by: by.as_str().to_owned(), at: now, note };
+            let (host, serial) = reviewable(connection, &ask, &by)?;
+            let ReviewAsk { session, verdict, note, gap } = ask;
+            let review = Review { verdict, by: by.as_str().to_owned(), at: now, note, gap };
             connection
                 .prepare_cached("UPDATE sessions SET review = ? WHERE session = ? AND host = ?")?
                 .execute(params![
@@ -30,8 +30,9 @@ impl Ledger {
                     session.to_string(),
                     host.as_str()
                 ])?;
+            let (note, gap) = (review.note.as_str(), review.gap.as_ref());
             let data =
-                entry::Reviewed { by: &by, session, host: &host, verdict, note: &review.note };
+                entry::Reviewed { by: &by, session, host: &host, serial, verdict, note, gap };
             entry::append(connection, Kind::SessionReviewed, now, &data)?;
             if verdict == Verdict::Incident {
                 let (by, note) = (review.by.clone(), review.note.clone());
@@ -60,19 +61,34 @@ impl Ledger {
     }
 }
 
-/// The session's host, when it has ended and is not the reviewer's own.
+impl Ledger {
+    /// Sessions in whose review somebody found what roles or policy should not have let through, the newest first.
+    pub(crate) async fn gaps(&self) -> Result<Vec<SessionView>, LedgerError> {
+        self.read(|connection| {
+            // What people write has its quotes escaped, so that this stands nowhere else.
+            let mut statement = connection.prepare_cached(&format!(
+                "{SELECT} WHERE review LIKE '%\"gap\":\"%' ORDER BY began DESC, session, host LIMIT {DUE}"
+            ))?;
+            let sessions = statement.query_map((), view)?;
+            Ok(sessions.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+/// The session's host and certificate, when it has ended and is not the reviewer's own.
 fn reviewable(
     connection: &Connection,
     ask: &ReviewAsk,
     by: &Actor,
-) -> Result<HostName, LedgerError> {
+) -> Result<(HostName, u64), LedgerError> {
     let session = ask.session;
-    let (host, identity, has_ended): (HostName, Identity, bool) = connection
+    let (host, identity, has_ended, serial): (HostName, Identity, bool, u64) = connection
         .prepare_cached(
-            "SELECT host, identity, ended IS NOT NULL FROM sessions WHERE session = ? ORDER BY known DESC, began LIMIT 1",
+            "SELECT host, identity, ended IS NOT NULL, serial FROM sessions WHERE session = ? ORDER BY known DESC, began LIMIT 1",
         )?
         .query_row([session.to_string()], |row| {
-            Ok((column::name(row, 0)?, column::name(row, 1)?, row.get(2)?))
+            Ok((column::name(row, 0)?, column::name(row, 1)?, row.get(2)?, row.get(3)?))
         })
         .optional()?
         .ok_or_else(|| LedgerError::NotFound(format!("there is no session {session}")))?;
@@ -82,7 +98,7 @@ fn reviewable(
     if !has_ended {
         return Err(LedgerError::Conflict(format!("session {session} has not ended yet")));
     }
-    Ok(host)
+    Ok((host, serial))
 }
 
 /// Most sessions in the list of those that are due.

@@ -248,7 +248,7 @@ async fn who_looks_into_sessions_and_judges_them_is_the_policys_to_say() {
         site.authority.read("/v1/reviews/due", site.token(who)).await.unwrap()
     };
     assert_eq!((due("ops").await.len(), due("dan").await.len()), (0, 1));
-    let ask = ReviewAsk { session, verdict: Verdict::Ok, note: String::new() };
+    let ask = ReviewAsk { session, verdict: Verdict::Ok, note: String::new(), gap: None };
     let review = async |who: &str| -> Result<Review, Problem> {
         site.authority.send("/v1/reviews", Some(site.token(who)), &ask).await
     };

@@ -3,13 +3,14 @@
 use anyhow::Result;
 use wire::api::SessionView;
 use wire::identifier::SessionId;
+use wire::request::Sentence;
 use wire::review::{Review as Kept, ReviewAsk, Verdict};
 
 use super::sessions;
 use crate::client::Client;
 use crate::exit::{Exit, Fault};
 use crate::home::Home;
-use crate::render::{Screen, Tone};
+use crate::render::{Screen, Table, Tone};
 
 /// Say whether what was done in a session fits what was granted
 ///
@@ -26,6 +27,9 @@ pub(crate) struct Review {
     /// Why; needed unless everything is in order
     #[arg(long, default_value = "")]
     note: String,
+    /// What roles or policy let through and should not have, for whoever writes them; `curfew reviews --gaps` lists it
+    #[arg(long, value_name = "TEXT")]
+    gap: Option<Sentence>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,6 +38,9 @@ pub(crate) struct Review {
 /// List sessions that have ended and have no verdict, the oldest first
 #[derive(Debug, clap::Args)]
 pub(crate) struct Reviews {
+    /// Instead those in whose review somebody found what roles or policy should not have let through
+    #[arg(long)]
+    gaps: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -46,7 +53,7 @@ impl Review {
         if verdict != Verdict::Ok && self.note.trim().is_empty() {
             return Err(Fault::Usage(format!("say why it is {verdict}: --note")).into());
         }
-        let ask = ReviewAsk { session: self.session, verdict, note: self.note };
+        let ask = ReviewAsk { session: self.session, verdict, note: self.note, gap: self.gap };
         let kept: Kept = Client::of(&Home::find()?)?.post("/v1/reviews", &ask)?;
         if self.json {
             screen.json(&kept)?;
@@ -60,9 +67,12 @@ impl Review {
 
 impl Reviews {
     pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
-        let due: Vec<SessionView> = Client::of(&Home::find()?)?.get("/v1/reviews/due")?;
+        let path = if self.gaps { "/v1/reviews/gaps" } else { "/v1/reviews/due" };
+        let due: Vec<SessionView> = Client::of(&Home::find()?)?.get(path)?;
         if self.json {
             screen.json(&due)?;
+        } else if self.gaps {
+            gaps(&due, screen)?;
         } else if due.is_empty() {
             screen.line("No review is due.")?;
         } else {
@@ -70,4 +80,24 @@ impl Reviews {
         }
         Ok(Exit::Done)
     }
+}
+
+fn gaps(found: &[SessionView], screen: &Screen) -> Result<()> {
+    if found.is_empty() {
+        return screen.line("No review found a gap.");
+    }
+    let mut table = Table::new(&["SESSION", "IDENTITY", "LOGIN@HOST", "ROLE", "VERDICT", "GAP"]);
+    for session in found {
+        let Some(review) = &session.review else { continue };
+        let gap = review.gap.as_ref().map_or("", Sentence::as_str);
+        table.row(vec![
+            session.session.into(),
+            session.identity.as_str().into(),
+            format!("{}@{}", session.login, session.host).into(),
+            session.role.as_str().into(),
+            review.verdict.as_str().into(),
+            gap.into(),
+        ]);
+    }
+    screen.table(&table)
 }

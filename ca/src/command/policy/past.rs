@@ -1,7 +1,10 @@
 //! Decisions of before, read from the ledger, with what the policy was asked then.
 
+use std::collections::BTreeMap;
+
 use policy::{Act, Explained, Question, Verdict};
 use serde::{Deserialize, Serialize};
+use wire::identifier::{HostName, SessionId};
 use wire::ledger::{Entry, Page};
 use wire::log::Leaf;
 use wire::octets::plain;
@@ -16,7 +19,18 @@ pub(super) struct Past {
     seq: u64,
     at: Timestamp,
     kind: String,
+    serial: Option<u64>,
     judged: Said,
+}
+
+/// What a reviewer found that roles or policy should not have let through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Gap {
+    at: Timestamp,
+    session: SessionId,
+    host: HostName,
+    serial: u64,
+    gap: String,
 }
 
 /// What an entry says that the policy was asked, and what it said.
@@ -68,12 +82,14 @@ impl Past {
         let Some(body) = &entry.body else {
             return Ok(Vec::new());
         };
-        let judged = match serde_json::from_str(&body.text)? {
-            Body { policy: None } => Vec::new(),
-            Body { policy: Some(Asked::Once(judged)) } => vec![*judged],
-            Body { policy: Some(Asked::Often(judged)) } => judged,
+        let Body { policy, serial } = serde_json::from_str(&body.text)?;
+        let judged = match policy {
+            None => Vec::new(),
+            Some(Asked::Once(judged)) => vec![*judged],
+            Some(Asked::Often(judged)) => judged,
         };
-        let one = |judged| Self { seq: leaf.seq, at: leaf.at, kind: leaf.kind.clone(), judged };
+        let (seq, at) = (leaf.seq, leaf.at);
+        let one = |judged| Self { seq, at, kind: leaf.kind.clone(), serial, judged };
         Ok(judged.into_iter().map(one).collect())
     }
 
@@ -83,6 +99,11 @@ impl Past {
 
     pub(super) const fn verdict(&self) -> &Verdict {
         &self.judged.verdict
+    }
+
+    /// The certificate that it was about, if it was allowed.
+    pub(super) const fn serial(&self) -> Option<u64> {
+        self.serial
     }
 
     /// The hash of the policies that were asked.
@@ -131,6 +152,24 @@ impl Past {
         };
         let line = format!("{at}  #{seq}  {who}  {what}: was {}; would be {after}", self.verdict());
         plain(&line)
+    }
+}
+
+impl Gap {
+    /// The gap, and what another policy would have said to its certificate.
+    pub(super) fn in_words(&self, after: Option<&Verdict>) -> String {
+        let Self { at, session, host, gap, .. } = self;
+        let said = match after {
+            Some(Verdict::Allowed { .. }) => "stays open".to_owned(),
+            Some(verdict) => format!("would be closed: {verdict}"),
+            None => "its certificate is not among these decisions".to_owned(),
+        };
+        plain(&format!("{}  gap in session {session} on {host}: {gap}: {said}", shown(*at)))
+    }
+
+    /// The certificate that it is about.
+    pub(super) const fn serial(&self) -> u64 {
+        self.serial
     }
 }
 
@@ -194,6 +233,30 @@ pub(super) async fn each(
     Ok(unknown)
 }
 
+/// What reviewers found since, by the last word on each session.
+pub(super) async fn gaps(client: &Client, since: Timestamp) -> anyhow::Result<Vec<Gap>> {
+    let mut last: BTreeMap<(SessionId, HostName), Option<Gap>> = BTreeMap::new();
+    let mut after = 0;
+    loop {
+        let millis = since.millis();
+        let path = format!("/v1/entries?after={after}&kind=session_reviewed&since_millis={millis}");
+        let page: Page = client.read(&path).await?;
+        for entry in &page.entries {
+            let Some(body) = &entry.body else { continue };
+            let Reviewed { session, host, serial, gap } = serde_json::from_str(&body.text)?;
+            let at = Leaf::from_bytes(entry.leaf.as_bytes())?.at;
+            let found = gap.zip(serial);
+            let found =
+                found.map(|(gap, serial)| Gap { at, session, host: host.clone(), serial, gap });
+            last.insert((session, host), found);
+        }
+        if page.reached >= page.size || page.reached <= after {
+            return Ok(last.into_values().flatten().collect());
+        }
+        after = page.reached;
+    }
+}
+
 /// Reads one decision.
 pub(super) async fn of(client: &Client, seq: u64) -> anyhow::Result<Past> {
     let Some(after) = seq.checked_sub(1) else {
@@ -215,6 +278,19 @@ pub(super) async fn of(client: &Client, seq: u64) -> anyhow::Result<Past> {
 #[derive(Deserialize)]
 struct Body {
     policy: Option<Asked>,
+    #[serde(default)]
+    serial: Option<u64>,
+}
+
+/// What is read of a verdict.
+#[derive(Deserialize)]
+struct Reviewed {
+    session: SessionId,
+    host: HostName,
+    #[serde(default)]
+    serial: Option<u64>,
+    #[serde(default)]
+    gap: Option<String>,
 }
 
 /// A policy was asked once, or host by host.
