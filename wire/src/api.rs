@@ -11,6 +11,10 @@
 //! | `POST /v1/logins/end` | token | [`EndLogins`](crate::login::EndLogins) → [`LoginsEnded`](crate::login::LoginsEnded) |
 //! | `GET /v1/keys` | token | → `Vec<`[`KeyRow`]`>`: the caller's own |
 //! | `POST /v1/keys/revoke` | token | [`RevokeKey`] → [`OrderProgress`] |
+//! | `GET /v1/keys/requests` | token | → `Vec<`[`KeyRequestView`](crate::key_request::KeyRequestView)`>`: the caller's own, and those they can approve |
+//! | `POST /v1/keys/requests` | token | [`KeyRequestAsk`](crate::key_request::KeyRequestAsk) → [`KeyRequestView`](crate::key_request::KeyRequestView) |
+//! | `POST /v1/keys/requests/{number}/approve` | operator | [`KeyApprovalAsk`](crate::key_request::KeyApprovalAsk) → [`KeyRequestView`](crate::key_request::KeyRequestView) |
+//! | `POST /v1/keys/requests/{number}/end` | token | [`NoAsk`](crate::request::NoAsk) → [`KeyRequestView`](crate::key_request::KeyRequestView): taken back by whoever asked, refused by an operator |
 //! | `GET /v1/whoami` | token | → [`Whoami`] |
 //! | `GET /v1/hosts` | token | → `Vec<`[`HostView`]`>`: those the caller may enter; all of them for an operator |
 //! | `POST /v1/certificates` | token | [`CertificateAsk`] → [`CertificateReply`] |

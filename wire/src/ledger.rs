@@ -16,12 +16,17 @@ use crate::log::{
     Policy, Unproved, leaf_hash, node_hash, verify_consistency,
 };
 
+mod acknowledgements;
 mod approvals;
 mod edge;
+mod key_requests;
+mod signatures;
 mod walk;
+mod weights;
 
-use approvals::Approvals;
 pub use edge::Edge;
+use signatures::Signatures;
+pub use signatures::Signed;
 pub use walk::{TileFault, Walk, Walked};
 
 /// A line of an export.
@@ -160,9 +165,9 @@ pub enum Fault {
         /// The serial before.
         before: u64,
     },
-    /// An approval of a request does not hold.
+    /// What somebody signed does not hold.
     #[error("entry {seq}: {why}")]
-    Approval {
+    Signed {
         /// Which.
         seq: u64,
         /// Why.
@@ -189,8 +194,8 @@ pub struct Verified {
     pub erased: u64,
     /// How many certificates there are.
     pub certificates: u64,
-    /// How many approvals there are, each signed by a key of whoever gave it.
-    pub approvals: u64,
+    /// What people signed, each by a key of theirs.
+    pub signed: Signed,
     /// The tree of the checkpoint.
     pub head: Head,
 }
@@ -205,7 +210,7 @@ pub struct Verifier<'a> {
     serial: u64,
     erased: u64,
     certificates: u64,
-    approvals: Approvals,
+    signatures: Signatures,
     missing: BTreeSet<u64>,
 }
 
@@ -239,7 +244,7 @@ impl<'a> Verifier<'a> {
             serial: 0,
             erased: 0,
             certificates: 0,
-            approvals: Approvals::default(),
+            signatures: Signatures::default(),
             missing: BTreeSet::new(),
         }
     }
@@ -296,8 +301,8 @@ impl<'a> Verifier<'a> {
         }
         if leaf.kind != CERTIFICATE {
             let is_whole = self.first == 1 && self.erased == 0;
-            let checked = self.approvals.entry(&leaf.kind, &body.text, is_whole);
-            return checked.err().map(|why| Fault::Approval { seq: leaf.seq, why });
+            let checked = self.signatures.entry((leaf.seq, &leaf.kind), &body.text, is_whole);
+            return checked.err().map(|why| Fault::Signed { seq: leaf.seq, why });
         }
         let Ok(Numbered { serial }) = serde_json::from_str(&body.text) else {
             return Some(Fault::Body(leaf.seq));
@@ -361,7 +366,7 @@ impl<'a> Verifier<'a> {
             last: self.edge.size(),
             erased: self.erased,
             certificates: self.certificates,
-            approvals: self.approvals.count,
+            signed: self.signatures.count(),
             head: attested.head(),
         })
     }

@@ -1,30 +1,20 @@
 //! Approvals in a ledger, checked from its entries alone: whose key signed, over which request, before it counted.
-//!
-//! What an erased body would have said is not held against the rest.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use ssh_key::PublicKey;
 
-use crate::certificate::fingerprint;
+use super::signatures::{Keys, read};
 use crate::identifier::{Fingerprint, Identity, RequestId};
 use crate::log::Hash;
 use crate::request::{Asked, SignedApproval, State};
 
-/// What the entries so far say of keys and of requests that are not over.
+/// What the entries so far say of requests that are not over.
 #[derive(Debug, Default)]
 pub(super) struct Approvals {
-    keys: BTreeMap<Fingerprint, Identity>,
     requests: BTreeMap<RequestId, (Hash, Identity)>,
     /// How many hold.
     pub(super) count: u64,
-}
-
-#[derive(Deserialize)]
-struct KeyAdded {
-    identity: Identity,
-    key: Fingerprint,
 }
 
 #[derive(Deserialize)]
@@ -49,13 +39,13 @@ struct Approved {
 }
 
 impl Approvals {
-    /// Takes an entry. `is_whole` says that every entry before was read, with its body.
-    pub(super) fn entry(&mut self, kind: &str, body: &str, is_whole: bool) -> Result<(), String> {
+    pub(super) fn entry(
+        &mut self,
+        kind: &str,
+        body: &str,
+        (keys, is_whole): (&Keys, bool),
+    ) -> Result<(), String> {
         match kind {
-            "key_added" => {
-                let KeyAdded { identity, key } = read(body)?;
-                self.keys.insert(key, identity);
-            }
             "request_made" => {
                 let Made { by, asked: text } = read(body)?;
                 let asked = Asked::parse(&text).map_err(|flaw| format!("the request: {flaw}"))?;
@@ -71,7 +61,7 @@ impl Approvals {
                 }
             }
             "request_approved" => {
-                self.approved(&read(body)?, is_whole)?;
+                self.approved(&read(body)?, (keys, is_whole))?;
                 self.count = self.count.saturating_add(1);
             }
             _ => {}
@@ -79,19 +69,10 @@ impl Approvals {
         Ok(())
     }
 
-    fn approved(&self, approved: &Approved, is_whole: bool) -> Result<(), String> {
+    fn approved(&self, approved: &Approved, (keys, is_whole): (&Keys, bool)) -> Result<(), String> {
         let Approved { by, request, key, public_key, signed } = approved;
-        let public = PublicKey::from_openssh(public_key)
-            .map_err(|_unreadable| "the approver's key cannot be read".to_owned())?;
+        let public = keys.of(by, (key, public_key), is_whole)?;
         let (said, _presence) = signed.verify(&public).map_err(|flaw| flaw.to_string())?;
-        if fingerprint(public.key_data()) != *key {
-            return Err("the key is another than the entry names".into());
-        }
-        match self.keys.get(key) {
-            Some(owner) if owner == by => {}
-            None if !is_whole => {}
-            _ => return Err(format!("{key} was no key of {by}")),
-        }
         if said.by != *by || said.request != *request {
             return Err(format!("what {by} signed is about another request or by another person"));
         }
@@ -104,26 +85,13 @@ impl Approvals {
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, String> {
-    serde_json::from_str(body).map_err(|error| format!("its body cannot be read: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use ssh_key::private::{Ed25519Keypair, PrivateKey};
-    use ssh_key::{HashAlg, LineEnding};
-
+    use super::super::signatures::tests::{NOW, added, check as checked, public, sealed};
     use super::*;
     use crate::request::{Approval, NAMESPACE};
-    use crate::time::Timestamp;
-
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    fn key(seed: u8) -> PrivateKey {
-        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
-    }
 
     fn asked() -> Asked {
         Asked {
@@ -151,12 +119,6 @@ mod tests {
         serde_json::json!({"by": "ana", "asked": asked().text().unwrap()}).to_string()
     }
 
-    fn added(who: &str, seed: u8) -> String {
-        let key = fingerprint(key(seed).public_key().key_data());
-        serde_json::json!({"by": "local:root", "identity": who, "key": key, "public_key": "k"})
-            .to_string()
-    }
-
     /// An approval in the name of `by`, signed with the key of this seed.
     fn approved(by: &str, seed: u8, change: impl FnOnce(&mut Approval)) -> String {
         let mut approval = Approval {
@@ -172,24 +134,23 @@ mod tests {
         };
         change(&mut approval);
         let text = approval.text().unwrap();
-        let seal = key(seed).sign(NAMESPACE, HashAlg::Sha512, text.as_bytes()).unwrap();
-        let public = key(seed).public_key().clone();
+        let (key, public_key) = public(seed);
         serde_json::json!({
-            "by": by, "request": 1, "key": fingerprint(public.key_data()),
-            "public_key": public.to_openssh().unwrap(),
-            "signed": {"approval": text, "signature": seal.to_pem(LineEnding::LF).unwrap()},
+            "by": by, "request": 1, "key": key, "public_key": public_key,
+            "signed": {"approval": text, "signature": sealed(seed, NAMESPACE, &text)},
         })
         .to_string()
     }
 
     fn check(approval: &str, is_whole: bool) -> Result<u64, String> {
-        let mut approvals = Approvals::default();
-        for (who, seed) in [("ana", 1), ("bob", 2)] {
-            approvals.entry("key_added", &added(who, seed), is_whole).unwrap();
-        }
-        approvals.entry("request_made", &made(), is_whole).unwrap();
-        approvals.entry("request_approved", approval, is_whole)?;
-        Ok(approvals.count)
+        let entries = [
+            ("key_added", added("ana", 1)),
+            ("key_added", added("bob", 2)),
+            ("request_made", made()),
+            ("request_approved", approval.to_owned()),
+        ];
+        let (said, signed) = checked(&entries, is_whole);
+        said.map(|()| signed.approvals)
     }
 
     #[test]
@@ -218,9 +179,8 @@ mod tests {
 
     #[test]
     fn what_was_erased_is_not_held_against_the_rest() {
-        let mut approvals = Approvals::default();
-        let approval = approved("bob", 2, |_| ());
-        assert!(approvals.entry("request_approved", &approval, false).is_ok());
-        assert!(Approvals::default().entry("request_approved", &approval, true).is_err());
+        let alone = [("request_approved", approved("bob", 2, |_| ()))];
+        assert_eq!(checked(&alone, false).0, Ok(()));
+        assert!(checked(&alone, true).0.is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use wire::certificate::Certificate;
-use wire::ledger::{Fault, Line, Verified};
+use wire::ledger::{Fault, Line, Signed, Verified};
 use wire::log::{LogKey, Note, Policy};
 
 use super::super::say;
@@ -191,9 +191,11 @@ fn note(path: &Path) -> anyhow::Result<Note> {
 }
 
 fn described(verified: &Verified) -> String {
-    let Verified { first, last, erased, certificates, approvals, head } = verified;
+    let Verified { first, last, erased, certificates, signed, head } = verified;
+    let Signed { approvals, keys, behaviour, weights } = signed;
     format!(
-        "entries {first} to {last} hold under the checkpoint over {} entries: {certificates} certificates, {erased} bodies erased, {approvals} approvals",
+        "entries {first} to {last} hold under the checkpoint over {} entries: {certificates} certificates, {erased} bodies erased, \
+         {approvals} approvals; signed besides: {keys} keys, {behaviour} rules of behaviour, {weights} weights of risks",
         head.size
     )
 }
