@@ -24,6 +24,7 @@ mod export;
 mod grant;
 mod host;
 mod incident;
+mod key_request;
 pub(crate) mod listener;
 mod lock;
 mod log;
@@ -60,10 +61,9 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/login/workload", post(workload::login))
         .route("/v1/logins", get(login::list))
         .route("/v1/logins/end", post(login::end))
-        .route("/v1/keys", get(login::keys))
-        .route("/v1/keys/revoke", post(login::revoke_key))
         .route("/v1/whoami", get(about::whoami))
         .route("/v1/behaviour", get(behaviour::show).post(behaviour::sign))
+        .route("/v1/behaviour/accept", post(behaviour::accept))
         .route("/v1/hosts", get(host::list))
         .route("/v1/certificates", post(certificate::issue))
         .route("/v1/grants", get(grant::list))
@@ -107,6 +107,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
         .merge(of_breakglass())
+        .merge(of_keys())
         .with_state(authority)
 }
 
@@ -119,6 +120,16 @@ fn of_breakglass() -> Router<Arc<Authority>> {
         .route("/v1/breakglass/receipts", post(breakglass::take_receipt))
         .route("/v1/breakglass/reconcile", post(breakglass::reconcile))
         .route("/v1/breakglass/reviews", post(breakglass::review))
+}
+
+/// What people log in with.
+fn of_keys() -> Router<Arc<Authority>> {
+    Router::new()
+        .route("/v1/keys", get(login::keys))
+        .route("/v1/keys/revoke", post(login::revoke_key))
+        .route("/v1/keys/requests", get(key_request::list).post(key_request::make))
+        .route("/v1/keys/requests/{number}/approve", post(key_request::approve))
+        .route("/v1/keys/requests/{number}/end", post(key_request::end))
 }
 
 /// What holds for every route: a limit on bodies, a limit on time, and a problem for whatever is not there.

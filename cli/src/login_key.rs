@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
+use wire::identifier::Fingerprint;
 use wire::login;
 
 use crate::exit::Fault;
@@ -59,6 +60,16 @@ impl LoginKey {
         }
         keys.truncate(MAX_CANDIDATES);
         Ok(keys)
+    }
+
+    /// Its public half.
+    pub(crate) const fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// As the authority names it.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        wire::certificate::fingerprint(self.public.key_data())
     }
 
     /// What to call it before people.

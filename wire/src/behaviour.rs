@@ -52,8 +52,19 @@ pub struct BehaviourView {
     /// When the caller acknowledged it; not yet, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Timestamp>,
+    /// Whether the caller has no key, and may accept it by their login, without a signature.
+    #[serde(default)]
+    pub by_login: bool,
     /// The authority's clock.
     pub now: Timestamp,
+}
+
+/// "I have read it, and have no key to sign with": `POST /v1/behaviour/accept`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptAsk {
+    /// The hash of the text that was read.
+    pub text: Hash,
 }
 
 /// "I have read it": `POST /v1/behaviour`.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use wire::behaviour::{BehaviourAsk, BehaviourView};
+use wire::behaviour::{AcceptAsk, BehaviourAsk, BehaviourView};
+use wire::identity::Method;
 use wire::problem::Code;
 
 use super::body::Body;
@@ -20,14 +21,18 @@ pub(crate) async fn show(
     caller: Caller,
 ) -> Result<Json<BehaviourView>, Refusal> {
     let rules = in_force(&authority)?;
-    let acknowledged = match caller {
-        Caller::Local => None,
+    let (acknowledged, by_login) = match caller {
+        Caller::Local => (None, false),
         Caller::Person(login) => {
-            authority.ledger.acknowledged_at(login.identity, rules.hash()).await?
+            let may = is_unsigned(&authority) && login.method == Method::Oidc;
+            let keys = authority.ledger.keys_of(login.identity.clone()).await?;
+            let acknowledged =
+                authority.ledger.acknowledged_at(login.identity, rules.hash()).await?;
+            (acknowledged, may && keys.is_empty())
         }
     };
     let (text, hash) = (rules.text().to_owned(), rules.hash());
-    Ok(Json(BehaviourView { text, hash, acknowledged, now: clock::now() }))
+    Ok(Json(BehaviourView { text, hash, acknowledged, by_login, now: clock::now() }))
 }
 
 /// `POST /v1/behaviour`
@@ -45,7 +50,36 @@ pub(crate) async fn sign(
     show(State(authority), caller).await
 }
 
+/// `POST /v1/behaviour/accept`: for whoever comes through the provider and has no key, where the settings let them.
+pub(crate) async fn accept(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Body(ask): Body<AcceptAsk>,
+) -> Result<Json<BehaviourView>, Refusal> {
+    let rules = in_force(&authority)?;
+    let login = caller.clone().person()?;
+    if !is_unsigned(&authority) || login.method != Method::Oidc {
+        return Err(Refusal::new(Code::Denied, UNSIGNED));
+    }
+    if ask.text != rules.hash() {
+        return Err(Refusal::new(Code::Denied, OTHERS));
+    }
+    let by = login.identity.clone();
+    authority.ledger.accept_behaviour(login, rules.hash(), clock::now()).await??;
+    tracing::info!(%by, hash = %rules.hash(), "the rules of behaviour were accepted by a login, unsigned");
+    show(State(authority), caller).await
+}
+
+/// Whether the settings let people who have no key accept by their login.
+fn is_unsigned(authority: &Authority) -> bool {
+    authority.config.behaviour.as_ref().is_some_and(|at| at.unsigned)
+}
+
 fn in_force(authority: &Authority) -> Result<Behaviour, Refusal> {
     let none = || Refusal::new(Code::NotFound, "this authority has no rules of behaviour");
     authority.behaviour().ok_or_else(none)
 }
+
+const UNSIGNED: &str = "the rules of behaviour are signed with a key: ask for one with `curfew keys add`, then `curfew behaviour --sign`";
+const OTHERS: &str =
+    "the rules of behaviour are others by now; read them again: `curfew behaviour`";

@@ -579,7 +579,7 @@ pub(super) fn signer(
 }
 
 /// A person as they can count now.
-fn candidate(
+pub(super) fn candidate(
     connection: &Connection,
     identity: &Identity,
     (locks, now): (&[Lock], Timestamp),

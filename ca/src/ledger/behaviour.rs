@@ -14,7 +14,7 @@ use wire::time::Timestamp;
 use super::approval::{FRESH, SKEW, signer, unwritable};
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, column, grant, order};
+use super::{Ledger, LedgerError, Login, column, grant, identity, order};
 use crate::behaviour::Behaviour;
 use crate::ledger::RequestRefusal;
 
@@ -64,6 +64,9 @@ impl Ledger {
             if let Err(why) = agrees(&said, (&by, &authority, text), now) {
                 return Ok(Err(RequestRefusal::Denied(why.into())));
             }
+            if !is_in_force(connection, text)? {
+                return Ok(Err(RequestRefusal::Conflict(ELSEWHERE.into())));
+            }
             if acknowledged(connection, &by)?.contains(&text) {
                 return Ok(Ok(()));
             }
@@ -76,6 +79,34 @@ impl Ledger {
             };
             entry::append(connection, Kind::BehaviourAcknowledged, now, &data)?;
             insert(connection, (&by, text), now)?;
+            Ok(Ok(()))
+        })
+        .await
+    }
+
+    /// Takes it from somebody who has no key that they accept the text in force by their login.
+    pub(crate) async fn accept_behaviour(
+        &self,
+        login: Login,
+        text: Hash,
+        now: Timestamp,
+    ) -> Result<Result<(), RequestRefusal>, LedgerError> {
+        self.write(move |connection| {
+            let by = &login.identity;
+            if !identity::keys_of(connection, by)?.is_empty() {
+                let why = "you have a key: sign with it, `curfew behaviour --sign`";
+                return Ok(Err(RequestRefusal::Denied(why.into())));
+            }
+            if !is_in_force(connection, text)? {
+                return Ok(Err(RequestRefusal::Conflict(ELSEWHERE.into())));
+            }
+            if acknowledged(connection, by)?.contains(&text) {
+                return Ok(Ok(()));
+            }
+            let Login { number, method, mfa_at, .. } = login;
+            let data = entry::BehaviourAccepted { by, text, login: number, method, mfa_at };
+            entry::append(connection, Kind::BehaviourAccepted, now, &data)?;
+            insert(connection, (by, text), now)?;
             Ok(Ok(()))
         })
         .await
@@ -105,7 +136,11 @@ fn held(
 ) -> Result<Result<(PublicKey, Acknowledgement), RequestRefusal>, LedgerError> {
     let locks = order::locks_in_force(connection, now)?;
     let Some((_, key)) = signer(connection, (by, &signed.signature), &locks)? else {
-        let why = "the signature is by no key of yours that is enrolled and not locked";
+        let why = if identity::keys_of(connection, by)?.is_empty() {
+            "you have no key to sign with; ask for one: `curfew keys add`"
+        } else {
+            "the signature is by no key of yours that is enrolled and not locked"
+        };
         return Ok(Err(RequestRefusal::Denied(why.into())));
     };
     Ok(match signed.verify(&key) {
@@ -135,6 +170,15 @@ fn agrees(
         return Err("the acknowledgement was not signed just now; sign again");
     }
     Ok(())
+}
+
+/// Whether the last entry of a text is of this one: each acknowledgement stands after its text.
+fn is_in_force(connection: &Connection, text: Hash) -> Result<bool, LedgerError> {
+    let in_force: Option<i64> = connection
+        .prepare_cached("SELECT value FROM counters WHERE name = 'behaviour'")?
+        .query_row((), |row| row.get(0))
+        .optional()?;
+    Ok(in_force == Some(mark(Some(text))))
 }
 
 /// The texts that somebody has acknowledged.
@@ -177,5 +221,6 @@ pub(super) fn keep(connection: &Connection, mark: i64) -> Result<(), LedgerError
     Ok(())
 }
 
+const ELSEWHERE: &str = "other rules of behaviour came into force just now, or at another node; read them again: `curfew behaviour`";
 /// That there is no text.
 const NONE: i64 = 0;

@@ -171,6 +171,14 @@ pub(crate) enum Kind {
     BreakglassReceipt,
     /// An operator gave a verdict on a use of break-glass.
     BreakglassReviewed,
+    /// Somebody asked to log in with another key.
+    KeyRequested,
+    /// Somebody else approved it, and signed that.
+    KeyApproved,
+    /// It was taken back, or refused.
+    KeyRequestEnded,
+    /// Somebody who has no key said in their login that they have read the rules of behaviour; nothing is signed.
+    BehaviourAccepted,
 }
 
 impl Kind {
@@ -277,6 +285,9 @@ pub(super) struct Key<'a> {
     pub(super) identity: &'a Identity,
     pub(super) key: &'a Fingerprint,
     pub(super) public_key: &'a str,
+    /// The request that was approved for it; nothing, where root at the authority's machine added it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request: Option<u64>,
 }
 
 /// [`Kind::Login`].
@@ -548,6 +559,18 @@ pub(super) struct BehaviourAcknowledged<'a> {
     pub(super) key: &'a Fingerprint,
     pub(super) public_key: &'a str,
     pub(super) signed: &'a SignedAcknowledgement,
+}
+
+/// [`Kind::BehaviourAccepted`]: by a login, and with no signature.
+#[derive(Serialize)]
+pub(super) struct BehaviourAccepted<'a> {
+    pub(super) by: &'a Identity,
+    pub(super) text: Hash,
+    /// The number of the entry of the login.
+    pub(super) login: u64,
+    pub(super) method: Method,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mfa_at: Option<Timestamp>,
 }
 
 /// [`Kind::SessionBegun`].

@@ -78,7 +78,7 @@ impl Ledger {
             } else {
                 insert(connection, &by, &identity, (nature, now))?;
             }
-            insert_key(connection, &by, &identity, (&key, now))
+            insert_key(connection, &by, &identity, ((&key, None), now))
         })
         .await
     }
@@ -133,23 +133,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<OrderNumber, LedgerError> {
         self.write(move |connection| {
-            let gone = connection
-                .prepare_cached("DELETE FROM keys WHERE fingerprint = ? AND identity = ?")?
-                .execute([key.as_str(), identity.as_str()])?;
-            if gone == 0 {
-                let message = format!("{identity} has no key {key}");
-                return Err(LedgerError::NotFound(message));
-            }
-            let data =
-                entry::KeyRevoked { by: &by, identity: &identity, key: &key, reason: &reason };
-            entry::append(connection, Kind::KeyRevoked, now, &data)?;
-            for serial in obtained_with(connection, &key, now)? {
-                let target = Target::Serial(serial);
-                let lock = Lock { target, reason: reason.clone(), until: None };
-                order::issue(connection, &keyring, (&by, &reason), (Instruction::Lock(lock), now))?;
-            }
-            let lock = Lock { target: Target::Key(key), reason: reason.clone(), until: None };
-            order::issue(connection, &keyring, (&by, &reason), (Instruction::Lock(lock), now))
+            revoke(connection, &by, (&identity, &key), (&reason, &keyring, now))
         })
         .await
     }
@@ -172,6 +156,24 @@ impl Ledger {
         identity: Identity,
     ) -> Result<Option<IdentityRow>, LedgerError> {
         self.read(move |connection| find(connection, &identity)).await
+    }
+
+    /// Whose key it is, unless it or they are locked.
+    pub(crate) async fn holder_of(
+        &self,
+        key: Fingerprint,
+        now: Timestamp,
+    ) -> Result<Option<IdentityRow>, LedgerError> {
+        self.read(move |connection| {
+            let Some(name) = owner(connection, &key)? else { return Ok(None) };
+            let targets = [Target::Key(key.clone()), Target::Identity(name.clone())];
+            let locks = order::locks_in_force(connection, now)?;
+            if locks.iter().any(|lock| lock.holds_at(now) && targets.contains(&lock.target)) {
+                return Ok(None);
+            }
+            find(connection, &name)
+        })
+        .await
     }
 
     /// The keys that an identity logs in with, as they are listed.
@@ -249,17 +251,36 @@ pub(super) fn insert(
     Ok(())
 }
 
-fn insert_key(
+/// Whose key it is, if it is anybody's.
+pub(super) fn owner(
+    connection: &Connection,
+    key: &Fingerprint,
+) -> Result<Option<Identity>, LedgerError> {
+    Ok(connection
+        .prepare_cached("SELECT identity FROM keys WHERE fingerprint = ?")?
+        .query_row([key.as_str()], |row| column::name(row, 0))
+        .optional()?)
+}
+
+/// The keys that an identity logs in with.
+pub(super) fn keys_of(
+    connection: &Connection,
+    identity: &Identity,
+) -> Result<BTreeSet<Fingerprint>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached("SELECT fingerprint FROM keys WHERE identity = ?")?;
+    let keys = statement.query_map([identity.as_str()], |row| column::name(row, 0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
+}
+
+/// Enrols a key, under the request that asked for it, where one did.
+pub(super) fn insert_key(
     connection: &Connection,
     by: &Actor,
     identity: &Identity,
-    (key, now): (&NewKey, Timestamp),
+    ((key, request), now): ((&NewKey, Option<u64>), Timestamp),
 ) -> Result<(), LedgerError> {
-    let owner: Option<String> = connection
-        .prepare_cached("SELECT identity FROM keys WHERE fingerprint = ?")?
-        .query_row([key.fingerprint.as_str()], |row| row.get(0))
-        .optional()?;
-    if let Some(owner) = owner {
+    if let Some(owner) = owner(connection, &key.fingerprint)? {
         return Err(LedgerError::Conflict(format!(
             "the key {} belongs to {owner} already",
             key.fingerprint
@@ -275,9 +296,34 @@ fn insert_key(
             key.public_key,
             now.millis()
         ])?;
-    let added = entry::Key { by, identity, key: &key.fingerprint, public_key: &key.public_key };
+    let (print, public_key) = (&key.fingerprint, key.public_key.as_str());
+    let added = entry::Key { by, identity, key: print, public_key, request };
     entry::append(connection, Kind::KeyAdded, now, &added)?;
     Ok(())
+}
+
+/// Takes a key away, with all that was obtained with it; says the newest order.
+pub(super) fn revoke(
+    connection: &Connection,
+    by: &Actor,
+    (identity, key): (&Identity, &Fingerprint),
+    (reason, keyring, now): (&str, &Keyring, Timestamp),
+) -> Result<OrderNumber, LedgerError> {
+    let gone = connection
+        .prepare_cached("DELETE FROM keys WHERE fingerprint = ? AND identity = ?")?
+        .execute([key.as_str(), identity.as_str()])?;
+    if gone == 0 {
+        return Err(LedgerError::NotFound(format!("{identity} has no key {key}")));
+    }
+    let data = entry::KeyRevoked { by, identity, key, reason };
+    entry::append(connection, Kind::KeyRevoked, now, &data)?;
+    let lock = |target| Lock { target, reason: reason.to_owned(), until: None };
+    for serial in obtained_with(connection, key, now)? {
+        let instruction = Instruction::Lock(lock(Target::Serial(serial)));
+        order::issue(connection, keyring, (by, reason), (instruction, now))?;
+    }
+    let instruction = Instruction::Lock(lock(Target::Key(key.clone())));
+    order::issue(connection, keyring, (by, reason), (instruction, now))
 }
 
 /// The certificates that logins with this key obtained, and that still open something or hold a session.

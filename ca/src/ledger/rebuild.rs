@@ -21,8 +21,8 @@ use super::entry::Kind;
 use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
 use super::{
-    LedgerError, approval, behaviour, ceremony, column, directory, extend, grant, incident, order,
-    request, restore, retention, subject, team,
+    LedgerError, approval, behaviour, ceremony, column, directory, extend, grant, incident,
+    key_request, order, request, restore, retention, subject, team,
 };
 use crate::risk::Reckoned;
 
@@ -212,7 +212,8 @@ impl Said<'_> {
             | Kind::DirectoryUserPut
             | Kind::DirectoryGroupPut
             | Kind::DirectoryRemoved
-            | Kind::BehaviourAcknowledged => self.who(connection),
+            | Kind::BehaviourAcknowledged
+            | Kind::BehaviourAccepted => self.who(connection),
             Kind::KeyAdded => self.key_added(connection),
             Kind::IdentityDisabled => self.disable(connection, true),
             Kind::IdentityEnabled => self.enable(connection),
@@ -257,6 +258,10 @@ impl Said<'_> {
             | Kind::BreakglassGroupRetired
             | Kind::BreakglassReceipt
             | Kind::BreakglassReviewed => self.ceremony(connection),
+            Kind::KeyRequested | Kind::KeyApproved | Kind::KeyRequestEnded => {
+                key_request::replay(connection, (self.kind, self.seq, self.at), &self.body)?;
+                Ok(Told::Wholly)
+            }
             // No state follows from these: what was, was refused, or was done outside of the ledger.
             Kind::AuthorityCreated
             | Kind::Denial
@@ -324,7 +329,7 @@ impl Said<'_> {
                 Ok(Told::Wholly)
             }
             Kind::DirectoryRemoved => self.directory_removed(connection),
-            Kind::BehaviourAcknowledged => {
+            Kind::BehaviourAcknowledged | Kind::BehaviourAccepted => {
                 let who = (&self.read("/by")?, self.read("/text")?);
                 behaviour::insert(connection, who, self.at)?;
                 Ok(Told::Wholly)
@@ -747,7 +752,7 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 30] = [
+const TABLES: [Table; 31] = [
     Table { name: "acknowledgements", key: "identity, text", columns: "at" },
     Table { name: "restores", key: "era", columns: "size, declared" },
     Table { name: "kept_locks", key: "target", columns: "reason, host" },
@@ -762,6 +767,11 @@ const TABLES: [Table; 30] = [
     Table { name: "directory_tokens", key: "name", columns: "hash, made" },
     Table { name: "subjects", key: "issuer, subject", columns: "identity, bound" },
     Table { name: "keys", key: "fingerprint", columns: "identity, public_key, added" },
+    Table {
+        name: "key_requests",
+        key: "number",
+        columns: "identity, asked_by, wish, possession, consent, at, state, decided_by, decided_at",
+    },
     Table { name: "tokens", key: "hash", columns: "host, addresses, labels, until, used" },
     Table {
         name: "hosts",

@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 20] = [("
+const STEPS: [Step; 21] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -489,6 +489,12 @@ CREATE TABLE breakglass_receipts (
     hash TEXT PRIMARY KEY, serial INTEGER NOT NULL, said TEXT NOT NULL, letter TEXT NOT NULL, entered INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE breakglass_reviews (serial INTEGER PRIMARY KEY, review TEXT NOT NULL) STRICT;
+", nothing), ("
+CREATE TABLE key_requests (
+    number INTEGER PRIMARY KEY, identity TEXT NOT NULL, asked_by TEXT NOT NULL, wish TEXT NOT NULL, possession TEXT NOT NULL,
+    consent TEXT, at INTEGER NOT NULL, state TEXT NOT NULL, decided_by TEXT, decided_at INTEGER
+) STRICT;
+CREATE INDEX key_requests_by_identity ON key_requests (identity, state);
 ", nothing)];
 
 #[cfg(test)]

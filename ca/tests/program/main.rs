@@ -20,6 +20,7 @@ mod hostile;
 mod interrupted;
 mod issuer;
 mod key;
+mod key_request;
 mod krl;
 mod ledger;
 mod link;

@@ -6,12 +6,21 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use idp::provider::escaped;
+use ssh_key::{HashAlg, LineEnding};
 use wire::api::Whoami;
+use wire::behaviour::{AcceptAsk, BehaviourView};
 use wire::identity::Method;
+use wire::key_request::{
+    APPROVAL, KeyApproval, KeyApprovalAsk, KeyRequestAsk, KeyRequestView, KeyWish, POSSESSION,
+    SignedKeyApproval, SignedWish,
+};
+use wire::log::Hash;
 use wire::login::{Flow, Known, OidcAnswer, OidcBegin, OidcBegun, OidcFinish};
 use wire::problem::{Code, Problem};
 
 use crate::authority::Authority;
+use crate::certificate::{ask, issue};
+use crate::policy::entries;
 
 /// A running provider; it ends when this is dropped.
 struct Provider {
@@ -221,4 +230,121 @@ async fn without_the_provider_logins_go_on_and_new_ones_say_why() {
     assert!(bound.contains("bob@example.com"), "{bound}");
     authority.run(&["identity", "unbind", "bob@example.com"]);
     assert!(authority.read::<Whoami>("/v1/whoami", &known.token.token).await.is_err());
+}
+
+/// An authority with rules of behaviour, and ana, who is logged in at it through the provider and may get on db1.
+async fn with_rules(provider: &Provider, more: &str) -> (Authority, String) {
+    let authority = trusting(provider, "create = true");
+    let file = authority.dir.path().join("behaviour.txt");
+    std::fs::write(&file, "Be kind.\n").unwrap();
+    let roles = "[role.deploy]\nmembers = [\"ana@example.com\"]\nlogins = [\"deploy\"]\nhosts = [\"env=prod\"]\n\
+                 default_duration = \"10m\"\nmax_duration = \"1h\"\n";
+    std::fs::write(authority.dir.path().join("roles.toml"), roles).unwrap();
+    authority
+        .configure(&format!("\n[behaviour]\nfile = {:?}\n{more}\n", file.display().to_string()));
+    drop(authority.host("db1").await);
+    let token = device(&authority, provider, "ana").await.unwrap().token.token;
+    (authority, token)
+}
+
+#[tokio::test]
+async fn who_has_no_key_accepts_the_rules_by_their_login_where_the_settings_say_so_and_it_is_labelled()
+ {
+    let provider = Provider::start();
+    let (authority, token) = with_rules(&provider, "unsigned = true").await;
+    assert!(issue(&authority, &token, &ask("db1")).await.is_err());
+    let shown: BehaviourView = authority.read("/v1/behaviour", &token).await.unwrap();
+    assert!(shown.by_login && shown.acknowledged.is_none(), "{shown:?}");
+    let accept = async |token: &str, text: Hash| -> Result<BehaviourView, Problem> {
+        authority.send("/v1/behaviour/accept", Some(token), &AcceptAsk { text }).await
+    };
+    let other = accept(&token, Hash::of(b"other")).await.unwrap_err();
+    assert!(other.message.contains("are others by now"), "{other}");
+    // Who logged in with a key signs with it.
+    authority.add("bob", 2, &[]);
+    let bob = authority.login("bob", 2).await.unwrap();
+    let signs: BehaviourView = authority.read("/v1/behaviour", &bob).await.unwrap();
+    assert!(!signs.by_login);
+    assert_eq!(accept(&bob, shown.hash).await.unwrap_err().code, Code::Denied);
+    for _ in 0..2 {
+        assert!(accept(&token, shown.hash).await.unwrap().acknowledged.is_some());
+    }
+    assert!(issue(&authority, &token, &ask("db1")).await.is_ok());
+    let accepted = entries(&authority, "behaviour_accepted");
+    assert_eq!(accepted.len(), 1);
+    assert_eq!(
+        (&accepted[0]["by"], &accepted[0]["method"]),
+        (&"ana@example.com".into(), &"oidc".into())
+    );
+    assert!(accepted[0]["login"].as_u64().unwrap() > 0, "bound to the login");
+    assert!(entries(&authority, "behaviour_acknowledged").is_empty(), "it is no signature");
+    let verified = authority.run(&["ledger", "verify"]);
+    assert!(verified.contains("0 rules of behaviour"), "{verified}");
+    // Somebody with a key, who comes through the provider all the same, signs too.
+    let key = crate::authority::key(5).public_key().to_openssh().unwrap();
+    authority.run(&["identity", "key", "add", "ana@example.com", &key]);
+    let keyed: BehaviourView = authority.read("/v1/behaviour", &token).await.unwrap();
+    assert!(!keyed.by_login);
+    let refused = accept(&token, shown.hash).await.unwrap_err();
+    assert!(refused.message.contains("you have a key: sign with it"), "{refused}");
+    let rebuilt = authority.run(&["ledger", "rebuild"]);
+    assert!(rebuilt.contains("the state is identical to what the entries say"), "{rebuilt}");
+}
+
+#[tokio::test]
+async fn who_has_no_key_gets_one_by_their_login_and_another_s_approval_and_signs_with_it() {
+    let provider = Provider::start();
+    let (authority, token) = with_rules(&provider, "").await;
+    let shown: BehaviourView = authority.read("/v1/behaviour", &token).await.unwrap();
+    assert!(!shown.by_login, "a signature, where the settings say nothing");
+    let refused: Result<BehaviourView, Problem> =
+        authority.send("/v1/behaviour/accept", Some(&token), &AcceptAsk { text: shown.hash }).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.message.contains("curfew keys add"), "the way out: {refused}");
+    let key = crate::authority::key;
+    let seal = |seed: u8, namespace: &str, text: &str| {
+        let seal = key(seed).sign(namespace, HashAlg::Sha512, text.as_bytes()).unwrap();
+        seal.to_pem(LineEnding::LF).unwrap()
+    };
+    let wish = KeyWish {
+        version: wire::VERSION,
+        authority: authority.fingerprint.clone(),
+        identity: "ana@example.com".parse().unwrap(),
+        public_key: key(5).public_key().to_openssh().unwrap(),
+        replaces: None,
+        reason: "my first key".parse().unwrap(),
+        at: shown.now,
+    };
+    let text = wish.text().unwrap();
+    let possession = seal(5, POSSESSION, &text);
+    let signed = SignedWish { wish: text.clone(), possession };
+    let ask = KeyRequestAsk { signed, consent: None };
+    let view: KeyRequestView =
+        authority.send("/v1/keys/requests", Some(&token), &ask).await.unwrap();
+    assert!(view.consent.is_none());
+    authority.add("ops", 2, &["--operator"]);
+    let ops = authority.login("ops", 2).await.unwrap();
+    let said = KeyApproval {
+        version: wire::VERSION,
+        authority: authority.fingerprint.clone(),
+        request: view.request,
+        hash: Hash::of(text.as_bytes()),
+        by: "ops".parse().unwrap(),
+        at: view.now,
+    };
+    let approval = said.text().unwrap();
+    let signature = seal(2, APPROVAL, &approval);
+    let ask = KeyApprovalAsk { signed: SignedKeyApproval { approval, signature } };
+    let path = format!("/v1/keys/requests/{}/approve", view.request);
+    let _: KeyRequestView = authority.send(&path, Some(&ops), &ask).await.unwrap();
+    assert!(authority.login("ana@example.com", 5).await.is_ok());
+    // A second one is asked for with the first.
+    let again = KeyWish { public_key: key(6).public_key().to_openssh().unwrap(), ..wish };
+    let text = again.text().unwrap();
+    let signed = SignedWish { possession: seal(6, POSSESSION, &text), wish: text };
+    let ask = KeyRequestAsk { signed, consent: None };
+    let refused: Result<KeyRequestView, Problem> =
+        authority.send("/v1/keys/requests", Some(&token), &ask).await;
+    assert!(refused.unwrap_err().message.contains("not signed with a key"));
+    authority.run(&["ledger", "verify"]);
 }

@@ -130,11 +130,13 @@ const OPEN: [(&str, &str); 10] = [
     ("GET", "/tile/{*path}"),
 ];
 /// What everybody may call who is logged in; each answers with what is the caller's own.
-const EVERYBODY: [(&str, &str); 29] = [
+const EVERYBODY: [(&str, &str); 34] = [
+    ("POST", "/v1/behaviour/accept"),
     ("GET", "/v1/behaviour"),
     ("POST", "/v1/behaviour"),
     ("POST", "/v1/reviews"),
     ("GET", "/v1/reviews/due"),
+    ("GET", "/v1/reviews/gaps"),
     ("GET", "/v1/requests"),
     ("POST", "/v1/requests"),
     ("GET", "/v1/requests/{request}"),
@@ -145,6 +147,9 @@ const EVERYBODY: [(&str, &str); 29] = [
     ("POST", "/v1/logins/end"),
     ("GET", "/v1/keys"),
     ("POST", "/v1/keys/revoke"),
+    ("GET", "/v1/keys/requests"),
+    ("POST", "/v1/keys/requests"),
+    ("POST", "/v1/keys/requests/{number}/end"),
     ("GET", "/v1/whoami"),
     ("GET", "/v1/hosts"),
     ("POST", "/v1/certificates"),

@@ -120,7 +120,7 @@ fn sign(
 }
 
 /// Whether another key might do.
-pub(super) fn is_about_key(error: &anyhow::Error) -> bool {
+fn is_about_key(error: &anyhow::Error) -> bool {
     error.to_string().contains("by no key of yours")
 }
 

@@ -2,22 +2,22 @@
 
 use anyhow::{Context as _, Result};
 use wire::behaviour::{
-    Acknowledgement, BehaviourAsk, BehaviourView, NAMESPACE, SignedAcknowledgement,
+    AcceptAsk, Acknowledgement, BehaviourAsk, BehaviourView, NAMESPACE, SignedAcknowledgement,
 };
 use wire::log::Hash;
 
-use super::approve::{confirmed, is_about_key};
-use super::login::{agent, is_refusal};
+use super::approve::confirmed;
+use super::keys::signed_by_mine;
 use crate::client::Client;
 use crate::exit::{Exit, Fault};
 use crate::home::{Home, Membership};
-use crate::login_key::LoginKey;
 use crate::render::{Screen, Tone, moment, plain};
 
 /// Read the rules of behaviour, and sign that you act by them
 ///
 /// Where an authority has such rules, there is no certificate before they are signed, once for each version of them. The
-/// signature names the exact text and goes into the ledger.
+/// signature names the exact text and goes into the ledger. Whoever comes through an identity provider and has no key accepts them by
+/// that login, where the authority lets them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Behaviour {
     /// Sign them with your login key, once you have read them
@@ -45,11 +45,20 @@ impl Behaviour {
             screen.line(&format!("\nhash {}", view.hash))?;
         }
         if self.sign && view.acknowledged.is_none() {
-            if !self.yes && !confirmed("Sign that you have read this and act by it? [y/N] ")? {
+            let question = if view.by_login {
+                "Accept by your login, without a signature, that you have read this and act by it? [y/N] "
+            } else {
+                "Sign that you have read this and act by it? [y/N] "
+            };
+            if !self.yes && !confirmed(question)? {
                 screen.line("Nothing was signed.")?;
                 return Ok(Exit::Failure);
             }
-            view = sign(&mut client, &home.membership()?, &view, screen)?;
+            view = if view.by_login {
+                client.post("/v1/behaviour/accept", &AcceptAsk { text: view.hash })?
+            } else {
+                sign(&mut client, &home.membership()?, &view, screen)?
+            };
         }
         if self.json {
             screen.json(&view)?;
@@ -58,7 +67,8 @@ impl Behaviour {
         match view.acknowledged {
             Some(at) => {
                 let when = moment::relative(at, view.now);
-                screen.toned(Tone::Good, &format!("You signed this {when}."))?;
+                let how = if view.by_login { "accepted" } else { "signed" };
+                screen.toned(Tone::Good, &format!("You {how} this {when}."))?;
             }
             None => screen.toned(Tone::Warning, "Not signed yet: curfew behaviour --sign")?,
         }
@@ -66,7 +76,7 @@ impl Behaviour {
     }
 }
 
-/// Signs with the first key that the authority believes.
+/// Signs with a key that is enrolled.
 fn sign(
     client: &mut Client,
     membership: &Membership,
@@ -81,17 +91,11 @@ fn sign(
         at: view.now,
     };
     let text = said.text().context("the acknowledgement cannot be written")?;
-    let mut agent = agent(screen);
-    let keys = LoginKey::candidates(membership.key.as_deref(), agent.as_mut())?;
-    let mut refusal = None;
-    for key in &keys {
-        let signature = key.sign_for(NAMESPACE, &text, agent.as_mut())?;
-        let signed = SignedAcknowledgement { acknowledgement: text.clone(), signature };
-        match client.post("/v1/behaviour", &BehaviourAsk { signed }) {
-            Ok(view) => return Ok(view),
-            Err(error) if is_refusal(&error) && is_about_key(&error) => refusal = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(refusal.unwrap_or_else(|| Fault::Config("there is no key to sign with".into()).into()))
+    let signature = signed_by_mine(client, membership, (NAMESPACE, &text), screen)?;
+    let signature = signature.ok_or_else(|| {
+        let why = "you have no key to sign with; ask for one, which somebody else approves: curfew keys add KEY --reason WHY";
+        Fault::Config(why.into())
+    })?;
+    let signed = SignedAcknowledgement { acknowledgement: text, signature };
+    client.post("/v1/behaviour", &BehaviourAsk { signed })
 }

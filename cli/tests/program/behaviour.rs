@@ -1,11 +1,12 @@
 //! The rules of behaviour: what is shown is what is signed, and nothing is signed that was not shown.
 
 use serde_json::{Value, json};
-use wire::behaviour::{BehaviourAsk, NAMESPACE};
+use wire::behaviour::{AcceptAsk, BehaviourAsk, NAMESPACE};
 use wire::log::Hash;
 
 use crate::authority::{Authority, now};
-use crate::person::{Person, said};
+use crate::keys::enrolled;
+use crate::person::{Person, complained, said};
 
 const TEXT: &str = "Be kind.\n\u{1b}[2JAlways.\n";
 
@@ -21,6 +22,7 @@ fn the_text_that_was_shown_is_signed_and_serves_as_an_acknowledgement_alone() {
     authority.answer("GET /v1/behaviour", shown(TEXT, false));
     authority.answer("POST /v1/behaviour", shown(TEXT, true));
     let person = Person::new().log_in(&authority, &["app"]);
+    authority.answer("GET /v1/keys", enrolled(&[&person.public_key()]));
     let looked = said(&person.curfew(["behaviour"]));
     assert!(looked.contains("Be kind.") && looked.contains("curfew behaviour --sign"), "{looked}");
     assert!(!looked.contains('\u{1b}'), "{looked}");
@@ -34,6 +36,29 @@ fn the_text_that_was_shown_is_signed_and_serves_as_an_acknowledgement_alone() {
     assert_eq!(acknowledged.by.as_str(), "ana@example.com");
     assert_eq!(acknowledged.authority, authority.fingerprint);
     assert!(sent.signed.signature.contains("BEGIN SSH SIGNATURE"), "in the namespace {NAMESPACE}");
+}
+
+#[test]
+fn who_has_no_key_accepts_by_their_login_where_they_may_and_is_told_the_way_where_not() {
+    let authority = Authority::start();
+    authority.answer("GET /v1/behaviour", shown(TEXT, false));
+    authority.answer("GET /v1/keys", enrolled(&[]));
+    let person = Person::new().log_in(&authority, &["app"]);
+    let refused = person.curfew(["behaviour", "--sign", "--yes"]);
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    assert!(complained(&refused).contains("curfew keys add KEY --reason WHY"), "{refused:?}");
+    let by_login = |signed| {
+        let mut shown = shown(TEXT, signed);
+        shown["by_login"] = true.into();
+        shown
+    };
+    authority.set(|state| state.answers.clear());
+    authority.answer("GET /v1/behaviour", by_login(false));
+    authority.answer("POST /v1/behaviour/accept", by_login(true));
+    let output = person.curfew(["behaviour", "--sign", "--yes"]);
+    assert!(said(&output).contains("You accepted this"), "{output:?}");
+    let sent: AcceptAsk = serde_json::from_slice(&authority.body()).unwrap();
+    assert_eq!(sent.text, Hash::of(TEXT.as_bytes()));
 }
 
 #[test]

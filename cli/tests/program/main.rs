@@ -8,6 +8,8 @@ mod breakglass;
 #[cfg(test)]
 mod edges;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod login;
 #[cfg(test)]
 mod person;
