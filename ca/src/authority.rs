@@ -30,13 +30,15 @@ use crate::policy::{Origin, Policy, PolicyError};
 use crate::recording::bucket::BucketStore;
 use crate::recording::store::Folder;
 use crate::recording::{OpeningKeys, Recordings};
-use crate::risk::{Risk, RiskError};
+use crate::risk::{Risk, RiskError, Vouched};
 use crate::role::Roles;
 use crate::rotation::{Exceptions, Fresh, Input, Stage};
 use crate::sealed::Sealer;
 use crate::signer::{Blank, Signed, Signer, SignerError};
 use crate::tracker::Tracker;
 use crate::x509::Root;
+
+mod weights;
 
 /// Everything that a route or a host's connection needs.
 pub(crate) struct Authority {
@@ -446,11 +448,12 @@ impl Authority {
     /// Puts other weights in force, then records them; every decision from before is made again.
     pub(crate) async fn replace_risk(
         &self,
-        risk: Risk,
+        vouched: Vouched,
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
-        *self.risk.write().unwrap_or_else(PoisonError::into_inner) = (risk.clone(), None);
-        self.ledger.risk_changed(risk, now).await
+        let risk = vouched.risk.clone();
+        *self.risk.write().unwrap_or_else(PoisonError::into_inner) = (risk, None);
+        self.ledger.risk_changed(vouched, now).await
     }
 
     /// Keeps the weights, remembers why the changed files were refused, and records it.

@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) risk_file: PathBuf,
     /// Weights that are only tried.
     pub(crate) risk_trial_file: PathBuf,
+    /// Whether weights count only when somebody who may administer signed them.
+    pub(crate) risk_signed: bool,
     /// Where it is the day and the hour that policies speak of.
     pub(crate) time_zone: TimeZone,
     /// The bucket where they are kept instead, if one is named.
@@ -170,6 +172,7 @@ impl Config {
             policy_dir: form.policy_dir.unwrap_or_else(|| "/etc/curfew/policy".into()),
             risk_file: form.risk_file.unwrap_or_else(|| "/etc/curfew/risk.toml".into()),
             risk_trial_file: form.risk_trial_file.unwrap_or_else(|| DEFAULT_TRIAL.into()),
+            risk_signed: form.risk_signed,
             time_zone: checked_zone(source, form.time_zone)?,
             certificate_lifetime: source.span(
                 "certificate_lifetime",
@@ -410,6 +413,8 @@ struct Form {
     policy_dir: Option<PathBuf>,
     risk_file: Option<PathBuf>,
     risk_trial_file: Option<PathBuf>,
+    #[serde(default)]
+    risk_signed: bool,
     time_zone: Option<Spanned<String>>,
     certificate_lifetime: Option<Spanned<String>>,
     backdate: Option<Spanned<String>>,
@@ -440,7 +445,7 @@ const DEFAULT_TRIAL: &str = "/etc/curfew/risk-trial.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 21] = [
+pub(crate) const SETTINGS: [Setting; 22] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -506,6 +511,12 @@ pub(crate) const SETTINGS: [Setting; 21] = [
         default: DEFAULT_TRIAL,
         range: "a path",
         sentence: "Weights that are tried beside them: their scores are recorded, and count for teams that the file names as pilots.",
+    },
+    Setting {
+        key: "risk_signed",
+        default: "false",
+        range: "true or false",
+        sentence: "Whether weights from a file count only with a signature beside it, FILE.sig, of somebody whom the policy lets administer: ssh-keygen -Y sign -n risk@curfew.internal -f KEY FILE.",
     },
     Setting {
         key: "time_zone",
@@ -584,7 +595,8 @@ mod tests {
     fn the_table_and_the_file_agree() {
         // What has no default is not there unless somebody writes it.
         for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
-            let quoted = if setting.default.starts_with('[') {
+            let is_plain = setting.default.starts_with('[') || setting.default == "false";
+            let quoted = if is_plain {
                 setting.default.to_owned()
             } else {
                 format!("{:?}", setting.default)

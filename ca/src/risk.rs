@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use risk::{Case, DEFAULT, Marks, Otherwise, Past, Score, Use, Weights, WeightsFault, Who};
 use serde::{Deserialize, Serialize};
-use wire::identifier::{Identity, Login};
+use wire::identifier::{Fingerprint, Identity, Login};
 use wire::identity::Kind;
 use wire::options::Ability;
 use wire::request::{Lower, RiskView};
+use wire::sshsig::SealFlaw;
 use wire::time::Timestamp;
 
 use crate::access::Host;
@@ -26,6 +27,42 @@ use crate::role::Role;
 pub(crate) struct Risk {
     weights: Arc<Weights>,
     trial: Option<Arc<Weights>>,
+    seals: Seals,
+    /// Whether the weights in force come from a file; otherwise they came with the program.
+    is_file: bool,
+}
+
+/// The armoured signatures that lie beside the files, whoever made them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Seals {
+    /// Over the weights in force.
+    pub(crate) weights: Option<Arc<str>>,
+    /// Over those that are only tried.
+    pub(crate) trial: Option<Arc<str>>,
+}
+
+/// Who signed weights, with what, so that it can be verified from the entry alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct WeightsSigned {
+    /// Who.
+    pub(crate) by: Identity,
+    /// With which enrolled key.
+    pub(crate) key: Fingerprint,
+    /// The same in OpenSSH form.
+    pub(crate) public_key: String,
+    /// The armoured signature.
+    pub(crate) signature: String,
+}
+
+/// Weights with who signed them, checked. Only [`crate::authority::Authority::vouch_for`] makes one.
+#[derive(Debug, Clone)]
+pub(crate) struct Vouched {
+    /// The weights.
+    pub(crate) risk: Risk,
+    /// Who signed those in force.
+    pub(crate) weights: Option<WeightsSigned>,
+    /// Who signed those that are only tried.
+    pub(crate) trial: Option<WeightsSigned>,
 }
 
 /// A case with its scores, as entries keep it. Only [`Risk::reckon`] makes one.
@@ -58,6 +95,14 @@ pub(crate) enum RiskError {
         path: PathBuf,
         /// Where, and what.
         fault: WeightsFault,
+    },
+    /// What lies beside the file is no signature.
+    #[error("{path}: {flaw}")]
+    Seal {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        flaw: SealFlaw,
     },
     /// Weights that were only to be tried are in force for everybody.
     #[error("{0}: `pilot` is for weights that are only tried, in the file of `risk_trial_file`")]
@@ -107,15 +152,31 @@ pub(crate) struct Access<'a> {
 impl Risk {
     /// Reads the files; where there is none of the first, the weights that come with this program are in force.
     pub(crate) fn read(file: &Path, trial: &Path) -> Result<Self, RiskError> {
-        let weights = match text(file)? {
-            Some(text) => parse(file, &text)?,
+        let found = text(file)?;
+        let is_file = found.is_some();
+        let weights = match &found {
+            Some(text) => parse(file, text)?,
             None => parse(Path::new("risk.toml"), DEFAULT)?,
         };
         if weights.has_pilot() {
             return Err(RiskError::Pilot(file.into()));
         }
-        let trial = text(trial)?.map(|text| parse(trial, &text)).transpose()?;
-        Ok(Self { weights: Arc::new(weights), trial: trial.map(Arc::new) })
+        let tried = text(trial)?.map(|text| parse(trial, &text)).transpose()?;
+        let seals = Seals {
+            weights: if is_file { seal(file)? } else { None },
+            trial: if tried.is_some() { seal(trial)? } else { None },
+        };
+        Ok(Self { weights: Arc::new(weights), trial: tried.map(Arc::new), seals, is_file })
+    }
+
+    /// The signatures beside the files.
+    pub(crate) const fn seals(&self) -> &Seals {
+        &self.seals
+    }
+
+    /// Whether the weights in force come from a file.
+    pub(crate) const fn is_file(&self) -> bool {
+        self.is_file
     }
 
     /// The weights in force.
@@ -273,6 +334,18 @@ fn text(path: &Path) -> Result<Option<String>, RiskError> {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(RiskError::Read { path: path.into(), source }),
+    }
+}
+
+/// The signature beside a file, if there is one.
+fn seal(file: &Path) -> Result<Option<Arc<str>>, RiskError> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".sig");
+    let path = PathBuf::from(name);
+    let Some(text) = text(&path)? else { return Ok(None) };
+    match wire::sshsig::parse(&text) {
+        Ok(_) => Ok(Some(text.into())),
+        Err(flaw) => Err(RiskError::Seal { path, flaw }),
     }
 }
 

@@ -111,7 +111,9 @@ async fn serve_figures(
 async fn begin_rules(authority: &Authority) -> anyhow::Result<()> {
     authority.replace_roles((*authority.roles()).clone(), clock::now()).await?;
     authority.begin_policy(clock::now()).await?;
-    authority.replace_risk(authority.risk(), clock::now()).await?;
+    let vouched = authority.vouch_for(authority.risk(), clock::now()).await?;
+    let vouched = vouched.map_err(anyhow::Error::msg).context("the weights of risks")?;
+    authority.replace_risk(vouched, clock::now()).await?;
     authority.replace_behaviour(authority.behaviour(), clock::now()).await?;
     Ok(())
 }

@@ -209,14 +209,19 @@ async fn apply_policy(authority: &Authority, refused: Option<String>) -> Option<
 async fn apply_risk(authority: &Authority, refused: Option<String>) -> Option<String> {
     let now = clock::now();
     let (file, trial) = (&authority.config.risk_file, &authority.config.risk_trial_file);
-    let (recorded, refusal) = match Risk::read(file, trial) {
+    let read = match Risk::read(file, trial) {
         Ok(risk) if refused.is_none() && authority.risk() == risk => return None,
-        Ok(risk) => {
-            tracing::info!(weights = risk.weights().name(), "other weights are in force");
-            (authority.replace_risk(risk, now).await.map(drop), None)
+        Ok(risk) => authority.vouch_for(risk, now).await,
+        Err(error) => Ok(Err(error.to_string())),
+    };
+    let (recorded, refusal) = match read {
+        Ok(Ok(vouched)) => {
+            tracing::info!(weights = vouched.risk.weights().name(), "other weights are in force");
+            (authority.replace_risk(vouched, now).await.map(drop), None)
         }
-        Err(error) => {
-            let reason = error.to_string();
+        // Nothing could be looked up: what was in force stays, and the next change looks again.
+        Err(error) => (Err(error), refused),
+        Ok(Err(reason)) => {
             if refused.as_ref() == Some(&reason) {
                 return refused;
             }

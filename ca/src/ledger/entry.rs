@@ -26,7 +26,7 @@ use super::team::Source;
 use super::{Actor, LedgerError, log};
 use crate::policy::Judged;
 use crate::random;
-use crate::risk::Reckoned;
+use crate::risk::{Reckoned, WeightsSigned};
 use crate::role::Roles;
 
 /// What kind of decision it is.
@@ -526,12 +526,18 @@ pub(super) struct PolicyRefused<'a> {
 /// [`Kind::RiskChanged`]: the whole of them, so that every score can be reckoned again.
 #[derive(Serialize)]
 pub(super) struct RiskNow<'a> {
+    /// Who signed them; root, where they come from a file that nobody signed; the authority, where they came with the program.
+    pub(super) by: &'a Actor,
     pub(super) hash: &'a str,
     pub(super) name: &'a str,
     pub(super) weights: &'a str,
     /// Those that are only tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) trial: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) signed: Option<&'a WeightsSigned>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trial_signed: Option<&'a WeightsSigned>,
 }
 
 /// [`Kind::RiskRefused`].

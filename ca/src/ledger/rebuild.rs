@@ -565,7 +565,10 @@ impl Said<'_> {
     fn risk(&self, connection: &Connection) -> Result<Told, LedgerError> {
         grant::bump_epoch(connection)?;
         let trial = self.body.pointer("/trial").and_then(Value::as_str);
-        super::risk::keep(connection, super::risk::mark(self.text_of("/weights")?, trial))?;
+        let seal = |pointer| self.body.pointer(pointer).and_then(Value::as_str);
+        let seals = [seal("/signed/signature"), seal("/trial_signed/signature")];
+        let mark = super::risk::mark((self.text_of("/weights")?, trial), seals);
+        super::risk::keep(connection, mark)?;
         Ok(Told::Wholly)
     }
 

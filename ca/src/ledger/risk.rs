@@ -7,11 +7,11 @@ use wire::time::Timestamp;
 use super::entry::{self, Kind};
 use super::past::{Whose, gather};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Ledger, LedgerError, approval, grant, request};
+use super::{Actor, Ledger, LedgerError, approval, grant, request};
 use crate::access::Rules;
 use crate::access::question::is_on_call;
 use crate::random::sha256;
-use crate::risk::{Access, Reckoned, Risk};
+use crate::risk::{Access, Reckoned, Risk, Seals, Vouched};
 
 /// From where, by which key and with what somebody asks.
 #[derive(Debug, Clone)]
@@ -39,28 +39,35 @@ impl Ledger {
     /// Records the weights that are in force now, unless they are those of the last entry. Permits from before are stale.
     pub(crate) async fn risk_changed(
         &self,
-        after: Risk,
+        after: Vouched,
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
         self.write(move |connection| {
-            let (weights, trial) = (after.weights(), after.trial());
-            let trial = trial.map(::risk::Weights::text);
-            let mark = mark(weights.text(), trial);
-            let before: Option<i64> = connection
-                .prepare_cached("SELECT value FROM counters WHERE name = 'risk'")?
-                .query_row((), |row| row.get(0))
-                .optional()?;
-            if before == Some(mark) {
+            let Vouched { risk, weights: signed, trial: trial_signed } = &after;
+            if is_known(connection, risk)? {
                 return Ok(false);
             }
+            let mark = mark_of(risk);
+            let (weights, trial) = (risk.weights(), risk.trial().map(::risk::Weights::text));
             keep(connection, mark)?;
             grant::bump_epoch(connection)?;
             let (hash, name, weights) = (weights.hash(), weights.name(), weights.text());
-            let data = entry::RiskNow { hash, name, weights, trial };
+            let by = match signed {
+                Some(signed) => Actor::person(&signed.by),
+                None if risk.is_file() => Actor::local(),
+                None => Actor::authority(),
+            };
+            let (signed, trial_signed) = (signed.as_ref(), trial_signed.as_ref());
+            let data = entry::RiskNow { by: &by, hash, name, weights, trial, signed, trial_signed };
             entry::append(connection, Kind::RiskChanged, now, &data)?;
             Ok(true)
         })
         .await
+    }
+
+    /// Whether these weights, with these signatures, are those of the last entry.
+    pub(crate) async fn knows_risk(&self, risk: Risk) -> Result<bool, LedgerError> {
+        self.read(move |connection| is_known(connection, &risk)).await
     }
 
     /// Records that changed weights were refused and that those from before stayed.
@@ -161,11 +168,32 @@ pub(super) fn gathered(
     gather(connection, Whose { identity, key, but: None }, now)
 }
 
-/// What is kept to know the same weights again.
-pub(super) fn mark(weights: &str, trial: Option<&str>) -> i64 {
+fn is_known(connection: &Connection, risk: &Risk) -> Result<bool, LedgerError> {
+    let before: Option<i64> = connection
+        .prepare_cached("SELECT value FROM counters WHERE name = 'risk'")?
+        .query_row((), |row| row.get(0))
+        .optional()?;
+    Ok(before == Some(mark_of(risk)))
+}
+
+fn mark_of(risk: &Risk) -> i64 {
+    let Seals { weights, trial } = risk.seals();
+    let seals = [weights.as_deref(), trial.as_deref()];
+    mark((risk.weights().text(), risk.trial().map(::risk::Weights::text)), seals)
+}
+
+/// What is kept to know the same weights with the same signatures again.
+pub(super) fn mark((weights, trial): (&str, Option<&str>), seals: [Option<&str>; 2]) -> i64 {
     let trial = trial.unwrap_or_default();
     let length = u64::try_from(weights.len()).unwrap_or(u64::MAX).to_be_bytes();
-    let [a, b, c, d, e, f, g, h, ..] = sha256(&[&length, weights.as_bytes(), trial.as_bytes()]);
+    let mut said = vec![length.as_slice(), weights.as_bytes(), trial.as_bytes()];
+    // Nothing is added where nothing is signed: so was it before there were signatures.
+    for (seal, name) in seals.iter().zip([b"\0weights", b"\0trial\0\0"]) {
+        if let Some(seal) = seal {
+            said.extend([name.as_slice(), seal.as_bytes()]);
+        }
+    }
+    let [a, b, c, d, e, f, g, h, ..] = sha256(&said);
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 

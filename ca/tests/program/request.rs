@@ -58,6 +58,11 @@ impl Site {
         self.tokens.get(place).unwrap()
     }
 
+    pub(crate) fn seed(&self, who: &str) -> u8 {
+        let place = PEOPLE.iter().find(|(name, _)| *name == who);
+        place.map(|(_, seed)| *seed).unwrap()
+    }
+
     pub(crate) async fn request(
         &self,
         who: &str,

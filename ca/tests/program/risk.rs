@@ -196,10 +196,70 @@ async fn only_what_a_reviewer_found_in_order_becomes_usual() {
     let sessions: Vec<SessionView> =
         site.authority.read("/v1/sessions", site.token("ops")).await.unwrap();
     let session = sessions[0].session;
-    let ask = ReviewAsk { session, verdict: Verdict::Ok, note: String::new() };
+    let ask = ReviewAsk { session, verdict: Verdict::Ok, note: String::new(), gap: None };
     let _: Review =
         site.authority.send("/v1/reviews", Some(site.token("ops")), &ask).await.unwrap();
     let (after, past) = score(2).await;
     assert!(past["own"]["weight"].as_u64().unwrap() > 0, "{past}");
     assert!(after < before, "{before} {after}");
+}
+
+#[tokio::test]
+async fn who_signed_weights_is_in_their_entry_and_only_who_administers_signs_them() {
+    let site = site().await;
+    let config = site.authority.dir.path().join("ca.toml");
+    let before = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("risk_signed = true\n{before}")).unwrap();
+    // The weights that come with the program need nobody's signature.
+    site.authority.restart();
+    let text = |points: u32| {
+        let (name, tier) = ("ours", "[factor.tier]");
+        format!("version = 1\nname = \"{name}\"\n{tier}\npoints = {points}\n")
+    };
+    let file = site.authority.dir.path().join("risk.toml");
+    let seal_path = site.authority.dir.path().join("risk.toml.sig");
+    // A signature over weights of these points, then weights of those.
+    let put = |signed: u32, points: u32, (seed, namespace): (u8, &str)| {
+        let seal = key(seed)
+            .sign(namespace, ssh_key::HashAlg::Sha512, text(signed).as_bytes())
+            .and_then(|seal| seal.to_pem(ssh_key::LineEnding::LF))
+            .unwrap();
+        std::fs::write(&seal_path, seal).unwrap();
+        std::fs::write(&file, text(points)).unwrap();
+    };
+    let refused = async |why: &str| {
+        eventually(|| {
+            site.authority.run(&["status"]).contains("the weights of risks are refused")
+                && site.authority.run(&["status"]).contains(why)
+        })
+        .await;
+    };
+    let namespace = wire::risk::NAMESPACE;
+    let (ops, bob) = (site.seed("ops"), site.seed("bob"));
+    std::fs::write(&file, text(10)).unwrap();
+    refused("nobody has signed them").await;
+    put(11, 11, (bob, namespace));
+    refused("does not let bob administer").await;
+    put(12, 12, (99, namespace));
+    refused("is nobody's key").await;
+    put(13, 13, (ops, wire::request::NAMESPACE));
+    refused("another purpose").await;
+    put(14, 15, (ops, namespace));
+    refused("does not verify").await;
+    std::fs::write(&seal_path, "no signature").unwrap();
+    refused("risk.toml.sig: ").await;
+    assert_eq!(entries(&site.authority, "risk_changed").len(), 1, "none of it came into force");
+    put(16, 16, (ops, namespace));
+    eventually(|| entries(&site.authority, "risk_changed").len() == 2).await;
+    let changed = entries(&site.authority, "risk_changed");
+    assert_eq!(changed[0]["by"], "local:authority");
+    assert_eq!((&changed[1]["by"], &changed[1]["signed"]["by"]), (&"ops".into(), &"ops".into()));
+    // Who signed them may leave: they stay in force, also over a start.
+    site.authority.run(&["identity", "disable", "ops"]);
+    site.authority.restart();
+    let made = site.request("ana", &dba(&["db1"])).await.unwrap();
+    assert_eq!(made.risk.unwrap().score, 16);
+    let verified = site.authority.run(&["ledger", "verify"]);
+    assert!(verified.contains("1 weights of risks"), "{verified}");
+    site.holds();
 }
