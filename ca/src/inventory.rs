@@ -168,7 +168,7 @@ default_duration = "10m"
 max_duration = "1h"
 
 [quorum.two]
-seats = ["team:security"]
+seats = [{ team = "security" }]
 "#;
 
     fn roles() -> Roles {
