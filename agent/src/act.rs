@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use wire::identifier::SessionId;
 use wire::octets::Octets;
-use wire::record::{MAX_SLOW, Slow, Steps};
+use wire::record::{MAX_SLOW, Slow, Steps, Tally};
 
 use crate::kernel::kill::{KillPass, Target, kill};
 use crate::kernel::{Kernel, KernelError, Process, Stat, Tag};
@@ -81,21 +81,29 @@ pub fn strike(
     kill(kernel, &target)
 }
 
-/// What a pass did, for the record of the session's end; who survived it is named when it is `late`.
+/// What a pass did, for the record of the session's end; who survived it is named when it is `late`. `tally` is of those
+/// that no pass before had struck.
 #[must_use]
-pub fn steps(pass: &KillPass, late: bool) -> Steps {
+pub fn steps(pass: &KillPass, tally: Tally, late: bool) -> Steps {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let slow =
-        |process: &Process| Slow { pid: process.pid(), command: Octets::new(process.comm()) };
-    let survivors = pass.survivors.iter().take(if late { MAX_SLOW } else { 0 });
     Steps {
         passes: 1,
         connection: pass.monitor,
         groups: count(pass.cgroups_killed),
         shared: count(pass.cgroups_shared),
         faults: count(pass.faults.len()),
-        slow: survivors.map(slow).collect(),
+        marked: pass.marked,
+        tally,
+        slow: if late { named(pass) } else { Vec::new() },
     }
+}
+
+/// Who survived a pass, by name.
+#[must_use]
+pub fn named(pass: &KillPass) -> Vec<Slow> {
+    let slow =
+        |process: &Process| Slow { pid: process.pid(), command: Octets::new(process.comm()) };
+    pass.survivors.iter().take(MAX_SLOW).map(slow).collect()
 }
 
 /// The pseudo-terminal that a process has, from the device number in `/proc/PID/stat`.

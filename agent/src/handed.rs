@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wire::identifier::{Identity, Login, SessionId};
+use wire::kill::HandedTally;
 use wire::time::Uptime;
 
 /// What handed work there is.
@@ -52,6 +53,9 @@ pub struct End {
     pub since: Uptime,
     /// Processes killed so far.
     pub killed: u32,
+    /// The same, by what had started them; nothing of those that an agent before counted.
+    #[serde(default)]
+    pub tally: HandedTally,
 }
 
 impl Handed {
@@ -98,15 +102,17 @@ impl Handed {
         if !is_theirs || group.uid < FIRST_PERSON {
             return None;
         }
-        group.end = Some(End { session, since: now, killed: 0 });
+        let tally = HandedTally::default();
+        group.end = Some(End { session, since: now, killed: 0, tally });
         group.open = false;
         Some(*id)
     }
 
     /// Counts what a pass killed; gives back how the end stands.
-    pub fn count(&mut self, id: SessionId, killed: u32) -> Option<End> {
+    pub fn count(&mut self, id: SessionId, killed: HandedTally) -> Option<End> {
         let end = self.groups.get_mut(&id)?.end.as_mut()?;
-        end.killed = end.killed.saturating_add(killed);
+        end.killed = end.killed.saturating_add(killed.sum());
+        end.tally.add(killed);
         Some(*end)
     }
 
@@ -152,6 +158,30 @@ pub fn is_work(unit: &str) -> bool {
     is_scope || (unit.ends_with(".service") && !unit.starts_with("user@"))
 }
 
+/// What had started a process of handed work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doer {
+    /// The login's own manager of systemd, itself or by a unit of its.
+    Manager,
+    /// `at`, `cron`, or one of their kin.
+    Job,
+    /// Whatever else.
+    Unit,
+}
+
+/// What had started a process, by its control group. It is counted by this, and by nothing decided.
+#[must_use]
+pub fn doer(path: &str) -> Doer {
+    let mut parts = path.split('/');
+    if parts.clone().any(|part| part.starts_with("user@") && part.ends_with(".service")) {
+        Doer::Manager
+    } else if parts.any(|part| JOBS.contains(&part)) {
+        Doer::Job
+    } else {
+        Doer::Unit
+    }
+}
+
 /// Whether a program is one by which daemons are asked for work.
 #[must_use]
 pub fn asks_a_daemon(path: &[u8]) -> bool {
@@ -162,6 +192,14 @@ pub fn asks_a_daemon(path: &[u8]) -> bool {
 /// The first uid of people, and of accounts that people share: below are the system's own (`login.defs(5)`, `UID_MIN`),
 /// whose daemons' work is never ended with a session.
 const FIRST_PERSON: u32 = 1000;
+const JOBS: [&str; 6] = [
+    "atd.service",
+    "cron.service",
+    "crond.service",
+    "cronie.service",
+    "anacron.service",
+    "incron.service",
+];
 const ASKING: [&[u8]; 17] = [
     b"systemd-run",
     b"run0",
@@ -208,7 +246,9 @@ mod tests {
         assert_eq!(handed.begin((1000, &app()), &who("ana"), id(2)), id(1), "it goes on");
         assert_eq!(handed.end((&app(), &who("ana")), id(9), NOW), Some(id(1)));
         assert_eq!(handed.end((&app(), &who("ana")), id(9), NOW), None, "once");
-        assert_eq!(handed.count(id(1), 3).unwrap().killed, 3);
+        let jobs = HandedTally { jobs: 3, ..HandedTally::default() };
+        let counted = handed.count(id(1), jobs).unwrap();
+        assert_eq!((counted.killed, counted.tally), (3, jobs));
         // Who comes while it ends has work of their own.
         assert_eq!(handed.begin((1000, &app()), &who("bob"), id(3)), id(3));
         assert!(handed.forget(id(1)).is_some());
@@ -246,6 +286,21 @@ mod tests {
         let again: Handed = serde_json::from_str(&kept).unwrap();
         assert_eq!(again, handed);
         assert!(again.holds(id(1)) && again.holds(id(5)) && !again.holds(id(9)));
+    }
+
+    #[test]
+    fn what_started_a_process_is_read_off_its_control_group() {
+        for (path, is) in [
+            ("/user.slice/user-1000.slice/user@1000.service/app.slice/x.service", Doer::Manager),
+            ("/user.slice/user-1000.slice/user@1000.service/init.scope", Doer::Manager),
+            ("/system.slice/atd.service", Doer::Job),
+            ("/system.slice/cron.service", Doer::Job),
+            ("/system.slice/xatd.service", Doer::Unit),
+            ("/system.slice/run-u1.service", Doer::Unit),
+            ("", Doer::Unit),
+        ] {
+            assert_eq!(doer(path), is, "{path}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::clock::{Now, now};
 use crate::config::Config;
 use crate::gate::{Book, Others, Refusals, Rules};
 use crate::kernel::{self, Kernel, KernelError};
+use crate::kills::Part;
 use crate::peer::Held;
 use crate::proof::Proofs;
 use crate::revocation::{LocalLock, Revocation};
@@ -23,6 +24,7 @@ use crate::session::{Action, Input, Session, Sessions, State};
 use crate::spool::{Spool, SpoolError};
 use crate::status::Status;
 use crate::store::{self, StoreError};
+use crate::unwritten::{Unwritten, Waiting};
 use crate::witness::Witness;
 
 mod attempt;
@@ -32,6 +34,7 @@ mod breakglass;
 mod channel;
 mod explain;
 mod handed;
+mod kills;
 mod krl;
 mod ledger;
 mod limit;
@@ -148,6 +151,9 @@ pub struct Host {
     unrecorded: BTreeSet<SessionId>,
     /// Processes killed in each session that is ending, each once: one that is slow to die is struck again.
     struck: BTreeMap<SessionId, BTreeSet<(u32, u64)>>,
+    /// sshd's own of each session that is ending, as long as they carried the last line.
+    spared: BTreeMap<SessionId, BTreeSet<(u32, u64)>>,
+    kills: kills::Book,
     /// The kernel's event numbers of each session.
     sequences: BTreeMap<SessionId, watch::Sequence>,
     /// The processes of sessions, as they were seen last.
@@ -172,6 +178,7 @@ pub struct Host {
     /// When the newest checkpoint was asked for last.
     followed: Option<Uptime>,
     spool: Spool,
+    unwritten: Unwritten,
     link: Option<Link>,
     lists: krl::Lists,
     local: local::Local,
@@ -204,6 +211,7 @@ impl Host {
             others: config.others(),
             ceiling: config.ceiling.clone(),
             spool: Spool::open(&config.state_dir.join("spool"))?,
+            unwritten: Unwritten::default(),
             sessions: Sessions::new(config.warn_before.clone()),
             proofs: ledger::proofs(config, &trust)?,
             witness: ledger::resume(&places.ledger)?,
@@ -217,6 +225,8 @@ impl Host {
             strays: BTreeSet::new(),
             unrecorded: BTreeSet::new(),
             struck: BTreeMap::new(),
+            spared: BTreeMap::new(),
+            kills: kills::Book::resume(&config.run_dir),
             sequences: BTreeMap::new(),
             running: program::Running::default(),
             next_look: None,
@@ -252,6 +262,7 @@ impl Host {
         let known: BTreeSet<SessionId> =
             self.kernel.known()?.into_iter().map(|(tag, _)| session_of(tag)).collect();
         let mut actions = Vec::new();
+        let mut ending = Vec::new();
         let mut adopted: u32 = 0;
         let kept = self.kept_sessions()?;
         let ours: BTreeSet<SessionId> = kept.iter().map(|session| session.id).collect();
@@ -275,6 +286,9 @@ impl Host {
             }
             self.monitors.extend(held.map(|held| (id, held)));
             adopted = adopted.saturating_add(1);
+            if let State::Ending { reason, since, .. } = &session.state {
+                ending.push((id, reason.clone(), *since));
+            }
             actions.extend(self.sessions.step(Input::Adopted(Box::new(session)), now.up));
         }
         let started = AgentStarted {
@@ -289,6 +303,7 @@ impl Host {
                 "ending processes of logins that were never let in"
             );
         }
+        self.resume_kills(ending, now);
         self.perform(actions, now);
         self.relock(now);
         self.drain(now);
@@ -358,19 +373,27 @@ impl Host {
                 Action::Keep(id) => self.keep(id),
                 Action::Tell { session, message } => self.tell(session, message, now),
                 Action::Strike(id) => self.strike(id, now),
-                Action::Record { session, event } => {
-                    let reason = match &event {
-                        Event::Ending { reason } => Some(reason.clone()),
-                        _ => None,
-                    };
-                    self.record(Some(session), event, now);
-                    if let Some(reason) = reason {
-                        self.end_handed(session, &reason, now);
-                    }
-                }
+                Action::Record { session, event } => self.record_of(session, event, now),
                 Action::Receipt(receipt) => self.receipt(receipt),
                 Action::Forget(id) => self.forget(id),
             }
+        }
+    }
+
+    /// Writes a record of a session; with its end begins and ends its kill, and ends what it handed on.
+    fn record_of(&mut self, id: SessionId, event: Event, now: Now) {
+        match &event {
+            Event::Ending { reason } => {
+                let reason = reason.clone();
+                self.kill_begins(id, &reason, now);
+                self.record(Some(id), event, now);
+                self.end_handed(id, &reason, now);
+            }
+            Event::SessionEnded(ended) => {
+                self.session_over(id, ended, now.up);
+                self.record(Some(id), event, now);
+            }
+            _ => self.record(Some(id), event, now),
         }
     }
 
@@ -403,16 +426,15 @@ impl Host {
         for fault in &pass.faults {
             tracing::error!(session = %id, %fault, "a step of ending the session failed; it will be taken again");
         }
-        let struck = self.struck.entry(id).or_default();
-        let new = pass.struck.iter().filter(|dead| struck.insert((dead.pid(), dead.start_ticks())));
-        let killed = u32::try_from(new.count()).unwrap_or(u32::MAX);
+        let tally = self.tally(id, &pass);
         let left = u32::try_from(pass.survivors.len()).unwrap_or(u32::MAX);
         let is_late = since.is_some_and(|since| now.up.since(since) > NAME_SURVIVORS);
-        let steps = Box::new(act::steps(&pass, is_late));
-        let struck = Input::Struck { session: id, killed, left, steps };
+        let steps = Box::new(act::steps(&pass, tally, is_late));
+        let struck = Input::Struck { session: id, killed: tally.sum(), left, steps };
         let actions = self.sessions.step(struck, now.up);
         self.perform(actions, now);
         if is_late {
+            self.kill_left(id, Part::Session, &pass);
             for process in &pass.survivors {
                 tracing::error!(session = %id, pid = process.pid(), command = process.comm(), "still alive");
             }
@@ -421,10 +443,38 @@ impl Host {
 
     /// Writes a record. A spool that takes none is an error that an operator must act on; what is being done goes on.
     fn record(&mut self, session: Option<SessionId>, event: Event, now: Now) {
-        if let Err(error) = self.spool.append(session, event, now) {
-            tracing::error!(%error, "a record could not be written");
+        if !self.is_recorded(session, event, now) {
             self.unrecorded.extend(session);
         }
+    }
+
+    /// Writes a record; whether the spool took it. One that it did not take waits in memory, or is counted as lost.
+    fn is_recorded(&mut self, session: Option<SessionId>, event: Event, now: Now) -> bool {
+        self.write_what_waits(now);
+        if !self.unwritten.is_empty() {
+            self.unwritten.keep(Waiting { session, event, now });
+            return false;
+        }
+        let written = self.spool.append(session, &event, now);
+        if let Err(error) = &written {
+            tracing::error!(%error, "the disk takes no records: they wait in memory, and those of programs are lost");
+            self.unwritten.keep(Waiting { session, event, now });
+        }
+        written.is_ok()
+    }
+
+    /// Tries the disk again, where it took nothing before.
+    fn write_what_waits(&mut self, now: Now) {
+        if !self.unwritten.is_due(now.up) {
+            return;
+        }
+        while let Some(Waiting { session, event, now: when }) = self.unwritten.next(now) {
+            if self.spool.append(session, &event, when).is_err() {
+                return self.unwritten.put_off(now.up);
+            }
+            self.unwritten.written();
+        }
+        tracing::warn!("the disk takes records again; what was lost meanwhile is recorded as lost");
     }
 
     /// Ends the sessions of which a record could not be written and that must not go on without.
@@ -460,6 +510,7 @@ impl Host {
         self.sequences.remove(&id);
         self.running.forget(id);
         self.struck.remove(&id);
+        self.spared.remove(&id);
         self.forget_client(id);
         if let Err(error) = self.kernel.forget(act::tag(id)) {
             if matches!(error, KernelError::Alive { .. }) {
@@ -489,6 +540,8 @@ impl Host {
         self.look_at_handed(now);
         self.strike_strays();
         self.end_unasked(now);
+        self.say_late_kills(now);
+        self.write_what_waits(now);
     }
 
     /// When [`Host::tick`] is due next.
@@ -500,7 +553,8 @@ impl Host {
         let (counts, log) = (self.refusals.next_due(), self.attempts.next_due());
         let (units, unasked) = (self.units.next_look(now), self.doors.next_due(now));
         let own = [self.sessions.next_tick(now), self.next_handed(), look, client, unasked];
-        own.into_iter().chain([counts, log, strays, units]).flatten().min()
+        let disk = self.unwritten.next_due();
+        own.into_iter().chain([counts, log, strays, units, disk]).flatten().min()
     }
 
     fn strike_strays(&mut self) {
@@ -521,6 +575,10 @@ impl Host {
             self.end_unrecorded();
         }
         self.send(up);
+        // After the receipts: signing takes a moment.
+        if self.say_kills(now()) {
+            self.send(up);
+        }
     }
 
     /// Whether records wait to be brought to the disk.
@@ -573,7 +631,11 @@ impl Host {
             tree: self.witness.newest(),
             unshown: self.witness.waiting(),
             dispute: self.witness.dispute().cloned(),
-            concern: self.barred(now).or_else(|| self.concern()).or_else(|| self.doors.concern()),
+            concern: self
+                .barred(now)
+                .or_else(|| self.unwritten.trouble().map(|trouble| format!("this host: {trouble}")))
+                .or_else(|| self.concern())
+                .or_else(|| self.doors.concern()),
             denials: self.attempts.denials(),
         }
     }

@@ -214,6 +214,8 @@ struct Pending {
     waiting: BTreeSet<SessionId>,
     since: Uptime,
     sessions: u32,
+    /// Of the sessions, those that this order and nothing before ended.
+    kills: u32,
     killed: u32,
     /// Processes alive after the last pass, by session.
     left: BTreeMap<SessionId, u32>,
@@ -313,14 +315,18 @@ impl Sessions {
     fn lock(&mut self, order: OrderNumber, lock: &Lock, now: Uptime) -> Vec<Action> {
         let covered = self.covered(lock);
         let mut actions = Vec::new();
+        let lives = |id: &&SessionId| {
+            self.find(**id).is_some_and(|session| matches!(session.state, State::Live { .. }))
+        };
+        let kills = u32::try_from(covered.iter().filter(lives).count()).unwrap_or(u32::MAX);
         for id in &covered {
             let reason = EndReason::Locked { order, reason: lock.reason.clone() };
             actions.extend(self.end(*id, reason, now));
         }
         let sessions = u32::try_from(covered.len()).unwrap_or(u32::MAX);
         let left = BTreeMap::new();
-        let pending =
-            Pending { waiting: covered, since: now, sessions, killed: 0, left, told_late: false };
+        let (waiting, since, told_late) = (covered, now, false);
+        let pending = Pending { waiting, since, sessions, kills, killed: 0, left, told_late };
         actions.push(Action::Receipt(pending.receipt(order, now)));
         if !pending.waiting.is_empty() {
             self.pending.insert(order, pending);
@@ -435,6 +441,7 @@ impl Pending {
             survivors: self.left.values().fold(0, |sum, left| sum.saturating_add(*left)),
             took_micros: micros(now.since(self.since)),
             done: self.waiting.is_empty(),
+            kills: self.kills,
         }
     }
 }

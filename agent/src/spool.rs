@@ -11,6 +11,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Wri
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use wire::identifier::{RecordNumber, SessionId};
 use wire::record::{Event, Record};
 use wire::time::{Timestamp, Uptime};
@@ -52,6 +53,17 @@ pub struct Spool {
     place: Option<Place>,
     /// The acknowledged number from which on there is a segment to remove.
     removes_at: u64,
+}
+
+/// A [`Record`] as it is written: the same fields, of which one is another's.
+#[derive(Serialize)]
+struct Line<'a> {
+    number: RecordNumber,
+    at: Timestamp,
+    uptime: Uptime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionId>,
+    event: &'a Event,
 }
 
 /// Where a record begins.
@@ -131,7 +143,7 @@ impl Spool {
     pub fn append(
         &mut self,
         session: Option<SessionId>,
-        event: Event,
+        event: &Event,
         now: Now,
     ) -> Result<RecordNumber, SpoolError> {
         if self.length >= SEGMENT_BYTES {
@@ -139,8 +151,8 @@ impl Spool {
         }
         let number = self.newest.checked_add(1).and_then(|next| RecordNumber::try_new(next).ok());
         let number = number.ok_or(SpoolError::Exhausted)?;
-        let record = Record { number, at: now.at, uptime: now.up, session, event };
-        let mut line = serde_json::to_vec(&record).map_err(SpoolError::Form)?;
+        let line = Line { number, at: now.at, uptime: now.up, session, event };
+        let mut line = serde_json::to_vec(&line).map_err(SpoolError::Form)?;
         line.push(b'\n');
         if let Err(source) = self.file.write_all(&line) {
             let path = self.segment.clone();
@@ -389,7 +401,7 @@ mod tests {
 
     fn fill(spool: &mut Spool, count: u64) {
         for index in 0..count {
-            spool.append(None, event(index), NOW).unwrap();
+            spool.append(None, &event(index), NOW).unwrap();
         }
     }
 
@@ -402,9 +414,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fill(&mut Spool::open(folder.path()).unwrap(), 3);
         let mut spool = Spool::open(folder.path()).unwrap();
-        assert_eq!(spool.append(None, event(9), NOW).unwrap().number(), 4);
+        assert_eq!(spool.append(None, &event(9), NOW).unwrap().number(), 4);
         assert_eq!(numbers(&spool.after(1, u64::MAX).unwrap()), [2, 3, 4]);
         assert!(spool.after(4, u64::MAX).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_written_is_a_record_as_it_travels() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path()).unwrap();
+        spool.append(None, &event(7), NOW).unwrap();
+        let session = std::num::NonZeroU64::new(9).map(SessionId::new);
+        spool.append(session, &event(8), NOW).unwrap();
+        for record in spool.after(0, u64::MAX).unwrap() {
+            let line = Line {
+                number: record.number,
+                at: record.at,
+                uptime: record.uptime,
+                session: record.session,
+                event: &record.event,
+            };
+            assert_eq!(
+                serde_json::to_string(&line).unwrap(),
+                serde_json::to_string(&record).unwrap()
+            );
+        }
     }
 
     #[test]
@@ -416,7 +450,7 @@ mod tests {
         for cut in 1..whole.len() / 3 {
             fs::write(&path, &whole[..whole.len() - cut]).unwrap();
             let mut spool = Spool::open(folder.path()).unwrap();
-            assert_eq!(spool.append(None, event(7), NOW).unwrap().number(), 3);
+            assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 3);
             assert_eq!(numbers(&spool.after(0, u64::MAX).unwrap()), [1, 2, 3]);
         }
     }
@@ -431,7 +465,7 @@ mod tests {
         bytes[second] = 0xff;
         fs::write(&path, &bytes).unwrap();
         let mut spool = Spool::open(folder.path()).unwrap();
-        assert_eq!(spool.append(None, event(7), NOW).unwrap().number(), 4);
+        assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 4);
         let records = spool.after(0, u64::MAX).unwrap();
         assert_eq!(numbers(&records), [1, 2, 3, 4]);
         assert!(matches!(records[1].event, Event::Unreadable { bytes } if bytes > 10));
@@ -446,7 +480,7 @@ mod tests {
         spool.go_on_after(1).unwrap();
         assert_eq!(spool.newest(), 2);
         spool.go_on_after(40).unwrap();
-        assert_eq!(spool.append(None, event(7), NOW).unwrap().number(), 41);
+        assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 41);
         assert_eq!(numbers(&spool.after(40, u64::MAX).unwrap()), [41]);
         drop(spool);
         assert_eq!(Spool::open(folder.path()).unwrap().newest(), 41);
@@ -467,7 +501,7 @@ mod tests {
         assert_eq!(spool.waiting(), 0);
         drop(spool);
         let mut spool = Spool::open(folder.path()).unwrap();
-        assert_eq!(spool.append(None, event(7), NOW).unwrap().number(), 5);
+        assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 5);
         assert_eq!(numbers(&spool.after(4, u64::MAX).unwrap()), [5]);
     }
 
@@ -496,7 +530,7 @@ mod tests {
         let mut spool = Spool::open(folder.path()).unwrap();
         fill(&mut spool, 3);
         let large = Event::Warned { message: "\u{1}".repeat(4_000), terminals: 1 };
-        spool.append(None, large, NOW).unwrap();
+        spool.append(None, &large, NOW).unwrap();
         fill(&mut spool, 1);
         assert_eq!(numbers(&spool.after(0, 1_000).unwrap()), [1, 2, 3]);
         assert_eq!(numbers(&spool.after(3, 1_000).unwrap()), [4]);

@@ -314,6 +314,7 @@ impl Authority {
         let Some((at, receipts)) = self.ledger.receipts(order).await? else {
             return Ok(None);
         };
+        let mut kills = self.ledger.kills(order).await?;
         let took_micros = receipts.iter().map(|row| row.elapsed_micros).max().unwrap_or(0);
         let mut receipts: BTreeMap<HostName, ReceiptRow> =
             receipts.into_iter().map(|row| (row.host.clone(), row)).collect();
@@ -327,7 +328,8 @@ impl Authority {
             let receipt = receipts.remove(&host.name).map(|row| row.receipt);
             let is_done = receipt.as_ref().is_some_and(|receipt| receipt.done);
             complete &= is_done || !(connected || is_returning(host.seen, now));
-            told.push(HostProgress { host: host.name, connected, receipt });
+            let kills = Some(kills.remove(&host.name).unwrap_or_default());
+            told.push(HostProgress { host: host.name, connected, receipt, kills });
         }
         Ok(Some(OrderProgress { order, at, hosts: told, took_micros, complete }))
     }

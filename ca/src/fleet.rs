@@ -42,6 +42,7 @@ struct Place {
     seat: u64,
     presence: Presence,
     standing: Option<Standing>,
+    trouble: Option<String>,
     leave: Arc<Notify>,
     renew: Arc<Notify>,
 }
@@ -67,7 +68,8 @@ impl Fleet {
         let (leave, renew) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let number = self.change();
         let (standing, leaving, renewing) = (None, Arc::clone(&leave), Arc::clone(&renew));
-        let place = Place { seat: number, presence, standing, leave: leaving, renew: renewing };
+        let (seat, trouble) = (number, None);
+        let place = Place { seat, presence, standing, trouble, leave: leaving, renew: renewing };
         let before = self.hosts().insert(host.clone(), place);
         if let Some(before) = before {
             before.leave.notify_one();
@@ -101,6 +103,11 @@ impl Fleet {
     /// How the host stands with its SSH certificates, when it is connected and has said.
     pub(crate) fn standing(&self, host: &HostName) -> Option<Standing> {
         self.hosts().get(host).and_then(|place| place.standing.clone())
+    }
+
+    /// What keeps the host from recording, as it says, when it is connected.
+    pub(crate) fn trouble(&self, host: &HostName) -> Option<String> {
+        self.hosts().get(host).and_then(|place| place.trouble.clone())
     }
 
     /// The host's presence, when it is connected.
@@ -155,6 +162,15 @@ impl Seat<'_> {
             && place.seat == self.number
         {
             place.standing = Some(standing);
+        }
+    }
+
+    /// Notes what keeps the host from recording, as it says; nothing when all is well again.
+    pub(crate) fn troubled(&self, trouble: Option<String>) {
+        if let Some(place) = self.fleet.hosts().get_mut(&self.host)
+            && place.seat == self.number
+        {
+            place.trouble = trouble;
         }
     }
 

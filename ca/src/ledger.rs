@@ -38,6 +38,7 @@ mod identity;
 mod incident;
 mod key_request;
 mod keys;
+mod kill;
 mod lately;
 mod log;
 mod login;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use wire::api::{HostProgress, OrderProgress};
 use wire::identifier::HostName;
+use wire::kill::Kills;
 
 use crate::duration::took;
 use crate::render::{Tone, count};
@@ -44,6 +45,35 @@ pub(crate) fn unfinished(progress: &OrderProgress, kind: Kind) -> Vec<(Tone, Str
     hosts.map(|host| (Tone::Warning, format!("{}: {}", host.host, meaning(host, kind)))).collect()
 }
 
+/// What it took on each host, and on all together where there are several.
+pub(crate) fn steps(progress: &OrderProgress) -> Vec<(Tone, String)> {
+    let ended = |host: &&HostProgress| host.kills.is_some_and(|kills| kills.sessions > 0);
+    let hosts: Vec<&HostProgress> = progress.hosts.iter().filter(ended).collect();
+    let told = |kills: &Kills| {
+        let whole = kills.survivors == 0 && kills.signed == kills.sessions;
+        if whole { Tone::Plain } else { Tone::Bad }
+    };
+    let mut steps: Vec<(Tone, String)> = hosts
+        .iter()
+        .filter_map(|host| Some((host, host.kills?)))
+        .map(|(host, kills)| (told(&kills), format!("{}: {kills}", host.host)))
+        .collect();
+    if steps.len() > 1 {
+        let all = progress.kills();
+        steps.push((told(&all), format!("in all: {all}")));
+    }
+    for host in progress.hosts.iter().filter(|host| host.kills.is_some()) {
+        let promised = host.receipt.as_ref().map_or(0, |receipt| receipt.kills);
+        let missing = promised.saturating_sub(host.kills.map_or(0, |kills| kills.over));
+        if missing > 0 {
+            let sessions = count(missing.into(), "session");
+            let words = "is not told yet that all that it had handed on is over too";
+            steps.push((Tone::Warning, format!("{}: of {sessions} it {words}", host.host)));
+        }
+    }
+    steps
+}
+
 /// The last line: `3 of 3 hosts, 2 sessions ended, 0 survivors, 41 ms`.
 pub(crate) fn summary(progress: &OrderProgress, kind: Kind) -> String {
     let done = progress.hosts.iter().filter(|host| is_done(host)).count();
@@ -66,7 +96,10 @@ pub(crate) fn summary(progress: &OrderProgress, kind: Kind) -> String {
 pub(crate) fn is_success(progress: &OrderProgress, kind: Kind) -> bool {
     match kind {
         Kind::Unlock => progress.complete,
-        Kind::Lock => progress.hosts.iter().all(is_done) && survivors(progress) == 0,
+        Kind::Lock => {
+            let alive = survivors(progress).saturating_add(progress.kills().survivors.into());
+            progress.hosts.iter().all(is_done) && alive == 0
+        }
     }
 }
 
@@ -124,7 +157,7 @@ fn sum(progress: &OrderProgress, of: impl Fn(&wire::record::Receipt) -> u32) -> 
 mod tests {
     use super::*;
     use wire::identifier::OrderNumber;
-    use wire::record::Receipt;
+    use wire::record::{Receipt, Tally};
     use wire::time::Timestamp;
 
     fn host(name: &str, connected: bool, receipt: Option<(u32, u32, bool)>) -> HostProgress {
@@ -136,8 +169,9 @@ mod tests {
             survivors,
             took_micros: 38_000,
             done,
+            kills: sessions,
         });
-        HostProgress { host: name.parse().unwrap(), connected, receipt }
+        HostProgress { host: name.parse().unwrap(), connected, receipt, kills: None }
     }
 
     fn progress(hosts: Vec<HostProgress>, complete: bool) -> OrderProgress {
@@ -177,6 +211,43 @@ mod tests {
         assert!(!is_success(&progress, Kind::Lock));
         assert_eq!(Teller::default().news(&progress, Kind::Lock)[0].0, Tone::Bad);
         assert!(summary(&progress, Kind::Lock).contains("1 survivor,"));
+    }
+
+    #[test]
+    fn what_it_took_is_told_of_each_host_and_of_all_and_what_is_missing_is_said() {
+        let kills = |alone, signed| {
+            let killed = Tally { alone, ..Tally::default() };
+            Kills { sessions: 1, over: 1, signed, killed, ..Kills::default() }
+        };
+        let with = |name, kills| {
+            let kills = Some(kills);
+            HostProgress { kills, ..host(name, true, Some((1, 0, true))) }
+        };
+        let hosts = vec![
+            with("a", kills(3, 1)),
+            with("b", kills(4, 0)),
+            with("c", Kills::default()),
+            host("d", true, Some((1, 0, true))),
+        ];
+        let progress = progress(hosts, true);
+        let told = steps(&progress);
+        let texts: Vec<&str> = told.iter().map(|(_, text)| text.as_str()).collect();
+        assert!(texts[0].starts_with("a: 3 killed") && texts[0].ends_with("signed by the host"));
+        assert!(texts[1].ends_with("1 of 1 NOT SIGNED by the host") && told[1].0 == Tone::Bad);
+        assert!(texts[2].starts_with("in all: 7 killed"), "{texts:?}");
+        assert!(texts[3].starts_with("c: of 1 session it is not told yet"), "{texts:?}");
+        assert_eq!(texts.len(), 4);
+        assert!(!progress.kills_are_in());
+    }
+
+    #[test]
+    fn who_is_alive_of_handed_work_is_no_success() {
+        let alive = Kills { sessions: 1, survivors: 1, ..Kills::default() };
+        let kills = Some(alive);
+        let one = HostProgress { kills, ..host("a", true, Some((1, 0, true))) };
+        let progress = progress(vec![one], true);
+        assert!(!is_success(&progress, Kind::Lock));
+        assert_eq!(steps(&progress)[0].0, Tone::Bad);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wire::api::Ended;
 use wire::channel::End;
+use wire::kill::{Killed, Kills, SignedKill};
 use wire::octets::Octets;
 use wire::record::{
     ChannelEvent, Crossed, Delegated, DelegatedEnded, EndReason, Event, Exec, ExitStatus, KrlEvent,
@@ -174,10 +175,46 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
         Event::Meddled(meddled) => ("meddled", plain(&meddled.what), Tone::Bad),
         Event::BreakGlassOver(over) => ("over", over_text(over), Tone::Strong),
         Event::Network(network) => network_line(network),
+        Event::Killed(signed) => killed_line(signed),
         Event::AlarmFailed(alarm) => ("ALARM", alarm_text(alarm), Tone::Bad),
         // Told with the exec it belongs to; one of a process that never started a program says nothing.
         Event::Exit(_) => return None,
     })
+}
+
+/// What it took to end a session, as its host's agent said it; who signed it is told elsewhere.
+fn killed_line(signed: &SignedKill) -> (&'static str, String, Tone) {
+    match signed.read() {
+        Ok(killed) => {
+            let tone = if killed.is_over() { Tone::Strong } else { Tone::Bad };
+            ("killed", killed_text(&killed), tone)
+        }
+        Err(error) => ("KILLED", format!("it cannot be read: {error}"), Tone::Bad),
+    }
+}
+
+/// `dead after 41 ms in 6 passes, from the mark in the kernel on: …`, and who signed it.
+pub(crate) fn killed(killed: &Killed, kills: &Kills) -> String {
+    format!("{} ({kills})", killed_text(killed))
+}
+
+fn killed_text(killed: &Killed) -> String {
+    let state = if killed.is_over() { "all dead after" } else { "somebody is alive after" };
+    let marked = if killed.marked { "no fork and no exec from the first on" } else { "unmarked" };
+    let mut text = format!(
+        "{state} {} in {}, {marked}; {} killed, and {} of handed work",
+        took(killed.took_micros),
+        count(killed.passes.into(), "pass"),
+        count(killed.killed.sum().into(), "process"),
+        killed.handed.sum()
+    );
+    for Slow { pid, command } in &killed.named {
+        text.push_str(&format!("; alive: {} ({pid})", plain(&command.display())));
+    }
+    if killed.interrupted {
+        text.push_str("; the agent died meanwhile, and what it had counted by then may be missing");
+    }
+    text
 }
 
 fn over_text(over: &wire::record::BreakGlassOver) -> String {

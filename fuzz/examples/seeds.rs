@@ -269,7 +269,7 @@ fn frames() -> Done {
     };
     let order = OrderNumber::try_new(3)?;
     let receipt =
-        Receipt { order, sessions: 1, killed: 4, survivors: 0, took_micros: 9, done: true };
+        Receipt { order, sessions: 1, killed: 4, survivors: 0, took_micros: 9, done: true, kills: 0 };
     let last_order = Some(order);
     let beat = Heartbeat {
         at: NOW,
@@ -279,6 +279,7 @@ fn frames() -> Done {
         krl: None,
         certificates: None,
         keys: None,
+        trouble: None,
     };
     let said = [
         ("enrol", ToAuthority::Enrol(enrol)),
@@ -396,6 +397,29 @@ fn records() -> Result<Vec<Record>, Box<dyn Error>> {
         Ok(Record { number, at: NOW, uptime: Uptime::from_nanos(1), session, event })
     });
     numbered.collect()
+}
+
+/// What a host says of a kill: signed, bare, and the text alone.
+fn kills() -> Done {
+    let killed = wire::kill::Killed {
+        version: wire::VERSION,
+        host: "db1".parse()?,
+        session: "00000000000000a7".parse()?,
+        reason: EndReason::Locked { order: OrderNumber::try_new(4)?, reason: "left".into() },
+        at: NOW,
+        took_micros: 41_000,
+        marked: true,
+        passes: 6,
+        killed: wire::record::Tally { connection: 2, group: 3, alone: 4 },
+        handed: wire::kill::HandedTally { units: 1, jobs: 2, manager: 3 },
+        survivors: 1,
+        named: vec![wire::record::Slow { pid: 7, command: Octets::new(b"d\xff".to_vec()) }],
+        interrupted: true,
+    };
+    let (signed, bare) = (killed.sign(Some(&key(9)))?, killed.sign(None)?);
+    put("kill", "signed", serde_json::to_vec(&signed)?)?;
+    put("kill", "bare", serde_json::to_vec(&bare)?)?;
+    put("kill", "text", bare.text)
 }
 
 /// A recording of one block, to the key that the target opens with.
@@ -560,6 +584,7 @@ fn files() -> Done {
         "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/bash\n\nroot:*:19000:0:99999:7:::\napp:!$6$x:19000:0:99999:7::1:\n",
     )?;
     put("limits", "rule", "command shutdown -h")?;
+    kills()?;
     put(
         "limits",
         "full",

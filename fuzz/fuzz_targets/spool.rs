@@ -24,7 +24,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     drop(spool.after(0, 64 * 1024));
     let now = Now { at: NOW, up: Uptime::from_nanos(1) };
     let event = Event::Loss(Loss { after: 1, missing: 1 });
-    let number = spool.append(None, event.clone(), now).expect("memory is left").number();
+    let number = spool.append(None, &event, now).expect("memory is left").number();
     assert_eq!(number, before + 1);
 
     let mut again = Spool::open(dir.path()).expect("it opened before");

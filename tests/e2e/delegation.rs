@@ -2,7 +2,7 @@
 //! nobody else's.
 
 use serde_json::Value;
-use tests::{FleetError, Host, Person, Site, eventually};
+use tests::{FleetError, Host, Person, Site, eventually, eventually_some};
 
 #[test]
 fn work_handed_to_at_cron_and_the_users_own_manager_is_seen_and_ends_with_a_lock()
@@ -42,6 +42,19 @@ fn work_handed_to_at_cron_and_the_users_own_manager_is_seen_and_ends_with_a_lock
     })?;
     let ended = records.iter().find_map(|record| record["event"].get("delegated_ended"));
     assert!(ended.is_some_and(|ended| ended["survivors"] == 0), "{ended:?}");
+    // What it took to end the session has it all, by what had started it.
+    let id = session["session"].as_str().unwrap_or_default();
+    let killed = eventually_some("the kill is told", || {
+        let detail = ops.listing(["sessions", "show", id]).ok()?;
+        detail.pointer("/killed/killed").cloned()
+    })?;
+    let handed = |kind: &str| killed["handed"][kind].as_u64().unwrap_or_default();
+    assert!(handed("jobs") >= 1 && handed("manager") >= 2, "{killed}");
+    assert_eq!(
+        (&killed["survivors"], &killed["interrupted"]),
+        (&0.into(), &Value::Null),
+        "{killed}"
+    );
     Ok(())
 }
 

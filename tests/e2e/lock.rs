@@ -1,5 +1,6 @@
 //! A lock ends what it covers, everywhere, all of it, and nothing else; and lets nobody in until it is lifted.
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tests::{FleetError, Host, Person, REASON, Running, Site, Terminal, eventually};
 
@@ -41,6 +42,22 @@ fn a_lock_ends_all_of_a_person_on_two_hosts_and_nothing_of_another() -> Result<(
             let passes = records.iter().find_map(steps).and_then(|steps| steps["passes"].as_u64());
             passes.is_some_and(|passes| passes > 0)
         })?;
+        let id = session["session"].as_str().unwrap_or_default();
+        let killed = ops.listing(["sessions", "show", id])?["killed"].clone();
+        assert_eq!(killed["seal"], "signed", "{killed}");
+        let said = &killed["killed"];
+        assert_eq!((&said["marked"], &said["survivors"]), (&true.into(), &0.into()), "{said}");
+        let by_step = |step: &str| said["killed"][step].as_u64().unwrap_or_default();
+        let sum = by_step("connection") + by_step("group") + by_step("alone");
+        assert!(by_step("connection") >= 1, "{said}");
+        assert_eq!(Some(sum), session["ended"]["killed"].as_u64(), "{said}");
+    }
+    // And it is what the command showed, by host and in all.
+    for words in ["db1: ", "db2: ", "in all: "] {
+        let line =
+            |line: &&str| line.trim_start().starts_with(words) && line.contains("one by one");
+        let line = said.text().lines().find(line);
+        assert!(line.is_some_and(|line| line.ends_with("signed by the host")), "{said:?}");
     }
     Ok(())
 }
@@ -171,6 +188,25 @@ fn nobody_slips_in_beside_a_lock() -> Result<(), FleetError> {
     }
     assert!(db1.processes_like("sleep 4301")?.is_empty());
     eventually("no session is alive", || live(&site) == Some(0))
+}
+
+#[test]
+fn who_is_behind_a_client_that_stopped_reading_is_ended_all_the_same() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let (ana, ops) = (site.person("ana@example.com")?, site.operator("ops@example.com")?);
+    let flood = "until [ -e /tmp/go ]; do sleep 0.1; done; exec yes behind-a-stopped-client";
+    let client = ana.ssh("deploy", &db1).with(["-tt"]).start([flood])?;
+    site.session(&ana, &db1)?;
+    let like = |line: &str| db1.processes_like(line).map_or(0, |found| found.len());
+    // Only what was asked for runs on without its client.
+    eventually("it waits for a word", || like("until [ -e /tmp/go ]") > 0)?;
+    client.signal(Signal::STOP)?;
+    db1.put("/tmp/go", "", 0o644)?;
+    let alive = || like("behind-a-stopped-client");
+    eventually("it floods", || like("until [ -e /tmp/go ]") == 0 && alive() > 0)?;
+    assert!(ops.lock(&["ana@example.com"])?.ok()?.text().contains("0 survivors"));
+    eventually("nobody is left", || alive() == 0)
 }
 
 #[test]

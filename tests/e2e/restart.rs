@@ -169,6 +169,9 @@ fn an_agent_killed_while_it_kills_goes_on_killing() -> Result<(), FleetError> {
     shell.wait()?;
     assert_eq!(site.ended(&session)?["ended"]["survivors"], 0);
     assert!(db1.processes_like("sleep 4401")?.is_empty());
+    ops.records_when(&session, |records| {
+        records.iter().any(|record| record.pointer("/event/killed").is_some())
+    })?;
     drop(lock);
     Ok(())
 }

@@ -49,6 +49,7 @@ use crate::identifier::{
     RoleName, Serial, SessionId, TeamName,
 };
 use crate::identity::{Kind, Method};
+use crate::kill::{KillView, Kills};
 use crate::krl::signed::KrlStanding;
 use crate::lock::{Lock, Target};
 use crate::log::LogKey;
@@ -303,6 +304,9 @@ pub struct SessionDetail {
     pub session: SessionView,
     /// Its records.
     pub records: Vec<Record>,
+    /// What its host said last of its end, where it did not end by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed: Option<KillView>,
     /// Who holds it, so that nothing of it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HoldView>,
@@ -407,6 +411,28 @@ pub struct HostProgress {
     pub connected: bool,
     /// Its newest receipt for the order.
     pub receipt: Option<Receipt>,
+    /// What it said of the sessions that the order ended; absent from an authority that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kills: Option<Kills>,
+}
+
+impl OrderProgress {
+    /// Whether hosts have said of every session that this order ended what it took, and that nobody is left.
+    #[must_use]
+    pub fn kills_are_in(&self) -> bool {
+        self.hosts.iter().all(|host| {
+            let promised = host.receipt.as_ref().map_or(0, |receipt| receipt.kills);
+            host.kills.is_none_or(|kills| kills.over >= promised)
+        })
+    }
+
+    /// What the order came to on all hosts.
+    #[must_use]
+    pub fn kills(&self) -> Kills {
+        let mut all = Kills::default();
+        self.hosts.iter().filter_map(|host| host.kills).for_each(|kills| all.add(kills));
+        all
+    }
 }
 
 /// The one page: what is there and what is wrong.

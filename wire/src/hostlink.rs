@@ -341,6 +341,9 @@ pub struct Heartbeat {
     /// What names the keys that the host believes, as in [`Hello`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Fingerprint>,
+    /// What keeps it from recording, as it does while its disk is full; one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// How often a host says that it is here, in seconds.

@@ -70,6 +70,13 @@ pub enum Cause {
         /// Why.
         note: String,
     },
+    /// What came as a host's word on the end of a session is not signed by its agent, or is no such word.
+    Unbelieved {
+        /// The session.
+        session: SessionId,
+        /// What is wrong with it.
+        flaw: String,
+    },
     /// A witness knows a tree that this ledger does not continue.
     Witnessed {
         /// The witness.
@@ -174,6 +181,11 @@ impl fmt::Display for Cause {
             Self::Reviewed { session, by, note } => {
                 write!(f, "session {session} must be looked into, says {by}: {note}")
             }
+            Self::Unbelieved { session, flaw } => write!(
+                f,
+                "what came as this host's word on the end of session {session} is not believed: {flaw}. Look at the host and at its \
+                 link: who made it does not have the agent's key"
+            ),
             Self::Unreceipted { used, fault } => unreceipted(used, fault.as_deref(), f),
             Self::Gone { from, to } => write!(
                 f,

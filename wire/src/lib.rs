@@ -22,6 +22,7 @@ pub mod identity;
 pub mod incident;
 pub mod key;
 pub mod key_request;
+pub mod kill;
 pub mod krl;
 pub mod ledger;
 pub mod limits;

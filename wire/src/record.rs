@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::breakglass::{Alarm, Use, UseName};
 use crate::channel::{ChannelId, End, Kept, Passed};
 use crate::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
+use crate::kill::SignedKill;
 use crate::limits::{Limits, Measure, Response};
 use crate::lock::{Lock, Subject, Target};
 use crate::log::{Checkpoint, Era, Head, Note};
@@ -100,6 +101,8 @@ pub enum Event {
     AlarmFailed(Alarm),
     /// A process of the session connected a stream socket, or listens with one.
     Network(Network),
+    /// What it took to end the session and the work that it had handed on, signed by the agent.
+    Killed(Box<SignedKill>),
 }
 
 /// What a process did with a stream socket (TCP and its kin). Whether anybody answered is not known; datagrams are not seen.
@@ -170,6 +173,7 @@ impl Event {
                 | ChannelEvent::Closed { end: End::Unkept, .. },
             ) => 3,
             Self::Network(_) => 4,
+            Self::Killed(_) => 5,
             Self::AgentStarted(_)
             | Self::SessionBegan(_)
             | Self::Exec(_)
@@ -187,7 +191,7 @@ impl Event {
 }
 
 /// The newest generation of [`Event`]s that this version reads; 1 is what authorities read that do not say.
-pub const GENERATION: u32 = 4;
+pub const GENERATION: u32 = 5;
 
 /// A program started by work that a login handed to a daemon: a user unit, `at`, `cron`, `systemd-run`, a container.
 ///
@@ -610,9 +614,48 @@ pub struct Steps {
     pub shared: u32,
     /// Steps that failed and were taken again.
     pub faults: u32,
+    /// Whether the kernel took the mark, after which none of the session could fork or start a program.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marked: bool,
+    /// Processes by the step that killed them, each once.
+    #[serde(default, skip_serializing_if = "Tally::is_empty")]
+    pub tally: Tally,
     /// Who was still alive five seconds after the order, by name: at most [`MAX_SLOW`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slow: Vec<Slow>,
+}
+
+/// Processes of a session that were killed, by the step that did it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// sshd's own two of the connection, by pidfd.
+    pub connection: u32,
+    /// With their control group, which held nobody else.
+    pub group: u32,
+    /// One by one, by tag and pidfd.
+    pub alone: u32,
+}
+
+impl Tally {
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.sum() == 0
+    }
+
+    /// All of them.
+    #[must_use]
+    pub const fn sum(self) -> u32 {
+        self.connection.saturating_add(self.group).saturating_add(self.alone)
+    }
+
+    /// Counts these too.
+    pub const fn add(&mut self, more: Self) {
+        self.connection = self.connection.saturating_add(more.connection);
+        self.group = self.group.saturating_add(more.group);
+        self.alone = self.alone.saturating_add(more.alone);
+    }
 }
 
 /// A process that took long to die.
@@ -636,6 +679,8 @@ impl Steps {
         // The same ones are found shared in each pass.
         self.shared = self.shared.max(pass.shared);
         self.faults = self.faults.saturating_add(pass.faults);
+        self.marked |= pass.marked;
+        self.tally.add(pass.tally);
         let news = pass.slow.into_iter().filter(|slow| !self.slow.contains(slow));
         let news: Vec<Slow> = news.collect();
         let room = MAX_SLOW.saturating_sub(self.slow.len());
@@ -914,6 +959,14 @@ pub struct Receipt {
     pub took_micros: u64,
     /// Whether the host is done with it; a first receipt without says only that the order is stored and in force.
     pub done: bool,
+    /// Of the sessions, how many a [`crate::kill::Killed`] follows for that names this order; none from agents that say none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub kills: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

@@ -331,6 +331,7 @@ impl Host {
             krl: self.lists.standing(),
             certificates: Some(self.upkeep.renewal.standing()),
             keys: Some(self.trust.digest()),
+            trouble: self.unwritten.trouble(),
         }));
     }
 
@@ -384,7 +385,7 @@ impl Host {
 }
 
 pub(super) const fn nothing_ended(order: OrderNumber) -> Receipt {
-    Receipt { order, sessions: 0, killed: 0, survivors: 0, took_micros: 0, done: true }
+    Receipt { order, sessions: 0, killed: 0, survivors: 0, took_micros: 0, done: true, kills: 0 }
 }
 
 /// Records under way without an acknowledgement.

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wire::identifier::{Login, SessionId};
+use wire::kill::HandedTally;
 use wire::record::{Delegated, DelegatedEnded, EndReason, Event, Exec};
 use wire::time::Uptime;
 
 use super::Host;
 use crate::act;
 use crate::clock::Now;
-use crate::handed::{Group, Handed};
+use crate::handed::{End, Group, Handed};
 use crate::kernel::KernelError;
+use crate::kills::Part;
 use crate::peer::Held;
 use crate::session::Session;
 use crate::status::HandedWork;
@@ -117,6 +119,7 @@ impl Host {
         let uid = self.work.handed.group(group).map(|group| group.uid);
         uid.into_iter().for_each(|uid| self.shut(group, uid));
         self.keep_handed();
+        self.kill_waits_for(id, Part::Work(group));
         self.strike_handed(now);
     }
 
@@ -135,34 +138,39 @@ impl Host {
                 continue;
             }
             let pass = ends.then(|| act::strike(self.kernel.as_mut(), id, None, false));
-            let killed = pass
-                .as_ref()
-                .map_or(0, |pass| u32::try_from(pass.struck.len()).unwrap_or(u32::MAX));
+            let killed =
+                pass.as_ref().map_or_else(HandedTally::default, |it| self.tally_handed(id, it));
             let end = self.work.handed.count(id, killed);
             if pass.as_ref().is_none_or(crate::kernel::kill::KillPass::is_over) {
                 self.forget_group(id, uid);
                 if let Some(end) = end {
-                    let took = now.up.since(end.since).as_micros();
-                    self.record(
-                        Some(end.session),
-                        Event::DelegatedEnded(DelegatedEnded {
-                            login: Some(group.login.to_string()),
-                            unit: None,
-                            session: end.session,
-                            killed: end.killed,
-                            survivors: 0,
-                            took_micros: u64::try_from(took).unwrap_or(u64::MAX),
-                        }),
-                        now,
-                    );
+                    self.group_over((id, &group.login), end, now);
                 }
             } else if let Some(end) = end {
                 let late = now.up.since(end.since) > LATE;
+                if let Some(pass) = pass.as_ref().filter(|_| late) {
+                    self.kill_left(end.session, Part::Work(id), pass);
+                }
                 let pause = now.up.after(if late { SLOW } else { RETRY });
                 next = Some(next.map_or(pause, |next: Uptime| next.min(pause)));
             }
         }
         self.work.next = next;
+    }
+
+    /// Nobody is left of a login's handed work that ended.
+    fn group_over(&mut self, (id, login): (SessionId, &Login), end: End, now: Now) {
+        let took = now.up.since(end.since).as_micros();
+        let ended = DelegatedEnded {
+            login: Some(login.to_string()),
+            unit: None,
+            session: end.session,
+            killed: end.killed,
+            survivors: 0,
+            took_micros: u64::try_from(took).unwrap_or(u64::MAX),
+        };
+        self.record(Some(end.session), Event::DelegatedEnded(ended), now);
+        self.handed_over(end.session, &Part::Work(id), end.tally, now.up);
     }
 
     /// What there is of it, for the status.
@@ -190,6 +198,7 @@ impl Host {
             tracing::warn!(%error, uid, "the kernel's memory of handed work stays");
         }
         self.sequences.remove(&id);
+        self.struck.remove(&id);
         self.work.handed.forget(id);
         self.keep_handed();
     }

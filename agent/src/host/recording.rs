@@ -218,6 +218,9 @@ impl Host {
         if let Some(full) = &self.recordings.full {
             return Some(full.clone());
         }
+        if !self.unwritten.is_empty() {
+            return Some("the disk of this host takes no records".into());
+        }
         if !keeps_terminals {
             return None;
         }

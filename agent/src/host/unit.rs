@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wire::identifier::{Identity, SessionId};
+use wire::kill::HandedTally;
 use wire::octets::Octets;
 use wire::record::{Delegated, DelegatedEnded, Event, Exec};
 use wire::time::Uptime;
@@ -19,6 +20,7 @@ use crate::clock::Now;
 use crate::install::{Host as _, System};
 use crate::kernel::kill::end_unit;
 use crate::kernel::{Stat, cgroup};
+use crate::kills::{LATE, Part};
 use crate::store;
 
 /// The transient units of the host that somebody in a session may have asked for.
@@ -66,6 +68,14 @@ impl Units {
     pub(super) fn candidates(&self, unit: &str) -> &[SessionId] {
         let asked = self.known.get(unit).and_then(Option::as_ref);
         asked.map_or(&[], |asked| &asked.candidates)
+    }
+
+    /// Those that end, and with which session.
+    pub(super) fn ending(&self) -> impl Iterator<Item = (&str, SessionId)> {
+        self.known.iter().filter_map(|(unit, asked)| {
+            let (session, ..) = asked.as_ref()?.end?;
+            Some((unit.as_str(), session))
+        })
     }
 
     /// When units that have not begun are looked at next: often at first, for most begin at once.
@@ -174,6 +184,7 @@ impl Host {
     /// timer, and systemd is told to let go of them.
     pub(super) fn end_units(&mut self, who: &Identity, session: SessionId, now: Now) {
         self.look_at_units(now);
+        let mut ends = Vec::new();
         for (unit, asked) in &mut self.units.known {
             let Some(asked) = asked else { continue };
             let is_theirs = !asked.by.is_empty() && asked.by.iter().all(|by| by == who);
@@ -181,7 +192,11 @@ impl Host {
                 continue;
             }
             asked.end = Some((session, now.up, 0));
+            ends.push(unit.clone());
             stop(unit.clone());
+        }
+        for unit in ends {
+            self.kill_waits_for(session, Part::Unit(unit));
         }
         self.keep_units();
     }
@@ -190,6 +205,7 @@ impl Host {
     pub(super) fn strike_units(&mut self, now: Now) -> bool {
         self.look_at_units(now);
         let mut over = Vec::new();
+        let mut late = Vec::new();
         let mut is_left = false;
         for (unit, asked) in &mut self.units.known {
             let Some(Asked { path, end: Some((session, since, killed)), .. }) = asked else {
@@ -202,6 +218,9 @@ impl Host {
                 Ok(alive) => {
                     *killed = (*killed).max(alive);
                     is_left = true;
+                    if now.up.since(*since) >= LATE {
+                        late.push((unit.clone(), *session, alive));
+                    }
                 }
                 Err(error) => {
                     is_left = true;
@@ -209,8 +228,13 @@ impl Host {
                 }
             }
         }
+        for (unit, session, alive) in late {
+            self.unit_left(&unit, session, alive);
+        }
         for (unit, session, took, killed) in over {
             self.units.known.insert(unit.clone(), None);
+            let tally = HandedTally { units: killed, ..HandedTally::default() };
+            self.handed_over(session, &Part::Unit(unit.clone()), tally, now.up);
             let ended = DelegatedEnded {
                 login: None,
                 unit: Some(unit),

@@ -7,14 +7,14 @@
 //! Nothing stops a pass: a step that fails is kept in [`KillPass::faults`] and the next one is taken.
 //! Sessions of other people on the same account are never touched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{self, Hierarchy};
 use super::process::{self, Signalled, Stat};
-use super::{Kernel, KernelError, Process, Tag};
+use super::{Kernel, KernelError, Process, Tag, Tier};
 
 /// Whom to kill.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,17 @@ pub struct Target<'a> {
     pub spare_sshd: Option<i32>,
 }
 
+/// A process that a pass killed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Struck {
+    /// The process.
+    pub process: Process,
+    /// Whether it went with its control group, which was killed whole.
+    pub with_group: bool,
+    /// Its control group, where that was looked at.
+    pub path: Option<String>,
+}
+
 /// What one pass did, and who was left when it ended.
 #[derive(Debug, Default)]
 #[must_use]
@@ -43,7 +54,11 @@ pub struct KillPass {
     pub cgroups_shared: usize,
     /// Members that this pass killed: through a pidfd, or with their cgroup or their monitor. One that is slow to die
     /// is struck again in the next pass, and named there again.
-    pub struck: Vec<Process>,
+    pub struck: Vec<Struck>,
+    /// Members that were left out as sshd's own.
+    pub spared: Vec<Process>,
+    /// Whether the kernel took the mark.
+    pub marked: bool,
     /// Live tasks by the kernel's count, after the pass. `None`: the count could not be read.
     pub live: Option<u32>,
     /// Members that had not died yet when the pass ended, by number and name.
@@ -74,22 +89,25 @@ impl KillPass {
 pub fn kill(kernel: &mut dyn Kernel, target: &Target<'_>) -> KillPass {
     let mut pass = KillPass::default();
     let marked = kernel.mark_ending(target.tag);
-    pass.keep(marked);
+    pass.marked = pass.keep(marked).is_some() && *kernel.tier() == Tier::Full;
     let mut members = pass.keep(kernel.members(target.tag)).unwrap_or_default();
+    let mut places = Places::default();
     if let Some(monitor) = target.spare_sshd {
-        members.retain(|member| !is_sshd(member, monitor));
+        pass.spared = members.extract_if(.., |member| is_sshd(member, monitor)).collect();
     } else {
         if let Some(monitor) = target.monitor {
             pass.monitor = pass.keep(process::kill(monitor)) == Some(Signalled::Sent);
         }
-        kill_cgroups(kernel, target, &members, &mut pass);
+        places = kill_cgroups(kernel, target, &members, &mut pass);
     }
     let all_at_once = target.spare_sshd.is_none();
-    for member in members {
-        let signalled = pass.keep(signal(kernel, target.tag, &member));
+    for process in members {
+        let signalled = pass.keep(signal(kernel, target.tag, &process));
         // Gone in a pass that killed whole cgroups: it went with its cgroup.
         if signalled == Some(Signalled::Sent) || (all_at_once && signalled.is_some()) {
-            pass.struck.push(member);
+            let path = places.of.remove(&process.pid());
+            let with_group = path.as_ref().is_some_and(|path| places.killed.contains(path));
+            pass.struck.push(Struck { process, with_group, path });
         }
     }
     pass.live = pass.keep(kernel.live(target.tag));
@@ -132,19 +150,34 @@ fn kill_cgroups(
     target: &Target<'_>,
     members: &[Process],
     pass: &mut KillPass,
-) {
-    let Some(Some(hierarchy)) = pass.keep(Hierarchy::find()) else { return };
+) -> Places {
+    let mut places = Places::default();
+    let Some(Some(hierarchy)) = pass.keep(Hierarchy::find()) else { return places };
     let mut paths: BTreeSet<String> = target.scope.map(str::to_owned).into_iter().collect();
     for member in members {
-        paths.extend(pass.keep(cgroup::path_of(member.pid())).flatten());
+        if let Some(path) = pass.keep(cgroup::path_of(member.pid())).flatten() {
+            paths.insert(path.clone());
+            places.of.insert(member.pid(), path);
+        }
     }
-    for folder in paths.iter().filter_map(|path| hierarchy.folder(path)) {
+    for (path, folder) in paths.iter().filter_map(|path| Some((path, hierarchy.folder(path)?))) {
         match pass.keep(kill_if_ours(kernel, target.tag, &folder)) {
-            Some(Cgroup::Killed) => pass.cgroups_killed = pass.cgroups_killed.saturating_add(1),
+            Some(Cgroup::Killed) => {
+                pass.cgroups_killed = pass.cgroups_killed.saturating_add(1);
+                places.killed.insert(path.clone());
+            }
             Some(Cgroup::Shared) => pass.cgroups_shared = pass.cgroups_shared.saturating_add(1),
             Some(Cgroup::Empty) | None => {}
         }
     }
+    places
+}
+
+/// The control groups of members, and which of them were killed whole.
+#[derive(Debug, Default)]
+struct Places {
+    of: BTreeMap<u32, String>,
+    killed: BTreeSet<String>,
 }
 
 /// One pass against a login that logind knows and that has no tag: its scope, if nobody tagged is in it, else each of its

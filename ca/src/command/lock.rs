@@ -157,20 +157,26 @@ async fn finish(client: &Client, mut progress: OrderProgress, json: bool) -> any
             say(&next)?;
             line = next;
         }
-        if progress.complete {
+        if progress.complete && progress.kills_are_in() {
             break;
         }
-        let path = format!("/v1/orders/{order}?wait_millis={POLL_MILLIS}");
+        let path = format!("/v1/orders/{order}?wait_millis={POLL_MILLIS}&kills=true");
         progress = client.read(&path).await?;
     }
     if json {
         say_json(&progress)?;
+    }
+    for host in progress.hosts.iter().filter(|_| !json) {
+        if let Some(kills) = host.kills.filter(|kills| kills.sessions > 0) {
+            say(&format!("  {}: {kills}", host.host))?;
+        }
     }
     for host in progress.hosts.iter().filter(|host| !json && !host.connected) {
         say(&format!("  {} is not connected; it gets the order when it returns", host.host))?;
     }
     for host in &progress.hosts {
         let survivors = host.receipt.as_ref().map_or(0, |receipt| receipt.survivors);
+        let survivors = survivors.max(host.kills.map_or(0, |kills| kills.survivors));
         anyhow::ensure!(survivors == 0, "{survivors} processes are still alive on {}", host.host);
     }
     anyhow::ensure!(progress.complete, "order {order} is not complete on every connected host yet");

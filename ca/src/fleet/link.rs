@@ -15,7 +15,7 @@ use wire::identifier::{Fingerprint, RecordNumber};
 use wire::krl::signed::{KrlAsk, KrlStanding};
 use wire::log::{Era, Head};
 use wire::problem::{Code, Problem};
-use wire::record::Receipt;
+use wire::record::{Event, Receipt};
 use wire::recording::lane::Assembly;
 use wire::time::Timestamp;
 
@@ -201,7 +201,9 @@ impl Link<'_> {
             ToAuthority::Records(records) => {
                 let whose = (host.clone(), self.whose.enrolment);
                 let ledger = &self.authority.ledger;
-                let tells = records.iter().any(|record| record.event.is_refusal());
+                let tells = records.iter().any(|record| {
+                    record.event.is_refusal() || matches!(record.event, Event::Killed(_))
+                });
                 let last = ledger.take_records(whose, records, now).await.map_err(refused)?;
                 if tells {
                     self.authority.fleet.change();
@@ -225,6 +227,7 @@ impl Link<'_> {
                 self.believes(heartbeat.keys).await.map_err(refused)?;
                 let last = heartbeat.last_order.map_or(0, |order| order.number());
                 self.is_ahead(heartbeat.krl.as_ref()).await;
+                self.seat.troubled(heartbeat.trouble.map(|it| bounded(&it)));
                 let krl = heartbeat.krl;
                 self.seat.heard(Presence { krl, ..presence(heartbeat.at, last, now) });
                 if let Some(standing) = heartbeat.certificates {
@@ -404,6 +407,11 @@ impl Link<'_> {
     }
 }
 
+/// What a host says in its own words, bounded and safe to show.
+fn bounded(text: &str) -> String {
+    wire::octets::plain(text).chars().take(MAX_TROUBLE).collect()
+}
+
 async fn greeted(
     authority: &Authority,
     whose: &HostCertificate,
@@ -466,6 +474,8 @@ fn presence(said: Timestamp, last_order: u64, now: Timestamp) -> Presence {
 const MAX_LEAP: u64 = 1 << 32;
 /// Answers that may wait for a host to read them.
 const MAX_ANSWERS: usize = 64;
+/// Most characters kept of what a host says is wrong with it.
+const MAX_TROUBLE: usize = 500;
 /// Questions about trees that wait; a host asks one at a time.
 const MAX_QUESTIONS: usize = 4;
 /// Blocks of recordings that wait for the disk; a host sends the next when it has the word on the last.

@@ -16,12 +16,14 @@ use super::power::Locker;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 
-/// How long to wait for the order to be complete.
+/// How long to wait for the order to be complete, and whether also for what hosts say of each session that it ends.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wait {
     #[serde(default)]
     wait_millis: u64,
+    #[serde(default)]
+    kills: bool,
 }
 
 /// `GET /v1/orders/{number}?wait_millis=`
@@ -35,8 +37,8 @@ pub(crate) async fn progress(
     let number: OrderNumber =
         number.parse().map_err(|error: NameError| malformed(error.to_string()))?;
     let Query(wait) = wait.map_err(|rejection| malformed(rejection.body_text()))?;
-    let wait = Duration::from_millis(wait.wait_millis).min(MAX_WAIT);
-    wait_for(&authority, number, wait).await
+    let span = Duration::from_millis(wait.wait_millis).min(MAX_WAIT);
+    until(&authority, number, (span, wait.kills)).await
 }
 
 /// How far an order has come when it is complete, or when the wait is over.
@@ -45,7 +47,15 @@ pub(crate) async fn wait_for(
     number: OrderNumber,
     wait: Duration,
 ) -> Result<Json<OrderProgress>, Refusal> {
-    match tokio::time::timeout(wait, complete(authority, number)).await {
+    until(authority, number, (wait, false)).await
+}
+
+async fn until(
+    authority: &Authority,
+    number: OrderNumber,
+    (wait, kills): (Duration, bool),
+) -> Result<Json<OrderProgress>, Refusal> {
+    match tokio::time::timeout(wait, complete(authority, number, kills)).await {
         Ok(progress) => progress,
         Err(_elapsed) => progress_of(authority, number).await,
     }
@@ -54,12 +64,13 @@ pub(crate) async fn wait_for(
 async fn complete(
     authority: &Authority,
     number: OrderNumber,
+    kills: bool,
 ) -> Result<Json<OrderProgress>, Refusal> {
     // Subscribed before it is read, so that what comes between is not missed.
     let mut changed = authority.fleet.changes();
     loop {
         let progress = progress_of(authority, number).await?;
-        if progress.complete {
+        if progress.complete && (!kills || progress.kills_are_in()) {
             return Ok(progress);
         }
         // That a host has been silent for too long is no change that anybody tells.

@@ -70,7 +70,11 @@ fn concerns_of_hosts(authority: &Authority, hosts: &[HostRow], now: Timestamp) -
         let window = host.certified.as_ref().and_then(|certified| certified.window);
         certificate_concern(&host.name, (window, standing), now)
     });
-    connections.chain(certificates).collect()
+    let troubles = hosts.iter().filter_map(|host| {
+        let trouble = authority.fleet.trouble(&host.name)?;
+        Some(format!("host {}: {trouble}", host.name))
+    });
+    connections.chain(certificates).chain(troubles).collect()
 }
 
 /// What the ledger says is left to do by hand.

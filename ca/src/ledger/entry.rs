@@ -12,6 +12,7 @@ use wire::identifier::{
 };
 use wire::identity::Method;
 use wire::incident::Cause;
+use wire::kill::{Seal, SignedKill};
 use wire::log::{Hash, Leaf, leaf_hash};
 use wire::options::Ability;
 use wire::order::SignedOrder;
@@ -179,6 +180,8 @@ pub(crate) enum Kind {
     KeyRequestEnded,
     /// Somebody who has no key said in their login that they have read the rules of behaviour; nothing is signed.
     BehaviourAccepted,
+    /// A host says what it took to end a session.
+    SessionKilled,
 }
 
 impl Kind {
@@ -598,6 +601,18 @@ pub(super) struct Ended<'a> {
     /// When, by the host's clock.
     pub(super) at: Timestamp,
     pub(super) ended: &'a SessionEnded,
+}
+
+/// [`Kind::SessionKilled`].
+#[derive(Serialize)]
+pub(super) struct Killed<'a> {
+    pub(super) host: &'a HostName,
+    pub(super) session: SessionId,
+    /// When it was said, by the host's clock.
+    pub(super) at: Timestamp,
+    pub(super) seal: Seal,
+    /// What was said, as it was signed.
+    pub(super) signed: &'a SignedKill,
 }
 
 /// [`Kind::BodiesErased`].

@@ -246,6 +246,7 @@ fn name(cause: &Cause) -> String {
         Cause::Gone { from, .. } => format!("gone {from}"),
         Cause::Silent { .. } => "silent".to_owned(),
         Cause::Reviewed { session, .. } => format!("reviewed {session}"),
+        Cause::Unbelieved { session, .. } => format!("unbelieved {session}"),
         Cause::Unreceipted { used, .. } => format!("unreceipted {}", used.name.serial),
     }
 }

@@ -22,7 +22,7 @@ use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
 use super::{
     LedgerError, approval, behaviour, ceremony, column, directory, extend, grant, incident,
-    key_request, order, request, restore, retention, subject, team,
+    key_request, kill, order, request, restore, retention, subject, team,
 };
 use crate::risk::Reckoned;
 
@@ -242,7 +242,10 @@ impl Said<'_> {
             Kind::RequestMade => self.request_made(connection),
             Kind::RequestApproved => self.request_approved(connection),
             Kind::RequestMoved => self.request_moved(connection),
-            Kind::SessionBegun | Kind::SessionEnded | Kind::SessionReviewed => {
+            Kind::SessionBegun
+            | Kind::SessionEnded
+            | Kind::SessionReviewed
+            | Kind::SessionKilled => {
                 self.session(connection)
             }
             Kind::Held
@@ -292,6 +295,7 @@ impl Said<'_> {
         match self.kind {
             Kind::SessionBegun => self.begun(connection),
             Kind::SessionEnded => self.ended(connection),
+            Kind::SessionKilled => self.killed(connection),
             _ => self.reviewed(connection),
         }
     }
@@ -646,6 +650,13 @@ impl Said<'_> {
         )
     }
 
+    fn killed(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let (host, session) = (self.read("/host")?, self.read("/session")?);
+        let (signed, seal) = (self.read("/signed")?, self.read("/seal")?);
+        kill::replay(connection, (&host, session), (&signed, seal))?;
+        Ok(Told::Wholly)
+    }
+
     fn reviewed(&self, connection: &Connection) -> Result<Told, LedgerError> {
         let review = Review {
             verdict: self.read("/verdict")?,
@@ -755,7 +766,8 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 31] = [
+const TABLES: [Table; 32] = [
+    Table { name: "kills", key: "session, host", columns: "order_number, said" },
     Table { name: "acknowledgements", key: "identity, text", columns: "at" },
     Table { name: "restores", key: "era", columns: "size, declared" },
     Table { name: "kept_locks", key: "target", columns: "reason, host" },

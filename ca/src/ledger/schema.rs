@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 21] = [("
+const STEPS: [Step; 22] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -495,6 +495,11 @@ CREATE TABLE key_requests (
     consent TEXT, at INTEGER NOT NULL, state TEXT NOT NULL, decided_by TEXT, decided_at INTEGER
 ) STRICT;
 CREATE INDEX key_requests_by_identity ON key_requests (identity, state);
+", nothing), ("
+CREATE TABLE kills (
+    session TEXT NOT NULL, host TEXT NOT NULL, order_number INTEGER, said TEXT NOT NULL, PRIMARY KEY (session, host)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX kills_by_order ON kills (order_number);
 ", nothing)];
 
 #[cfg(test)]

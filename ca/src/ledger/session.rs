@@ -10,7 +10,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Ledger, LedgerError, attempt, column, incident, restore, retention};
+use super::{Ledger, LedgerError, attempt, column, incident, kill, restore, retention};
 
 /// Counts for the one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,8 @@ impl Ledger {
                 })?
                 .collect::<Result<_, _>>()?;
             let (held, deleted) = retention::kept(connection, session, &found.host)?;
-            Ok(Some(SessionDetail { session: found, records, held, deleted }))
+            let killed = kill::of(connection, (&found.host, session))?;
+            Ok(Some(SessionDetail { session: found, records, killed, held, deleted }))
         })
         .await
     }
@@ -224,6 +225,7 @@ fn take(
     match &record.event {
         Event::SessionBegan(began) => begin(connection, (host, session), (began, record.at), now),
         Event::SessionEnded(ended) => end(connection, (host, session), (ended, record.at), now),
+        Event::Killed(signed) => kill::take(connection, (host, session), (signed, record.at), now),
         Event::Exec(_) => count(connection, "execs = execs + ?", (host, session), 1),
         Event::Threshold(crossed) => {
             let cause = Cause::Threshold { session, crossed: crossed.clone() };

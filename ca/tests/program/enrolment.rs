@@ -52,6 +52,7 @@ async fn a_host_without_a_certificate_can_only_enrol() {
         krl: None,
         certificates: None,
         keys: None,
+        trouble: None,
     };
     frames.send(&ToAuthority::Heartbeat(beat)).await;
     let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };

@@ -126,6 +126,7 @@ async fn beat(frames: &mut Frames, standing: Option<KrlStanding>) {
         krl: standing,
         certificates: None,
         keys: None,
+        trouble: None,
     };
     frames.send(&ToAuthority::Heartbeat(beat)).await;
 }

@@ -190,7 +190,8 @@ async fn missed_orders_follow_the_welcome_and_new_ones_come_at_once() {
     let order = second.verify(&key).unwrap().number;
     assert_eq!(order.number(), 2);
     let (sessions, killed) = (2, 5);
-    let receipt = Receipt { order, sessions, killed, survivors: 0, took_micros: 9, done: true };
+    let receipt =
+        Receipt { order, sessions, killed, survivors: 0, took_micros: 9, done: true, kills: 0 };
     frames.send(&ToAuthority::Receipt(receipt)).await;
     let running = running.await.unwrap();
     assert!(running.contains("1 of 1 hosts, 2 sessions ended, 0 survivors"), "{running}");
@@ -309,6 +310,7 @@ async fn a_host_whose_clock_is_ahead_or_behind_is_a_concern_until_it_is_set_righ
             krl: None,
             certificates: None,
             keys: None,
+            trouble: None,
         };
         frames.send(&ToAuthority::Heartbeat(right)).await;
         eventually(|| !clock_is_off()).await;

@@ -104,8 +104,15 @@ async fn a_host_that_was_there_a_moment_ago_is_waited_for() {
     let back = async {
         let (mut frames, _) = greeted(&authority, &host, 0).await;
         let order = ordered.order;
-        let receipt =
-            Receipt { order, sessions: 0, killed: 0, survivors: 0, took_micros: 9, done: true };
+        let receipt = Receipt {
+            order,
+            sessions: 0,
+            killed: 0,
+            survivors: 0,
+            took_micros: 9,
+            done: true,
+            kills: 0,
+        };
         frames.send(&ToAuthority::Receipt(receipt)).await;
         frames
     };
@@ -167,8 +174,15 @@ async fn a_lock_that_somebody_survives_fails_also_for_programs() {
     });
     let Some(ToHost::Order(_)) = frames.next().await else { panic!("no order") };
     let order = wire::identifier::OrderNumber::try_new(1).unwrap();
-    let receipt =
-        Receipt { order, sessions: 1, killed: 0, survivors: 2, took_micros: 9, done: true };
+    let receipt = Receipt {
+        order,
+        sessions: 1,
+        killed: 0,
+        survivors: 2,
+        took_micros: 9,
+        done: true,
+        kills: 0,
+    };
     frames.send(&ToAuthority::Receipt(receipt)).await;
     let (code, complaint) = locking.await.unwrap();
     assert!(code == 1 && complaint.contains("2 processes are still alive on db1"), "{complaint}");

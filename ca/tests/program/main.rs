@@ -21,6 +21,7 @@ mod interrupted;
 mod issuer;
 mod key;
 mod key_request;
+mod kill;
 mod krl;
 mod ledger;
 mod link;

@@ -84,8 +84,15 @@ async fn what_one_node_decides_every_other_knows_at_once() {
     assert!(began.elapsed() < Duration::from_millis(900), "it was polled for, not heard of");
     assert!(!ordered.complete, "the host of the other node was forgotten: {ordered:?}");
     let (order, path) = (ordered.order, format!("/v1/orders/{}", ordered.order));
-    let receipt =
-        Receipt { order, sessions: 0, killed: 0, survivors: 0, took_micros: 1, done: true };
+    let receipt = Receipt {
+        order,
+        sessions: 0,
+        killed: 0,
+        survivors: 0,
+        took_micros: 1,
+        done: true,
+        kills: 0,
+    };
     frames.send(&ToAuthority::Receipt(receipt)).await;
     eventually(async || {
         let told: OrderProgress = first.read(&path, &ops).await.unwrap();

@@ -18,8 +18,9 @@ use crate::render::{Screen, Tone};
 /// End all access of someone or something, at once
 ///
 /// `curfew lock ana@example.com --reason …` locks an identity. Others are named by kind: identity, grant, certificate,
-/// key, session, host, role, login, network. New logins are refused and running sessions are killed; the exit code is 0 only
-/// when every host has finished and nothing survived.
+/// key, session, host, role, login, network. New logins are refused and running sessions are killed. Then it is shown what that
+/// took on each host, as its agent signed it: processes by step, and of work that was handed to daemons. The exit code is 0
+/// only when every host has finished and nothing survived.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Lock {
     /// What to lock: an identity, or KIND VALUE
@@ -84,16 +85,20 @@ pub(crate) fn follow(
             tell(&told, screen)?;
         }
         let left = deadline.since(clock::now()).min(LONGEST_POLL);
-        if progress.complete || left.is_zero() {
+        if (progress.complete && progress.kills_are_in()) || left.is_zero() {
             break;
         }
-        let path = format!("/v1/orders/{}?wait_millis={}", progress.order, left.as_millis());
+        // An authority of a version that does not tell of kills does not know the word either.
+        let tells = progress.hosts.iter().any(|host| host.kills.is_some());
+        let kills = if tells { "&kills=true" } else { "" };
+        let path = format!("/v1/orders/{}?wait_millis={}{kills}", progress.order, left.as_millis());
         progress = client.get_slow(&path, left)?;
     }
     if watch.json {
         screen.json(&progress)?;
     } else {
         tell(&progress::unfinished(&progress, kind), screen)?;
+        tell(&progress::steps(&progress), screen)?;
         let tone = if progress::is_success(&progress, kind) { Tone::Good } else { Tone::Bad };
         screen.toned(tone, &progress::summary(&progress, kind))?;
     }

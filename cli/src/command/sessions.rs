@@ -4,6 +4,7 @@ use anyhow::Result;
 use jiff::tz::TimeZone;
 use wire::api::{SessionDetail, SessionView};
 use wire::identifier::{HostName, Identity, Login, RoleName, SessionId};
+use wire::kill::{Kills, Seal};
 use wire::record::EndReason;
 use wire::retention::{Deleted, Remains};
 use wire::review::Verdict;
@@ -205,6 +206,13 @@ fn end(session: &SessionView, now: Timestamp) -> Cell {
 
 fn show(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
     head(&detail.session, now, screen)?;
+    if let Some(view) = &detail.killed {
+        let mut kills = Kills::default();
+        kills.count(view);
+        let is_whole = view.killed.is_over() && view.seal == Seal::Signed;
+        let tone = if is_whole { Tone::Plain } else { Tone::Bad };
+        screen.toned(tone, &timeline::killed(&view.killed, &kills))?;
+    }
     kept(detail, now, screen)?;
     screen.line("")?;
     let lines = timeline::lines(&detail.records);
