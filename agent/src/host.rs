@@ -154,6 +154,7 @@ pub struct Host {
     /// sshd's own of each session that is ending, as long as they carried the last line.
     spared: BTreeMap<SessionId, BTreeSet<(u32, u64)>>,
     kills: kills::Book,
+    marks: crate::marks::Book,
     /// The kernel's event numbers of each session.
     sequences: BTreeMap<SessionId, watch::Sequence>,
     /// The processes of sessions, as they were seen last.
@@ -227,6 +228,7 @@ impl Host {
             struck: BTreeMap::new(),
             spared: BTreeMap::new(),
             kills: kills::Book::resume(&config.run_dir),
+            marks: crate::marks::Book::default(),
             sequences: BTreeMap::new(),
             running: program::Running::default(),
             next_look: None,
@@ -511,6 +513,7 @@ impl Host {
         self.running.forget(id);
         self.struck.remove(&id);
         self.spared.remove(&id);
+        self.marks.forget(id);
         self.forget_client(id);
         if let Err(error) = self.kernel.forget(act::tag(id)) {
             if matches!(error, KernelError::Alive { .. }) {

@@ -26,6 +26,7 @@ pub mod kills;
 pub mod krl;
 pub mod link;
 pub mod local;
+pub mod marks;
 pub mod peer;
 pub mod proof;
 pub mod recording;

@@ -23,6 +23,7 @@ use wire::time::Timestamp;
 use crate::revocation::LocalLock;
 
 pub mod account;
+pub mod arrivals;
 pub mod logins;
 pub mod order;
 mod programs;

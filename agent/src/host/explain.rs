@@ -8,9 +8,12 @@ use wire::identifier::SessionId;
 use wire::octets::Octets;
 
 use super::{Host, session_of};
+use crate::clock::Now;
 use crate::explain::{Known, Seen, explain};
-use crate::kernel::{KernelError, Look};
+use crate::kernel::{self, KernelError, Look};
+use crate::marks::{Carried, Own};
 use crate::peer::Held;
+use crate::session::Monitor;
 
 impl Host {
     /// Answers `curfew-agent explain`.
@@ -33,7 +36,7 @@ impl Host {
         let tag = self.kernel.tag_of(held.as_fd())?.map(session_of);
         let tag = tag.filter(|id| !self.work.handed.holds(*id));
         let ancestor = if tag.is_some() { None } else { self.tagged_ancestor(number)? };
-        let unit = crate::kernel::unit_of(number);
+        let unit = kernel::unit_of(number);
         let asked = unit.map_or(Vec::new(), |unit| self.units.candidates(&unit).to_vec());
         Ok(Some(Seen {
             asked,
@@ -51,6 +54,26 @@ impl Host {
             is_apart: look.is_apart(),
             is_kernel: look.is_kernel(),
         }))
+    }
+
+    /// Compares what a program of a session carries with the session's own marks; what does not fit is an incident.
+    pub(super) fn compare_marks(
+        &mut self,
+        id: SessionId,
+        (pid, exec): (u32, &kernel::event::Exec),
+        now: Now,
+    ) {
+        let Some(monitor) = self.sessions.find(id).map(|session| session.monitor) else { return };
+        let carried =
+            Carried { login_uid: exec.loginuid, audit: exec.sessionid, cgroup: exec.cgroup };
+        let learn = || own_marks(monitor);
+        let place = || kernel::cgroup::path_of(pid).ok().flatten();
+        for what in self.marks.compare(id, carried, learn, place) {
+            self.tell_meddled(
+                format!("in session {id} {what}; it is followed and ended all the same"),
+                now,
+            );
+        }
     }
 
     fn tagged_ancestor(&self, pid: u32) -> Result<Option<(SessionId, i32)>, KernelError> {
@@ -92,4 +115,16 @@ impl Host {
             })
             .collect()
     }
+}
+
+/// The marks that sshd's process of a connection carries: nothing as long as PAM has not set them, an error once it is gone.
+fn own_marks(monitor: Monitor) -> std::io::Result<Option<Own>> {
+    let held = Held::find(monitor)?;
+    let pid = u32::try_from(held.name.pid).map_err(std::io::Error::other)?;
+    let look = Look::at(pid).map_err(std::io::Error::other)?;
+    let own = look.and_then(|look| {
+        let (login_uid, audit) = (look.login_uid()?, look.audit_session()?);
+        Some(Own { login_uid, audit, cgroup: look.cgroup()?.to_owned() })
+    });
+    Ok(own)
 }

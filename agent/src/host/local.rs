@@ -52,6 +52,7 @@ impl Host {
         if !reading.uids.is_empty() {
             self.work.uids = reading.uids;
         }
+        self.take_arrivals(&reading.arrivals, now);
         let mut trouble = Vec::new();
         let mut changes = Vec::new();
         let mut take = |found: Result<Found, String>, locals: &mut Locals| match found {

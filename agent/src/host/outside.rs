@@ -10,7 +10,9 @@ use wire::time::Uptime;
 use super::Host;
 use crate::clock::Now;
 use crate::config::OtherLogins;
-use crate::kernel::kill::end_login;
+use crate::kernel::Process;
+use crate::kernel::kill::{end_below, end_login};
+use crate::local::arrivals::Arrival;
 use crate::local::logins::Login;
 use crate::peer::Held;
 
@@ -20,6 +22,8 @@ pub(super) struct Others {
     policy: OtherLogins,
     /// logind's names of those that were looked at, and whether they are to be gone.
     known: BTreeMap<String, bool>,
+    /// Connections of daemons that ask nobody, and whether they are to be gone.
+    arrived: BTreeMap<(u32, u64), bool>,
     /// What of the host's files is not in order, as it was read last.
     files: BTreeSet<String>,
     /// What is not in order, since when, and whether it was told: `curfew-agent install` passes through disorder.
@@ -29,7 +33,13 @@ pub(super) struct Others {
 impl Others {
     /// None seen yet; what becomes of them is this.
     pub(super) const fn of(policy: OtherLogins) -> Self {
-        Self { policy, known: BTreeMap::new(), files: BTreeSet::new(), disorder: BTreeMap::new() }
+        Self {
+            policy,
+            known: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            files: BTreeSet::new(),
+            disorder: BTreeMap::new(),
+        }
     }
 }
 
@@ -74,6 +84,49 @@ impl Host {
                     self.say_outside(outside, now);
                 }
             }
+        }
+    }
+
+    /// Looks at those who are in by a daemon that asked neither PAM nor logind.
+    pub(super) fn take_arrivals(&mut self, arrivals: &BTreeSet<Arrival>, now: Now) {
+        let there = |name: &(u32, u64)| arrivals.iter().any(|it| it.connection == *name);
+        self.others_seen.arrived.retain(|name, _| there(name));
+        for arrival in arrivals {
+            match self.others_seen.arrived.get(&arrival.connection) {
+                Some(false) => {}
+                Some(true) => self.end_arrival(arrival),
+                None if self.is_tagged(arrival.pid) => {
+                    self.others_seen.arrived.insert(arrival.connection, false);
+                }
+                None => self.say_arrival(arrival, now),
+            }
+        }
+    }
+
+    fn say_arrival(&mut self, arrival: &Arrival, now: Now) {
+        let ended = self.others_seen.policy == OtherLogins::End;
+        self.others_seen.arrived.insert(arrival.connection, ended);
+        if ended {
+            self.end_arrival(arrival);
+        }
+        let name = self.work.uids.iter().find(|(_, uid)| **uid == arrival.uid);
+        let login = name.map_or_else(|| format!("uid {}", arrival.uid), |(name, _)| name.clone());
+        let outside = Outside {
+            login: Octets::new(login),
+            remote: "an address that is not known".into(),
+            allowed: !ended,
+            via: Some(format!("{} without PAM", arrival.daemon)),
+            ended,
+        };
+        self.say_outside(outside, now);
+    }
+
+    /// One pass; what is left is struck again at the next look.
+    fn end_arrival(&mut self, arrival: &Arrival) {
+        let (pid, start_ticks) = arrival.connection;
+        let connection = Process::kept(pid, start_ticks);
+        if let Err(error) = end_below(self.kernel.as_ref(), &connection) {
+            tracing::error!(%error, uid = arrival.uid, "a login outside any grant could not be ended; it is tried again");
         }
     }
 

@@ -121,6 +121,7 @@ impl Host {
                 port: socket.port,
             })),
             Detail::Exec(exec) => {
+                self.compare_marks(session, (event.process.pid(), exec), now);
                 let before = self.running.note(session, &event);
                 let program = program::program(&event, exec, before, now.up);
                 Some(Event::Exec(started(&event, exec, program)))

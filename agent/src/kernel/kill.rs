@@ -213,6 +213,37 @@ pub fn end_login(kernel: &dyn Kernel, leader: u32) -> Result<(), KernelError> {
     strangers.iter().try_for_each(|pidfd| process::kill(pidfd.as_fd()).map(drop))
 }
 
+/// One pass against a connection that came past our gate: the process that serves it, and everything below it that has no tag.
+/// What had left that tree before is not known to be of it.
+///
+/// # Errors
+/// What could not be looked at or killed.
+pub fn end_below(kernel: &dyn Kernel, connection: &Process) -> Result<(), KernelError> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for pid in process::all_pids()? {
+        if let Some(stat) = Stat::read(pid)? {
+            children.entry(stat.ppid).or_default().push(pid);
+        }
+    }
+    let mut next = vec![connection.pid()];
+    while let Some(pid) = next.pop() {
+        let Some(pidfd) = process::open_pid(pid)? else { continue };
+        if pid == connection.pid() && !Stat::read(pid)?.is_some_and(|it| it.process.is(connection))
+        {
+            return Ok(());
+        }
+        match kernel.tag_of(pidfd.as_fd()) {
+            Ok(None) => process::kill(pidfd.as_fd()).map(drop)?,
+            // A session of ours, and all below it: not this connection's to take along.
+            Ok(Some(_)) => continue,
+            Err(KernelError::Gone) => {}
+            Err(error) => return Err(error),
+        }
+        next.extend(children.remove(&pid).unwrap_or_default());
+    }
+    Ok(())
+}
+
 /// Kills one process that is held.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use wire::time::Uptime;
 
 use super::account::{Account, Accounts};
+use super::arrivals::{Arrival, arrivals};
 use super::logins::{Login, logins, units};
 use super::order::disorder;
 use super::programs::Programs;
@@ -50,6 +51,8 @@ pub struct Reading {
     pub uids: BTreeMap<String, u32>,
     /// Logins as logind knows them.
     pub logins: BTreeMap<String, Login>,
+    /// Logins by daemons that ask nobody.
+    pub arrivals: BTreeSet<Arrival>,
     /// Transient units that are work somebody asked for.
     pub units: BTreeSet<String>,
     /// What of the login path is not as it was installed.
@@ -159,10 +162,12 @@ impl Work {
             }
         };
         let (logins, units) = (logins(&self.places.logins), units(&self.places.units));
+        let leaders = logins.values().map(|login| login.leader).collect();
+        let arrivals = arrivals(&leaders, now().up);
         let mut disorder = disorder(&self.places.root);
         let programs = Programs::kept_at(self.places.programs.clone());
         disorder.extend(programs.changed(&self.places.root));
-        Reading { locks, accounts, uids, logins, units, disorder }
+        Reading { locks, accounts, uids, logins, arrivals, units, disorder }
     }
 
     fn closed(&mut self, accounts: &[Account]) -> Found {
