@@ -76,6 +76,11 @@ fn nothing_that_the_host_does_keeps_a_session_and_every_key_does() -> Result<(),
         let mut others = [
             busy(&ana, &db1, "while :; do echo output; sleep 0.1; done")?,
             busy(&ana, &db1, "while :; do touch -a $(tty); sleep 0.5; done")?,
+            busy(
+                &ana,
+                &db1,
+                "while :; do perl -e '$x = \"#\"; ioctl(STDIN, 0x5412, $x)'; sleep 0.5; done",
+            )?,
             ana.ssh("deploy", &db1).with(["-o", "ServerAliveInterval=1"]).shell()?,
         ];
         silent.wait_for("press a key to keep it")?;
@@ -83,7 +88,7 @@ fn nothing_that_the_host_does_keeps_a_session_and_every_key_does() -> Result<(),
         eventually("all that are idle have ended", || {
             others.iter_mut().all(|shell| !shell.is_running())
         })?;
-        eventually("the authority knows", || ended(&ana).is_ok_and(|list| list.len() == 4))
+        eventually("the authority knows", || ended(&ana).is_ok_and(|list| list.len() == 5))
     })?;
     assert!(typing.is_running(), "{}", typing.screen());
     for (reason, lasted) in ended(&ana)? {

@@ -1,7 +1,7 @@
 //! Logins that no grant is for are seen by whatever way they come, and become what the host's policy says; and whoever
 //! takes the login path apart is seen too.
 
-use tests::{FleetError, Host, Site, eventually};
+use tests::{FleetError, Host, Person, Running, Site, eventually};
 
 #[test]
 fn logins_outside_any_grant_raise_an_alarm_or_are_ended() -> Result<(), FleetError> {
@@ -22,6 +22,71 @@ fn logins_outside_any_grant_raise_an_alarm_or_are_ended() -> Result<(), FleetErr
     assert!(ours.is_running());
     ana.ssh("deploy", &db1).run(["true"])?.done()
 }
+
+#[test]
+fn logins_past_sshd_are_seen_told_by_what_they_came_and_ended() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    db1.authorize("app", &ana.client.public_key()?)?;
+    db1.sh(SECOND)?.done()?;
+    let second = db1.start_command(["/usr/sbin/sshd", "-D", "-f", "/etc/ssh/second_config"])?;
+    let mut ours = ana.shell("deploy", &db1)?;
+    ours.enter("setsid sleep 4910 & echo re''ady")?;
+    ours.wait_for("ready")?;
+
+    policy(&site, &db1, "alarm")?;
+    let others = begin(&ana, &db1)?;
+    for (_, told) in WAYS {
+        is_told(&site, &format!("{told}; it goes on"))?;
+    }
+    assert_eq!(alive(&db1)?, WAYS.len(), "an alarm ends nobody");
+    drop(others);
+    db1.run(["pkill", "-KILL", "-f", "sleep 490"])?.done()?;
+    eventually("they have left", || alive(&db1).is_ok_and(|alive| alive == 0))?;
+
+    policy(&site, &db1, "end")?;
+    let others = begin(&ana, &db1)?;
+    for (_, told) in WAYS {
+        is_told(&site, &format!("{told}; it is ended"))?;
+    }
+    eventually("none of them is left", || alive(&db1).is_ok_and(|alive| alive == 0))?;
+    assert_eq!(db1.processes_like("sleep 4910")?.len(), 1, "who came by the gate goes on");
+    ours.enter("echo al''ive")?;
+    ours.wait_for("alive")?;
+    drop((others, second));
+    ana.ssh("deploy", &db1).run(["true"])?.done()
+}
+
+/// Somebody comes by each of the [`WAYS`], and stays.
+fn begin(ana: &Person, host: &Host) -> Result<Vec<Running>, FleetError> {
+    let key = ana.client.key_path().display().to_string();
+    let ssh = ana.without_curfew("app", host)?.with(["-i", &key, "-p", "2222"]);
+    let mut came = vec![ssh.start(["exec sleep 4903"])?];
+    for (command, _) in WAYS.iter().filter(|(command, _)| !command.is_empty()) {
+        came.push(host.start_command(*command)?);
+    }
+    Ok(came)
+}
+
+fn alive(host: &Host) -> Result<usize, FleetError> {
+    let all = host.processes_like("sleep 490")?;
+    Ok(all.iter().filter(|one| one.args.first().is_some_and(|name| name == "sleep")).count())
+}
+
+/// How somebody comes, and as what it is told: from a console, from one by `su`, and by an sshd that asks nobody.
+const WAYS: [(&[&str], &str); 3] = [
+    (&["script", "-qec", "login -f app", "/dev/null"], "app from the host itself by login"),
+    (
+        &["script", "-qec", "su -l app -c 'exec sleep 4902'", "/dev/null"],
+        "app from the host itself by su-l",
+    ),
+    (&[], "app from an address that is not known by sshd without PAM"),
+];
+const SECOND: &str = "
+usermod -p '*' app
+printf 'case $- in *i*) exec sleep 4901;; esac\\n' >/home/app/.profile
+printf 'Port 2222\nUsePAM no\nPidFile none\nHostKey /etc/ssh/ssh_host_ed25519_key\n' >/etc/ssh/second_config";
 
 #[test]
 fn a_login_path_that_is_taken_apart_is_an_incident_and_told_when_it_is_mended()

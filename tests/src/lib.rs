@@ -52,3 +52,4 @@ pub use readme::Readme;
 pub use session::{Certified, REASON};
 pub use site::{Person, ROLES, Site, Token};
 pub use terminal::Terminal;
+pub use tools::compile;

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{FleetError, command::PATH};
+use crate::{
+    FleetError,
+    command::{PATH, command, run},
+};
 
 /// Checks for root and every program that booting a host takes, and returns the cgroup v2 tree.
 pub(crate) fn check() -> Result<PathBuf, FleetError> {
@@ -24,6 +27,22 @@ pub(crate) fn require(program: &'static str, package: &'static str) -> Result<()
         return Ok(());
     }
     Err(FleetError::MissingProgram { program, package })
+}
+
+/// Translates a text in C into a program, or with `-shared` into a library, for hosts of a test: for what no program on them
+/// does. `flags` are those of `cc`.
+///
+/// # Errors
+/// Without `cc`, or when it refuses the text.
+pub fn compile(source: &str, flags: &[&str]) -> Result<Vec<u8>, FleetError> {
+    require("cc", "gcc")?;
+    let folder = tempfile::tempdir().map_err(FleetError::io("make a folder"))?;
+    let (text, made) = (folder.path().join("source.c"), folder.path().join("made"));
+    fs::write(&text, source).map_err(FleetError::io("write what is to be compiled"))?;
+    let mut compiler = command("cc");
+    compiler.args(flags).args(["-O1", "-o"]).arg(&made).arg(&text);
+    run(compiler, b"")?.done()?;
+    fs::read(&made).map_err(FleetError::io("read what was compiled"))
 }
 
 fn cgroup2(mounts: &str) -> Option<PathBuf> {
