@@ -107,6 +107,7 @@ fn recover(ca: &Host, readme: &Readme) -> Result<(), FleetError> {
          systemd-tmpfiles --create curfew-ca.conf")?
         .done()?;
     ca.sh(&page.block("**Put it back**")?)?.done()?;
+    ca.sh(&page.block("While something is wrong")?)?.done()?;
     let owned =
         "find /var/lib/curfew-ca /etc/curfew/ca.toml /etc/curfew/roles.toml ! -user curfew-ca";
     assert_eq!(ca.sh(owned)?.ok()?.text(), "");
