@@ -9,6 +9,7 @@ mod breakglass;
 mod edges;
 #[cfg(test)]
 mod keys;
+mod expired;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
