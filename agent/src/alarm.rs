@@ -4,6 +4,7 @@
 //! command runs without a shell, outside the agent's sandbox, with one word more than the operator wrote: the path of a
 //! file that says what happened. Nothing that a stranger chose is on its command line.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,7 +12,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
-use wire::breakglass::{Alarm, Use};
+use serde::Serialize;
+use wire::breakglass::{Alarm, AlarmEnded};
+use wire::identifier::Serial;
 
 use crate::config::Config;
 use crate::install::{Host as _, System};
@@ -31,43 +34,64 @@ impl Siren {
         Self { command: config.breakglass_alarm.clone(), folder: config.run_dir.join("alarms") }
     }
 
-    /// Raises it by every way, and says what became of each. What fails later is said at `faults`.
+    /// Raises it by every way for the use of a certificate, and says what became of each. The command is under way then: how
+    /// it ended is said at `ended`.
     #[must_use]
-    pub fn raise(&self, used: &Use, faults: &Sender<Alarm>) -> Vec<Alarm> {
+    pub fn raise(
+        &self,
+        serial: Serial,
+        used: &(impl Serialize + fmt::Display),
+        ended: &Sender<AlarmEnded>,
+    ) -> Vec<Alarm> {
         // The journal is where our own log goes, and the caller has said it there.
-        let mut alarms = vec![Alarm { by: "journal".into(), fault: None }];
+        let mut alarms = vec![alarm("journal", Ok(()))];
         alarms.push(alarm("syslog", syslog(&format!("curfew: {used}"))));
         alarms.push(alarm("wall", wall(&format!("curfew: {used}"), Path::new("/dev/pts"))));
         if !self.command.is_empty() {
-            alarms.push(alarm("command", self.start(used, faults.clone())));
+            let started = alarm("command", self.start(serial, used, ended.clone()));
+            alarms.push(Alarm { waits: started.fault.is_none(), ..started });
         }
         alarms
     }
 
-    fn start(&self, used: &Use, faults: Sender<Alarm>) -> io::Result<()> {
+    fn start(
+        &self,
+        serial: Serial,
+        used: &impl Serialize,
+        ended: Sender<AlarmEnded>,
+    ) -> io::Result<()> {
         match std::fs::create_dir(&self.folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let path = self.folder.join(format!("{}.json", used.name.serial));
+        let path = self.folder.join(format!("{serial}.json"));
         store::write(&path, used).map_err(io::Error::other)?;
         let mut words: Vec<String> =
-            ["--quiet", "--collect", "--wait", "--"].map(str::to_owned).to_vec();
+            ["--quiet", "--collect", "--wait", IN_TIME, "--"].map(str::to_owned).to_vec();
         words.extend(self.command.iter().map(|word| word.replace('$', "$$")));
         words.push(path.display().to_string());
         std::thread::Builder::new().name("alarm".into()).spawn(move || {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let fault = match System.run("/usr/bin/systemd-run", &words) {
-                Ok(ran) if ran.ok => return,
-                Ok(ran) => ran.last_line().to_owned(),
-                Err(error) => error.to_string(),
+            let done = match System.run("/usr/bin/systemd-run", &words) {
+                Ok(ran) if ran.ok => Ok(()),
+                Ok(ran) => Err(io::Error::other(why(&ran.last_line()))),
+                Err(error) => Err(io::Error::other(error.to_string())),
             };
-            let failed = Alarm { by: "command".into(), fault: Some(fault) };
-            if let Err(unheard) = faults.send(failed) {
-                tracing::error!(%unheard, "the command for alarms failed");
+            let over = AlarmEnded { serial, alarm: alarm("command", done) };
+            if let Err(unheard) = ended.send(over) {
+                tracing::error!(%unheard, "nobody heard how the command for alarms ended");
             }
         })?;
         Ok(())
+    }
+}
+
+/// systemd-run says nothing where what it ran said nothing.
+fn why(last: &str) -> &str {
+    if last.is_empty() {
+        "it failed, or was not done within a minute, and said nothing"
+    } else {
+        last
     }
 }
 
@@ -76,7 +100,7 @@ fn alarm(by: &str, done: io::Result<()>) -> Alarm {
     if let Some(fault) = &fault {
         tracing::error!(by, fault, "an alarm of break-glass did not go out");
     }
-    Alarm { by: by.to_owned(), fault }
+    Alarm { by: by.to_owned(), fault, waits: false }
 }
 
 /// One line to the host's syslog, as loud as there is (authpriv.alert).
@@ -115,6 +139,8 @@ fn wall(line: &str, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// How long the command may take: it ends then, and counts as failed.
+const IN_TIME: &str = "--property=RuntimeMaxSec=60";
 /// Facility 10, severity 1 (RFC 5424, section 6.2.1).
 const AUTHPRIV_ALERT: u32 = 81;
 const MAX_TERMINALS: usize = 1_024;

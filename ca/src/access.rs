@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use policy::Verdict;
 use ssh_key::PublicKey;
+use wire::breakglass::LONGEST;
+use wire::breakglass::pass::{self, Pass};
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, Label, Login, RequestId, RoleName, TeamName,
 };
@@ -172,6 +174,7 @@ pub(crate) struct Permit {
     valid_before: Timestamp,
     judged: Judged,
     risk: Option<Reckoned>,
+    pass: Option<Pass>,
     epoch: u64,
 }
 
@@ -363,6 +366,11 @@ pub(crate) enum Denial {
         /// Its role.
         role: RoleName,
     },
+    /// It is under break-glass, and the login that asks shows no second factor.
+    #[error(
+        "request {0} is for break-glass, and this login has shown no second factor, or too long ago: log in again with one"
+    )]
+    Factor(RequestId),
     /// A key of a kind that no role certifies.
     #[error("keys of type {0} are not certified; use ed25519, ecdsa, rsa or a security key")]
     KeyKind(String),
@@ -398,7 +406,7 @@ pub(crate) fn decide(
     }
     refuse_unsigned(facts, rules)?;
     let (host, role_name, role) = choose(&ask, facts, rules.roles)?;
-    let bounds = bounds(&ask, role_name, role)?;
+    let mut bounds = bounds(&ask, role_name, role)?;
     let reuse_until = now.after(bounds.lifetime);
     if ask.duration.is_some_and(|wanted| wanted < MIN_GRANT) {
         return Err(Denial::TooShort);
@@ -408,7 +416,14 @@ pub(crate) fn decide(
         Some(plan) => plan,
         None => plan(&ask, facts, (role_name, role, bounds.lifetime), now),
     };
-    refuse_resting(facts, (host, role_name, role), (plan, now))?;
+    let pass = question::pass_behind(facts, question::request_behind(facts, plan));
+    match &pass {
+        None => refuse_resting(facts, (host, role_name, role), (plan, now))?,
+        Some(pass) => {
+            refuse_unproved(&ask, (pass, plan), now)?;
+            bounds.limits = bounds.limits.meet(&pass::limits());
+        }
+    }
     let key = wire::certificate::fingerprint(ask.key.key_data());
     refuse_locked((&ask, &key), host, role_name, (facts, now))?;
     let risk = reckon((&ask, facts, rules), (host, role), (plan, now));
@@ -435,6 +450,7 @@ pub(crate) fn decide(
         valid_before,
         judged,
         risk,
+        pass,
         epoch: facts.epoch,
         ask,
         key,
@@ -590,6 +606,11 @@ impl Permit {
         self.risk.as_ref()
     }
 
+    /// The request for break-glass that it is under, if it is.
+    pub(crate) const fn pass(&self) -> Option<&Pass> {
+        self.pass.as_ref()
+    }
+
     /// As of which change it was decided.
     pub(crate) const fn epoch(&self) -> u64 {
         self.epoch
@@ -605,6 +626,19 @@ fn refuse_unsigned(facts: &Facts, rules: &Rules<'_>) -> Result<(), Denial> {
             Err(Denial::Unsigned)
         }
         _ => Ok(()),
+    }
+}
+
+/// Who takes break-glass has shown a second factor in the login that asks: just now for what begins, and in time for the whole of
+/// it for what goes on.
+fn refuse_unproved(ask: &Ask, (pass, plan): (&Pass, Plan), now: Timestamp) -> Result<(), Denial> {
+    let oldest = match plan {
+        Plan::Begin(_) | Plan::Under { .. } => pass::FIRST_USE.saturating_add(pass::FACTOR_AGE),
+        Plan::Reuse(..) => LONGEST.saturating_add(pass::FIRST_USE).saturating_add(pass::FACTOR_AGE),
+    };
+    match ask.mfa_at {
+        Some(at) if now.since(at) <= oldest => Ok(()),
+        _ => Err(Denial::Factor(pass.request)),
     }
 }
 

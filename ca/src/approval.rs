@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wire::identifier::{Identity, QuorumName, RotaName, TeamName};
+use wire::identifier::{Identity, QuorumName, RoleName, RotaName, TeamName};
 use wire::time::Timestamp;
 
 mod form;
@@ -38,6 +38,20 @@ pub(crate) struct Quorum {
     /// Who may fill seats besides, after a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) wider: Option<Wider>,
+    /// How few may do, after a while, when it cannot wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shrink: Option<Shrink>,
+}
+
+/// Fewer seats, for requests that are urgent, under the roles that are named, after a while in which nobody filled the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shrink {
+    /// How long after it was asked, in seconds.
+    pub(crate) after_secs: u64,
+    /// The seats that are left; never none.
+    pub(crate) seats: Vec<Seat>,
+    /// The roles for which it is so.
+    pub(crate) roles: BTreeSet<RoleName>,
 }
 
 /// A second circle: it fills seats as well, and there are as many seats as before.
@@ -90,6 +104,10 @@ pub(crate) struct Candidate {
 pub(crate) struct Case<'a> {
     /// Who asks.
     pub(crate) requester: &'a Identity,
+    /// For which role.
+    pub(crate) role: &'a RoleName,
+    /// Whether it cannot wait.
+    pub(crate) urgent: bool,
     /// The teams that own the host.
     pub(crate) owners: &'a BTreeSet<TeamName>,
     /// When it was asked.
@@ -105,6 +123,8 @@ pub(crate) enum Count {
     Met(Vec<Identity>),
     /// Who asks is on call, and the quorum says that this is enough.
     Automatic(RotaName),
+    /// Not every seat has, and by now the few that have are enough: these people.
+    Shrunk(Vec<Identity>),
     /// These seats are free, by their place.
     Open(Vec<usize>),
     /// There is no such quorum.
@@ -133,26 +153,17 @@ impl Quorums {
             .map(|person| (&person.identity, person))
             .collect();
         let distinct: Vec<&Candidate> = distinct.into_values().collect();
-        let fits: Vec<Vec<bool>> = quorum
-            .seats
-            .iter()
-            .map(|seat| {
-                distinct.iter().map(|person| self.fits(quorum, seat, person, case)).collect()
-            })
-            .collect();
-        let filled = matched(&fits, distinct.len());
-        let open: Vec<usize> =
-            (0..fits.len()).filter(|seat| !filled.contains(&Some(*seat))).collect();
-        if !open.is_empty() {
-            return Count::Open(open);
+        let fits = |seat: &Seat, person: &Candidate| self.fits(quorum, seat, person, case);
+        let open = match seated(&quorum.seats, &distinct, fits) {
+            Ok(by) => return Count::Met(by),
+            Err(open) => open,
+        };
+        let few = quorum.shrink.as_ref().filter(|shrink| shrink.holds(case));
+        let is_one = |seat: &Seat, person: &Candidate| self.is_one_of(seat, person, case);
+        match few.map(|shrink| seated(&shrink.seats, &distinct, is_one)) {
+            Some(Ok(by)) => Count::Shrunk(by),
+            Some(Err(_)) | None => Count::Open(open),
         }
-        let mut by: Vec<(usize, Identity)> = filled
-            .iter()
-            .zip(&distinct)
-            .filter_map(|(seat, person)| Some(((*seat)?, person.identity.clone())))
-            .collect();
-        by.sort();
-        Count::Met(by.into_iter().map(|(_, identity)| identity).collect())
     }
 
     /// Whether a person could fill any of these seats of a quorum.
@@ -169,9 +180,12 @@ impl Quorums {
 
     /// The same for any seat at all: whether the person has a say.
     pub(crate) fn has_a_say(&self, name: &QuorumName, person: &Candidate, case: &Case<'_>) -> bool {
-        let seats = self.quorums.get(name).map_or(0, |quorum| quorum.seats.len());
-        let all: Vec<usize> = (0..seats).collect();
-        self.could_fill((name, &all), person, case)
+        let Some(quorum) = self.quorums.get(name) else { return false };
+        let all: Vec<usize> = (0..quorum.seats.len()).collect();
+        let mut few = quorum.shrink.iter().filter(|shrink| shrink.holds(case));
+        let is_of_few =
+            few.any(|shrink| shrink.seats.iter().any(|seat| self.is_one_of(seat, person, case)));
+        self.could_fill((name, &all), person, case) || (may_count(person, case) && is_of_few)
     }
 
     /// What a seat is, in words.
@@ -191,6 +205,18 @@ impl Quorums {
     pub(crate) fn next_circle(&self, name: &QuorumName, case: &Case<'_>) -> Option<Timestamp> {
         let wider = self.quorums.get(name)?.wider.as_ref()?;
         Some(wider.since(case.asked)).filter(|at| case.now < *at)
+    }
+
+    /// When fewer seats do, if that is still ahead.
+    pub(crate) fn shrinks(&self, name: &QuorumName, case: &Case<'_>) -> Option<Timestamp> {
+        let shrink = self.quorums.get(name)?.shrink.as_ref()?;
+        let at = shrink.since(case.asked);
+        Some(at).filter(|at| case.now < *at && shrink.is_for(case))
+    }
+
+    /// Whether any quorum can do with fewer seats.
+    pub(crate) fn can_shrink(&self) -> bool {
+        self.quorums.values().any(|quorum| quorum.shrink.is_some())
     }
 
     fn fits(&self, quorum: &Quorum, seat: &Seat, person: &Candidate, case: &Case<'_>) -> bool {
@@ -218,6 +244,28 @@ impl Quorums {
 /// Nobody counts for themselves, and nobody who has no access counts at all.
 fn may_count(person: &Candidate, case: &Case<'_>) -> bool {
     person.is_active && person.identity != *case.requester
+}
+
+/// The people of all seats, in order of the seats; or the seats that are free, by their place.
+fn seated(
+    seats: &[Seat],
+    people: &[&Candidate],
+    fits: impl Fn(&Seat, &Candidate) -> bool,
+) -> Result<Vec<Identity>, Vec<usize>> {
+    let fits: Vec<Vec<bool>> =
+        seats.iter().map(|seat| people.iter().map(|person| fits(seat, person)).collect()).collect();
+    let filled = matched(&fits, people.len());
+    let open: Vec<usize> = (0..fits.len()).filter(|seat| !filled.contains(&Some(*seat))).collect();
+    if !open.is_empty() {
+        return Err(open);
+    }
+    let mut by: Vec<(usize, Identity)> = filled
+        .iter()
+        .zip(people)
+        .filter_map(|(seat, person)| Some(((*seat)?, person.identity.clone())))
+        .collect();
+    by.sort();
+    Ok(by.into_iter().map(|(_, identity)| identity).collect())
 }
 
 /// The most seats that can be filled at once, each by another person: the seat of each person. `fits` has a row for each seat.
@@ -263,6 +311,20 @@ impl Wider {
 
     fn holds(&self, case: &Case<'_>) -> bool {
         self.since(case.asked) <= case.now
+    }
+}
+
+impl Shrink {
+    fn since(&self, asked: Timestamp) -> Timestamp {
+        asked.after(Duration::from_secs(self.after_secs))
+    }
+
+    fn is_for(&self, case: &Case<'_>) -> bool {
+        case.urgent && self.roles.contains(case.role)
+    }
+
+    fn holds(&self, case: &Case<'_>) -> bool {
+        self.is_for(case) && self.since(case.asked) <= case.now
     }
 }
 

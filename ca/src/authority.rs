@@ -12,6 +12,7 @@ use wire::recording::RecordingKey;
 use wire::time::Timestamp;
 
 use crate::access::{self, Ask, Denial, Facts, Rules};
+use crate::alarm::Alarms;
 use crate::behaviour::{Behaviour, BehaviourError};
 use crate::bucket::Bucket;
 use crate::challenge::Challenges;
@@ -70,6 +71,8 @@ pub(crate) struct Authority {
     pub(crate) asking: tokio::sync::Semaphore,
     /// Where tickets are looked up.
     pub(crate) tracker: Option<Tracker>,
+    /// What became of calls for break-glass.
+    pub(crate) alarms: Alarms,
     /// Where keys are made and kept.
     keys: Arc<Store>,
     /// The keys that sign.
@@ -184,6 +187,7 @@ impl Authority {
             issuers: Issuers::new(&config)?,
             sealer: Sealer::new(ledger.challenge_key(), "oidc")?,
             asking: tokio::sync::Semaphore::new(MAX_ASKING),
+            alarms: Alarms::default(),
             ledger,
             keys,
             ring,

@@ -3,7 +3,7 @@
 //! Nothing here lets anybody in. A receipt is proof by itself (every custodian's part in it verifies), but of which group is for
 //! an operator to say: whoever makes a group of their own can sign receipts without end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use breakglass::group::{Group, GroupFlaw};
@@ -15,7 +15,7 @@ use wire::ceremony::{
     UseView,
 };
 use wire::certificate::fingerprint;
-use wire::identifier::{Custodian, Fingerprint, HostName, Serial};
+use wire::identifier::{Custodian, Fingerprint, HostName, Identity, Serial};
 use wire::log::Hash;
 use wire::review::{Review, Verdict};
 use wire::time::Timestamp;
@@ -128,8 +128,15 @@ pub(crate) fn join(known: Known) -> Vec<CeremonyView> {
     all
 }
 
-/// Why nobody can give this verdict now, if so.
-pub(crate) fn refuses(ceremony: &CeremonyView, verdict: Verdict, now: Timestamp) -> Option<String> {
+/// Why this verdict cannot be given now, or not by this person: who signed does not say what it was.
+pub(crate) fn refuses(
+    (ceremony, groups): (&CeremonyView, &[GroupView]),
+    (verdict, reviewer): (Verdict, &Identity),
+    now: Timestamp,
+) -> Option<String> {
+    if let Some(why) = is_their_own((ceremony, groups), (verdict, reviewer)) {
+        return Some(why);
+    }
     if ceremony.alive > 0 {
         return Some(format!("{} of its sessions have not ended yet", ceremony.alive));
     }
@@ -145,16 +152,44 @@ pub(crate) fn refuses(ceremony: &CeremonyView, verdict: Verdict, now: Timestamp)
     })
 }
 
+/// Custodians are known by the names of their group; who they are was said when it became known.
+fn is_their_own(
+    (ceremony, groups): (&CeremonyView, &[GroupView]),
+    (verdict, reviewer): (Verdict, &Identity),
+) -> Option<String> {
+    let keys: BTreeSet<&Fingerprint> = ceremony
+        .said
+        .iter()
+        .map(|said| &said.authority)
+        .chain(ceremony.uses.iter().map(|seen| &seen.used.authority))
+        .collect();
+    let of_key = || groups.iter().filter(|group| keys.contains(&group.said.key));
+    for custodian in &ceremony.name.custodians {
+        // In any generation of its shares: a name there may have been somebody else's before.
+        let mut people = of_key().filter_map(|group| group.people.get(custodian)).peekable();
+        if people.peek().is_none() && verdict == Verdict::Ok {
+            return Some(format!(
+                "nobody said who the custodian {custodian} is here: `curfew-ca breakglass group add` its group again with \
+                 --custodian {custodian}=IDENTITY; who signed cannot review it"
+            ));
+        }
+        if people.any(|identity| identity == reviewer) {
+            return Some(format!("{reviewer} signed it as {custodian}, and cannot review it"));
+        }
+    }
+    None
+}
+
 /// When the way in was last proven on each of these hosts, which joined at that moment. Nothing is overdue before a group is known:
 /// where there is no break-glass there is nothing to try.
 pub(crate) fn proofs(
     (groups, ceremonies): (&[GroupView], &[CeremonyView]),
-    hosts: Vec<(HostName, Timestamp)>,
+    hosts: Vec<(HostName, Timestamp, Option<Vec<Fingerprint>>)>,
     (every, now): (Duration, Timestamp),
 ) -> Vec<HostProof> {
     let since = groups.iter().filter(|group| group.retired.is_none()).map(|group| group.added);
     let since = since.min();
-    let proof = |(host, joined): (HostName, Timestamp)| {
+    let proof = |(host, joined, believes): (HostName, Timestamp, Option<Vec<Fingerprint>>)| {
         let proven = || {
             let joined = ceremonies.iter().filter(|one| one.standing == Standing::Joined);
             let uses = joined.flat_map(|one| &one.uses);
@@ -169,14 +204,15 @@ pub(crate) fn proofs(
         // A host and a group have as long for their first drill as for each after it.
         let last = [alive, dead, since].into_iter().flatten().fold(joined, Timestamp::max);
         let is_overdue = since.is_some() && last.after(every) <= now;
-        HostProof { host, alive, dead, key, is_overdue }
+        HostProof { host, alive, dead, key, believes, is_overdue }
     };
     hosts.into_iter().map(proof).collect()
 }
 
 /// What an operator should know of, in one sentence each.
 pub(crate) fn concerns(state: &BreakGlass) -> Vec<String> {
-    let mut concerns = of_ceremonies(&state.ceremonies, state.at);
+    let mut concerns = crate::pass::concerns(&state.passes, state.at);
+    concerns.extend(of_ceremonies(&state.ceremonies, state.at));
     let overdue: Vec<&str> =
         state.hosts.iter().filter(|one| one.is_overdue).map(|one| one.host.as_str()).collect();
     if !overdue.is_empty() {
@@ -186,6 +222,7 @@ pub(crate) fn concerns(state: &BreakGlass) -> Vec<String> {
         ));
     }
     concerns.extend(believed_still(state));
+    concerns.extend(believed_as_said(state));
     let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for group in state.groups.iter().filter(|group| group.retired.is_none()) {
         // The newest shares of a key count.
@@ -217,6 +254,31 @@ fn believed_still(state: &BreakGlass) -> Vec<String> {
         format!(
             "host {host} let somebody in by the retired break-glass key {key}: take it out of /etc/curfew/breakglass.pub there, and `curfew-agent install`"
         )
+    });
+    told.collect()
+}
+
+/// Hosts that say that they believe a key which was retired.
+fn believed_as_said(state: &BreakGlass) -> Vec<String> {
+    let mut retired: Vec<&Fingerprint> = state
+        .groups
+        .iter()
+        .filter(|group| group.retired.is_some())
+        .map(|group| &group.said.key)
+        .collect();
+    retired.dedup();
+    let told = retired.into_iter().filter_map(|key| {
+        let is_believed = |proof: &&HostProof| {
+            proof.believes.as_ref().is_some_and(|believes| believes.contains(key))
+        };
+        let hosts: Vec<&str> =
+            state.hosts.iter().filter(is_believed).map(|proof| proof.host.as_str()).collect();
+        (!hosts.is_empty()).then(|| {
+            format!(
+                "{} still believe the retired break-glass key {key}: take it out of /etc/curfew/breakglass.pub there, and `curfew-agent install`",
+                hosts.join(", ")
+            )
+        })
     });
     told.collect()
 }

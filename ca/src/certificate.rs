@@ -20,6 +20,9 @@ pub(crate) enum Unfit {
     /// The session's limits cannot be said in it.
     #[error("the session's limits: {0}")]
     Limits(#[from] wire::limits::LimitsFlaw),
+    /// What it is for cannot be said in it.
+    #[error("what break-glass is for: {0}")]
+    Pass(#[from] wire::breakglass::pass::PassFlaw),
     /// It breaks a rule for certificates.
     #[error("the certificate would be unfit: {0}")]
     Rule(#[from] wire::certificate::Unfit),
@@ -40,6 +43,9 @@ pub(crate) fn user(permit: &Permit, grant: GrantId, serial: Serial) -> Result<Ch
     }
     if let Some(limits) = bounds.limits.to_extension()? {
         extensions.insert(wire::limits::EXTENSION.to_owned(), limits);
+    }
+    if let Some(pass) = permit.pass() {
+        extensions.insert(wire::breakglass::pass::EXTENSION.to_owned(), pass.to_extension()?);
     }
     let critical = bounds.critical_options().into_iter();
     let draft = Draft {

@@ -85,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) challenge_lifetime: Duration,
     /// After how long a host is overdue on which break-glass was not tried.
     pub(crate) drills: Duration,
+    /// What is started when break-glass is used: a program and its arguments; nothing when empty.
+    pub(crate) breakglass_alarm: Vec<String>,
     /// How long requests wait.
     pub(crate) patience: Patience,
     /// Where the keys lie.
@@ -201,6 +203,7 @@ impl Config {
             )?,
             challenge_lifetime: challenges(source, form.challenge_lifetime)?,
             drills: drills(source, form.breakglass_drill_every)?,
+            breakglass_alarm: program(source, form.breakglass_alarm)?,
             patience: Patience::checked(source, (form.approval_timeout, form.first_use_timeout))?,
             tracker: TrackerAt::checked(source, form.tracker)?,
             behaviour: form.behaviour,
@@ -222,6 +225,23 @@ fn challenges(source: &Source, life: Option<Spanned<String>>) -> Result<Duration
 
 fn drills(source: &Source, every: Option<Spanned<String>>) -> Result<Duration, ConfigError> {
     source.span("breakglass_drill_every", every, days(90), &(secs(1)..=days(366)))
+}
+
+/// A program by its absolute path, and its arguments.
+fn program(
+    source: &Source,
+    words: Option<Spanned<Vec<String>>>,
+) -> Result<Vec<String>, ConfigError> {
+    let Some(words) = words else { return Ok(Vec::new()) };
+    let wrong = |why: String| source.wrong(words.span().start, format!("breakglass_alarm: {why}"));
+    let list = words.get_ref();
+    if list.len() > MAX_WORDS || list.iter().any(|word| word.chars().any(char::is_control)) {
+        return Err(wrong("it has too many words, or a control character".to_owned()));
+    }
+    match list.first() {
+        Some(path) if !path.starts_with('/') => Err(wrong(format!("{path} is no absolute path"))),
+        _ => Ok(words.into_inner()),
+    }
 }
 
 impl Patience {
@@ -425,6 +445,7 @@ struct Form {
     approval_timeout: Option<Spanned<String>>,
     first_use_timeout: Option<Spanned<String>>,
     breakglass_drill_every: Option<Spanned<String>>,
+    breakglass_alarm: Option<Spanned<Vec<String>>>,
     keys: Option<KeysForm>,
     ledger: Option<LedgerForm>,
     recordings: Option<RecordingsForm>,
@@ -440,12 +461,14 @@ struct Form {
 
 /// Where the settings are read from, unless `--config` says otherwise.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/curfew/ca.toml";
+/// Most words of a command.
+const MAX_WORDS: usize = 16;
 /// Where weights that are only tried are, unless the settings say otherwise.
 const DEFAULT_TRIAL: &str = "/etc/curfew/risk-trial.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 22] = [
+pub(crate) const SETTINGS: [Setting; 23] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -577,6 +600,12 @@ pub(crate) const SETTINGS: [Setting; 22] = [
         default: "90d",
         range: "1s to 366d",
         sentence: "After how long a host on which break-glass was not tried is told of, once a group is known.",
+    },
+    Setting {
+        key: "breakglass_alarm",
+        default: "[]",
+        range: "a program by its absolute path and at most 15 arguments",
+        sentence: "What is started when break-glass is used, here or on a host, and when a quorum shrank: without a shell, as the authority's user, with the incident as JSON on its standard input; to page the people who must know. The incident is there and the log says it in any case.",
     },
 ];
 

@@ -74,6 +74,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/requests/{request}/approve", post(request::approve))
         .route("/v1/requests/{request}/deny", post(request::deny))
         .route("/v1/requests/{request}/withdraw", post(request::withdraw))
+        .route("/v1/requests/{request}/review", post(request::review))
         .route("/v1/sessions", get(session::list))
         .route("/v1/sessions/{session}", get(session::show))
         .route("/v1/sessions/{session}/recordings", get(recording::list))

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 mod access;
 mod admin;
+mod alarm;
 mod approval;
 mod args;
 mod authority;
@@ -29,6 +30,7 @@ mod lapse;
 mod ledger;
 mod metrics;
 mod oidc;
+mod pass;
 mod policy;
 mod random;
 mod recording;

@@ -132,7 +132,7 @@ fn end(from: Timestamp, secs: u64) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use wire::identifier::{Fingerprint, RequestId};
 
@@ -161,6 +161,7 @@ mod tests {
             expected: None,
             ticket: None,
             urgent: false,
+            breakglass: false,
             at: NOW,
             expires: later(100),
         }

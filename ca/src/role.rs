@@ -156,6 +156,7 @@ impl Roles {
             let role = checked(source, &key, role, offset)?;
             roles.insert(key, role);
         }
+        refuse_unknown_shrunk(source, &roles, &approval)?;
         Ok(Self { roles, approval })
     }
 
@@ -295,6 +296,24 @@ fn refuse_unknown(
             Err(wrong(&format!("there is no quorum {absent}; define [quorum.{absent}]")))
         }
     }
+}
+
+/// Fewer seats for a role that there is not, or that does not require the quorum, would be a mistake that nobody sees before it matters.
+fn refuse_unknown_shrunk(
+    source: &Source,
+    roles: &BTreeMap<RoleName, Role>,
+    approval: &Quorums,
+) -> Result<(), ConfigError> {
+    for (name, quorum) in &approval.quorums {
+        for role in quorum.shrink.iter().flat_map(|shrink| &shrink.roles) {
+            let is_required = roles.get(role).is_some_and(|role| role.requires.contains(name));
+            if !is_required {
+                let why = format!("quorum {name}: shrink: no role {role} requires this quorum");
+                return Err(source.wrong(0, why));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
@@ -528,6 +547,22 @@ mod tests {
                 "test.toml:2: quorum q: seats: there is no rota sre: there is none",
             ),
             ("[quorum.q]\nseats = [\"anybody\"]".to_owned(), "test.toml:2: unknown variant"),
+            (
+                "[quorum.q]\nseats = [\"owner\", \"owner\"]\n[quorum.q.shrink]\nafter = \"15m\"\nseats = []\nroles = [\"x\"]".to_owned(),
+                "test.toml:5: quorum q: shrink.seats is empty",
+            ),
+            (
+                "[quorum.q]\nseats = [\"owner\"]\n[quorum.q.shrink]\nafter = \"15m\"\nseats = [\"owner\"]\nroles = [\"x\"]".to_owned(),
+                "test.toml:3: quorum q: shrink: it leaves as many seats",
+            ),
+            (
+                "[quorum.q]\nseats = [\"owner\", \"owner\"]\n[quorum.q.shrink]\nafter = \"15m\"\nseats = [\"owner\"]\nroles = []".to_owned(),
+                "test.toml:3: quorum q: shrink: it names no roles",
+            ),
+            (
+                "[quorum.q]\nseats = [\"owner\", \"owner\"]\n[quorum.q.shrink]\nafter = \"15m\"\nseats = [\"owner\"]\nroles = [\"x\"]".to_owned(),
+                "test.toml:1: quorum q: shrink: no role x requires this quorum",
+            ),
             (
                 format!("[quorum.q]\nseats = [{}]", "\"owner\",".repeat(11)),
                 "test.toml:2: quorum q: 11 seats; at most 10",

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin;
+use crate::alarm;
 use crate::authority::Authority;
 use crate::clock;
 use crate::config::Config;
@@ -69,9 +70,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(cosign::collect(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(krl::keep(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(index::keep(Arc::clone(&authority), stopped.clone()));
-    tasks.spawn(lapse::keep(Arc::clone(&authority), stopped.clone()));
+    see_to_requests(&authority, &mut tasks, &stopped);
     tasks.spawn(retention::keep(Arc::clone(&authority), stopped.clone()));
-    tasks.spawn(tracker::follow(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(heed(Arc::clone(&authority), stopped.clone()));
     tasks.spawn(renew_leaf(leaf, Arc::clone(&authority), stopped.clone()));
     tasks.spawn(pat_watchdog(stopped));
@@ -92,6 +92,17 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     }
     tracing::info!("the authority has stopped");
     Ok(())
+}
+
+/// What becomes of requests by time, by their tickets, and when nobody approved them.
+fn see_to_requests(
+    authority: &Arc<Authority>,
+    tasks: &mut JoinSet<()>,
+    stopped: &watch::Receiver<bool>,
+) {
+    tasks.spawn(lapse::keep(Arc::clone(authority), stopped.clone()));
+    tasks.spawn(tracker::follow(Arc::clone(authority), stopped.clone()));
+    tasks.spawn(alarm::keep(Arc::clone(authority), stopped.clone()));
 }
 
 /// Serves figures to this machine, if the settings say where.

@@ -51,7 +51,6 @@ pub(crate) enum Command {
     Locks(command::locks::Locks),
     #[command(subcommand)]
     Ledger(command::ledger::Ledger),
-    #[command(subcommand)]
     Breakglass(command::breakglass::Breakglass),
     Status(command::status::Status),
     Completions(command::completions::Completions),

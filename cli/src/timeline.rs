@@ -177,6 +177,7 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
         Event::Network(network) => network_line(network),
         Event::Killed(signed) => killed_line(signed),
         Event::AlarmFailed(alarm) => ("ALARM", alarm_text(alarm), Tone::Bad),
+        Event::AlarmEnded(ended) => alarm_line(&ended.alarm),
         // Told with the exec it belongs to; one of a process that never started a program says nothing.
         Event::Exit(_) => return None,
     })
@@ -219,6 +220,13 @@ fn killed_text(killed: &Killed) -> String {
 
 fn over_text(over: &wire::record::BreakGlassOver) -> String {
     format!("{}: {}", over.name, reason(&over.reason))
+}
+
+fn alarm_line(alarm: &wire::breakglass::Alarm) -> (&'static str, String, Tone) {
+    match &alarm.fault {
+        None => ("alarm", format!("{} went out", plain(&alarm.by)), Tone::Strong),
+        Some(_) => ("ALARM", alarm_text(alarm), Tone::Bad),
+    }
 }
 
 fn alarm_text(alarm: &wire::breakglass::Alarm) -> String {

@@ -1,4 +1,4 @@
-//! Letters between custodians, files of shares and groups, key ids and key files of break-glass: any text is one thing that
+//! Letters between custodians, files of shares and groups, key ids, key files and passes of break-glass: any text is one thing that
 //! reads back as itself, or refused. The first byte chooses a kind, so that content is reached behind the checks of its lines.
 #![no_main]
 
@@ -13,6 +13,7 @@ use breakglass::share::Locked;
 use curfew_fuzz::survives_text;
 use libfuzzer_sys::fuzz_target;
 use wire::breakglass::UseName;
+use wire::breakglass::pass::Pass;
 use wire::time::Timestamp;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -28,6 +29,9 @@ fuzz_target!(|bytes: &[u8]| {
         read(text);
         survives_text::<UseName>(text);
         drop(wire::breakglass::keys(text));
+        if let Ok(pass) = Pass::from_extension(text) {
+            assert_eq!(pass.to_extension().expect("it was read"), text);
+        }
     }
 });
 

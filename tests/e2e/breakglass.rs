@@ -216,15 +216,25 @@ fn receipts_account_for_it(site: &Site, db1: &Host, table: &Table) -> Result<(),
     let (group, ann, cem) = (at("group.txt"), at("ann-receipt.txt"), at("cem-receipt.txt"));
     let early = site.authority.run(["breakglass", "reconcile", &ann])?;
     assert!(!early.succeeded(), "a receipt of an unknown group was taken: {early:?}");
-    ca(&["breakglass", "group", "add", &group, "--reason", "test"]).map(drop)?;
+    let people = ["--custodian", "ann=ana@example.com", "--custodian", "cem=bob@example.com"];
+    let add = ["breakglass", "group", "add", &group, "--reason", "test"];
+    site.person("bob@example.com")?;
+    ca(&[&add[..], &people].concat()).map(drop)?;
     let said = ca(&["breakglass", "reconcile", &ann, &cem])?.stdout;
     assert!(said.contains("joined") && said.contains("receipts of ann,cem"), "{said}");
-    assert!(said.contains("review due until") && said.contains("every alarm went out"), "{said}");
+    assert!(said.contains("review due until"), "{said}");
+    eventually("every alarm went out, the command's too", || {
+        let said = ca(&["breakglass", "status"]).map(|said| said.stdout).unwrap_or_default();
+        said.contains("every alarm went out") && said.contains("1 of 1 hosts believe it")
+    })?;
     let serial = said
         .split_whitespace()
         .find(|word| word.parse::<u64>().is_ok_and(wire::breakglass::is_of_breakglass));
     let serial = serial.unwrap_or_default().to_owned();
-    ca(&["breakglass", "review", &serial, "--verdict", "ok", "--note", "the outage"]).map(drop)?;
+    let review = ["breakglass", "review", &serial, "--verdict", "ok", "--note", "the outage"];
+    let own = site.authority.run([&review[..], &["--reviewer", "bob@example.com"]].concat())?;
+    assert!(own.stderr.contains("signed it as cem, and cannot review it"), "{own:?}");
+    ca(&[&review[..], &["--reviewer", "ops@example.com"]].concat()).map(drop)?;
     table.certificate(db1, 10, "")?;
     table.ssh(db1).run(["true"])?.done()?;
     eventually("another use is known, and no receipt of it", || {
@@ -273,6 +283,20 @@ fn a_drill_proves_the_way_in_and_a_silent_alarm_fails_it() -> Result<(), FleetEr
     table.certificate(&db1, 300, "--drill")?;
     let silent = drill()?;
     assert!(!silent.succeeded() && silent.stderr.contains("no alarm by command"), "{silent:?}");
+    // One that was started and did not end well called nobody either; one that did, did.
+    for (command, called) in [("/bin/false", false), ("/bin/true", true)] {
+        db1.sh(&format!(
+            "rm -rf /run/curfew/alarms; sed -i '/^breakglass_alarm/d' /etc/curfew/agent.toml; \
+             echo 'breakglass_alarm = [\"{command}\"]' >> /etc/curfew/agent.toml; systemctl restart curfew-agent"
+        ))?
+        .done()?;
+        site.wait_until_connected("db1")?;
+        table.certificate(&db1, 300, "--drill")?;
+        let said = drill()?;
+        assert_eq!(said.succeeded(), called, "{said:?}");
+        let words = if called { "alarm by command: arrived" } else { "alarm by command: DID NOT" };
+        assert!(said.stdout.contains(words), "{said:?}");
+    }
     Ok(())
 }
 
@@ -383,7 +407,18 @@ fn a_cached_lock_refuses_break_glass_and_a_rotated_key_opens_nothing() -> Result
     told(&site, "drill/INC-42/ann.cem/")?;
     // A new key in its place: what the old one signed opens nothing.
     let next = Table::with_group(&site, "next")?;
+    for table in [&table, &next] {
+        let group = table.path("group.txt").display().to_string();
+        site.authority.run(["breakglass", "group", "add", &group, "--reason", "test"])?.done()?;
+    }
     next.place(&site, &db1)?;
+    // The host says so, and nobody has got in by the new one yet.
+    eventually("the host believes the new key and not the old one", || {
+        let said = site.authority.run(["breakglass", "group", "list"]);
+        let said = said.map(|said| said.stdout).unwrap_or_default();
+        said.contains("1 of 1 hosts believe it")
+            && said.contains("0 of 1 hosts believe it; not db1")
+    })?;
     assert!(!table.ssh(&db1).run(["true"])?.succeeded());
     next.certificate(&db1, 200, "--drill")?;
     next.ssh(&db1).run(["true"])?.done()

@@ -24,6 +24,8 @@ use crate::octets::Octets;
 use crate::time::Timestamp;
 use crate::trust::{AuthorityKey, KeysError};
 
+pub mod pass;
+
 /// What the key id of a break-glass certificate says: `breakglass/INC-42/ann.bob/1798761600/8070450532247928833`.
 ///
 /// The end stands in it too: sshd logs the key id, so that who reads the log later knows when the session had to end.
@@ -139,6 +141,19 @@ pub struct Alarm {
     /// What went wrong; nothing when it went out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Whether it is under way, and what becomes of it is told later ([`AlarmEnded`]). An older host says of a command that
+    /// it was started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
+}
+
+/// What became of an alarm that was under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmEnded {
+    /// The certificate whose use it tells of.
+    pub serial: Serial,
+    /// The alarm, as it ended.
+    pub alarm: Alarm,
 }
 
 impl UseName {
@@ -223,10 +238,11 @@ impl From<UseName> for String {
 }
 
 impl Use {
-    /// Whether every alarm went out.
+    /// Whether every alarm went out. One that is under way has not.
     #[must_use]
     pub fn is_loud(&self) -> bool {
-        !self.alarms.is_empty() && self.alarms.iter().all(|alarm| alarm.fault.is_none())
+        let is_out = |alarm: &Alarm| alarm.fault.is_none() && !alarm.waits;
+        !self.alarms.is_empty() && self.alarms.iter().all(is_out)
     }
 }
 

@@ -1,12 +1,17 @@
 //! Break-glass afterwards, as the authority knows it: groups, the receipts of custodians, what hosts saw, and how these join.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::breakglass::pass::PassUse;
 use crate::breakglass::{Use, UseName};
-use crate::identifier::{Custodian, Fingerprint, HostName, Login, Serial};
+use crate::identifier::{
+    Custodian, Fingerprint, HostName, Identity, Login, RequestId, RoleName, Serial,
+};
 use crate::log::Hash;
+use crate::request::{Sentence, State};
 use crate::review::{Review, Verdict};
 use crate::time::Timestamp;
 
@@ -39,6 +44,9 @@ pub struct GroupView {
     /// Since when hosts are to believe its key no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired: Option<Timestamp>,
+    /// Who its custodians are among the identities of the authority, as far as that was said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people: BTreeMap<Custodian, Identity>,
 }
 
 /// "Take receipts of this group."
@@ -47,6 +55,9 @@ pub struct GroupView {
 pub struct GroupAsk {
     /// Its letter.
     pub group: String,
+    /// Who its custodians are among the identities of the authority: none of them reviews what they signed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people: BTreeMap<Custodian, Identity>,
     /// Why.
     pub reason: String,
 }
@@ -169,11 +180,58 @@ pub struct HostProof {
     /// With its agent dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<Timestamp>,
-    /// The group key by which somebody got in last; which others it believes is known on the host alone.
+    /// The group key by which somebody got in last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Fingerprint>,
+    /// The group keys by which it says that it lets in; absent where it has not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub believes: Option<Vec<Fingerprint>>,
     /// Whether it should have been tried again by now.
     pub is_overdue: bool,
+}
+
+/// Break-glass that somebody took while the authority was up: a request that nobody approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassView {
+    /// The request.
+    pub request: RequestId,
+    /// Who.
+    pub identity: Identity,
+    /// Under which role.
+    pub role: RoleName,
+    /// Where.
+    pub hosts: Vec<HostName>,
+    /// Why.
+    pub reason: Sentence,
+    /// When.
+    pub at: Timestamp,
+    /// Where the request stands.
+    pub state: State,
+    /// Whether a certificate was issued under it.
+    pub is_used: bool,
+    /// How many of its sessions have not ended.
+    pub alive: u64,
+    /// What hosts told of it.
+    pub uses: Vec<PassSeen>,
+    /// Until when somebody else is to review it; absent when nobody got in, and once it is reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// The verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
+}
+
+/// A use of it as a host told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassSeen {
+    /// The number of its incident.
+    pub incident: u64,
+    /// Whether that is open.
+    pub is_open: bool,
+    /// The host.
+    pub host: HostName,
+    /// What the host said.
+    pub used: PassUse,
 }
 
 /// All of it.
@@ -185,6 +243,9 @@ pub struct BreakGlass {
     pub ceremonies: Vec<CeremonyView>,
     /// When the way in was last proven, on each host.
     pub hosts: Vec<HostProof>,
+    /// What was taken while the authority was up, the newest first.
+    #[serde(default)]
+    pub passes: Vec<PassView>,
     /// As of when, by the authority's clock.
     pub at: Timestamp,
 }
@@ -208,6 +269,9 @@ pub struct CeremonyReviewAsk {
     pub verdict: Verdict,
     /// What it was, and what was done.
     pub note: String,
+    /// Who gives it, where whoever asks is known to nobody: at the authority's own machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewer: Option<Identity>,
 }
 
 impl CeremonyView {

@@ -344,6 +344,10 @@ pub struct Heartbeat {
     /// What keeps it from recording, as it does while its disk is full; one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// The group keys of break-glass by which this host lets in: what root placed and installed, at most
+    /// [`crate::breakglass::MAX_KEYS`]. Absent from an agent that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_keys: Option<Vec<Fingerprint>>,
 }
 
 /// How often a host says that it is here, in seconds.

@@ -5,10 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::breakglass::Use;
-use crate::identifier::{Custodian, HostName, SessionId};
+use crate::identifier::{
+    Custodian, HostName, Identity, QuorumName, RequestId, RoleName, SessionId,
+};
 use crate::log::Head;
 use crate::octets::Octets;
 use crate::record::{Crossed, Incident};
+use crate::request::Sentence;
 use crate::time::Timestamp;
 
 /// Something that must never happen, as the authority heard of it.
@@ -93,6 +96,30 @@ pub enum Cause {
         /// What the receipts say otherwise; nothing where there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<String>,
+    },
+    /// Somebody took break-glass of the authority, which nobody approved.
+    BreakGlass {
+        /// The request.
+        request: RequestId,
+        /// Who.
+        identity: Identity,
+        /// Under which role.
+        role: RoleName,
+        /// Why.
+        reason: Sentence,
+    },
+    /// A request was approved by fewer people than its quorum has seats, because nobody else could be found in time.
+    Shrunk {
+        /// The request.
+        request: RequestId,
+        /// Who asked.
+        identity: Identity,
+        /// Under which role.
+        role: RoleName,
+        /// The quorum.
+        quorum: QuorumName,
+        /// Who approved.
+        by: Vec<Identity>,
     },
 }
 
@@ -187,10 +214,34 @@ impl fmt::Display for Cause {
                  link: who made it does not have the agent's key"
             ),
             Self::Unreceipted { used, fault } => unreceipted(used, fault.as_deref(), f),
+            Self::BreakGlass { .. } | Self::Shrunk { .. } => self.without_approval(f),
             Self::Gone { from, to } => write!(
                 f,
                 "records {from} to {to} are lost: the ledger that had acknowledged them was given up, and the host has let go of them"
             ),
+        }
+    }
+}
+
+impl Cause {
+    /// What went on without the approval that is usual.
+    fn without_approval(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BreakGlass { request, identity, role, reason } => write!(
+                f,
+                "BREAK-GLASS by {identity}, which nobody approved: role {role}, request {request}: {reason}. Somebody else must \
+                 review it within a day: `curfew breakglass review {request}`"
+            ),
+            Self::Shrunk { request, identity, role, quorum, by } => {
+                let by: Vec<&str> = by.iter().map(Identity::as_str).collect();
+                write!(
+                    f,
+                    "request {request} of {identity} for role {role} was approved by {} alone: nobody else filled a seat of \
+                     quorum {quorum} in time",
+                    by.join(" and ")
+                )
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::breakglass::{Alarm, Use, UseName};
+use crate::breakglass::pass::PassUse;
+use crate::breakglass::{Alarm, AlarmEnded, Use, UseName};
 use crate::channel::{ChannelId, End, Kept, Passed};
 use crate::identifier::{Fingerprint, OrderNumber, RecordNumber, SessionId};
 use crate::kill::SignedKill;
@@ -103,6 +104,8 @@ pub enum Event {
     Network(Network),
     /// What it took to end the session and the work that it had handed on, signed by the agent.
     Killed(Box<SignedKill>),
+    /// An alarm of break-glass that was under way has ended.
+    AlarmEnded(AlarmEnded),
 }
 
 /// What a process did with a stream socket (TCP and its kin). Whether anybody answered is not known; datagrams are not seen.
@@ -166,6 +169,7 @@ impl Event {
             }
             Self::Incident(incident) => match **incident {
                 Incident::Unproved { .. } | Incident::Dispute(_) => 1,
+                Incident::Pass(_) => 6,
                 _ => 2,
             },
             Self::Channel(
@@ -174,6 +178,7 @@ impl Event {
             ) => 3,
             Self::Network(_) => 4,
             Self::Killed(_) => 5,
+            Self::AlarmEnded(_) => 6,
             Self::AgentStarted(_)
             | Self::SessionBegan(_)
             | Self::Exec(_)
@@ -191,7 +196,7 @@ impl Event {
 }
 
 /// The newest generation of [`Event`]s that this version reads; 1 is what authorities read that do not say.
-pub const GENERATION: u32 = 5;
+pub const GENERATION: u32 = 6;
 
 /// A program started by work that a login handed to a daemon: a user unit, `at`, `cron`, `systemd-run`, a container.
 ///
@@ -756,6 +761,8 @@ pub enum Incident {
     Meddled(Meddled),
     /// Somebody got in by break-glass.
     BreakGlass(Use),
+    /// Somebody got in by break-glass of the authority, which nobody approved.
+    Pass(Box<PassUse>),
     /// The ledger was put back from a backup and declared it, and the host had seen more than the backup holds. Recorded
     /// only under an authority that declares such things.
     Restored(Abandoned),
@@ -837,6 +844,7 @@ impl fmt::Display for Incident {
             Self::Meddled(Meddled { what, mended: true }) => write!(f, "in order again: {what}"),
             Self::Meddled(Meddled { what, mended: false }) => f.write_str(what),
             Self::BreakGlass(used) => used.fmt(f),
+            Self::Pass(used) => used.fmt(f),
             Self::Restored(abandoned) => abandoned.fmt(f),
         }
     }

@@ -27,7 +27,7 @@ mod view;
 pub use sentence::{MAX_SENTENCE, Sentence, SentenceError};
 pub use view::{
     ApprovalAsk, ApprovalView, Demanded, Lower, Missing, MissingSeat, NoAsk, RequestAsk,
-    RequestDetail, RequestView, RiskView,
+    RequestDetail, RequestView, RiskView, VerdictAsk,
 };
 
 /// A request, as it is kept, shown and approved.
@@ -68,6 +68,9 @@ pub struct Asked {
     pub ticket: Option<Ticket>,
     /// Whether it cannot wait; it skips nothing.
     pub urgent: bool,
+    /// Whether it is break-glass: nobody approves it, and everybody is told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub breakglass: bool,
     /// When it was asked.
     pub at: Timestamp,
     /// Until when it can be approved.

@@ -121,6 +121,7 @@ mod tests {
             grant_until: Timestamp::from_secs(9),
             options: BTreeMap::new(),
             limits: Limits::default(),
+            pass: None,
         };
         make_room(&facts, "10.0.0.9", most, sessions.iter()).err().map(|no| no.refused.reason)
     }

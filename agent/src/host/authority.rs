@@ -332,6 +332,7 @@ impl Host {
             certificates: Some(self.upkeep.renewal.standing()),
             keys: Some(self.trust.digest()),
             trouble: self.unwritten.trouble(),
+            group_keys: Some(self.doors.believed(&self.trust.host)),
         }));
     }
 

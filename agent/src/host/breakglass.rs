@@ -12,21 +12,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use ssh_key::PublicKey;
-use wire::breakglass::{self, Noticed, Opening, Use, UseName};
+use wire::breakglass::pass::{Pass, PassUse};
+use wire::breakglass::{self, AlarmEnded, Noticed, Opening, Use, UseName};
 use wire::certificate::{Certificate, Facts};
 use wire::gate::{Answer, Login, Word, used_certificate};
-use wire::identifier::{Fingerprint, Login as Account, Serial, SessionId};
+use wire::identifier::{Fingerprint, HostName, Login as Account, Serial, SessionId};
 use wire::limits::{Level, Limits, Need, Recording};
 use wire::lock::Subject;
 use wire::octets::Octets;
 use wire::record::{BreakGlassOver, EndReason, Event, Incident, Refused, Refuser};
 use wire::time::{Timestamp, Uptime};
+use wire::trust::AuthorityKey;
 
 use super::Host;
 use crate::alarm::Siren;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::gate::{No, Trouble};
+use crate::install::sshd::BREAKGLASS_KEYS_PATH;
 use crate::kernel::cgroup;
 use crate::kernel::kill::{end_held, end_unit};
 use crate::peer::{Held, Peer};
@@ -47,7 +50,7 @@ pub(super) struct Doors {
     heard: Vec<(Uptime, Failed)>,
     /// Serials that were told of since the agent started.
     told: BTreeSet<Serial>,
-    faults: (Sender<breakglass::Alarm>, Receiver<breakglass::Alarm>),
+    alarms_ended: (Sender<AlarmEnded>, Receiver<AlarmEnded>),
 }
 
 /// A session that began while nobody was at the gate, as it is kept in its word's file until it is over.
@@ -79,7 +82,7 @@ impl Doors {
             open: BTreeMap::new(),
             heard: Vec::new(),
             told: BTreeSet::new(),
-            faults: channel(),
+            alarms_ended: channel(),
         }
     }
 
@@ -92,6 +95,14 @@ impl Doors {
         };
         let keys = breakglass::keys(&text).map_err(|error| format!("{path}: {error}"))?;
         Ok(keys.iter().map(|key| key.key().clone()).collect())
+    }
+
+    /// The group keys by which somebody gets in here: those that root placed, and that were installed for sshd too. Keys that cannot
+    /// be read let nobody in.
+    pub(super) fn believed(&self, host: &HostName) -> Vec<Fingerprint> {
+        let text = std::fs::read_to_string(&self.keys_path).unwrap_or_default();
+        let installed = std::fs::read_to_string(BREAKGLASS_KEYS_PATH).unwrap_or_default();
+        believed((&text, &installed), &self.login, host)
     }
 
     /// When there is something to do.
@@ -143,6 +154,7 @@ impl Host {
             grant_until: opening.name.until,
             options: opening.options.clone(),
             limits: strongest(),
+            pass: None,
         };
         let monitor = peer.process.name;
         let answer = self.begin(peer.process, facts, remote.clone(), now);
@@ -227,19 +239,32 @@ impl Host {
         tracing::error!(incident = %used.name.incident, drill = used.name.drill, login = %used.login,
             remote = used.remote, cert.serial = %used.name.serial, "INCIDENT: {used}");
         self.doors.told.insert(used.name.serial);
-        used.alarms = self.doors.siren.raise(&used, &self.doors.faults.0);
+        let (serial, ended) = (used.name.serial, &self.doors.alarms_ended.0);
+        used.alarms = self.doors.siren.raise(serial, &used, ended);
         self.record(used.session, Event::Incident(Box::new(Incident::BreakGlass(used))), now);
+    }
+
+    /// Raises every alarm for a session that began under break-glass of the authority, and makes the record.
+    pub(super) fn tell_pass(
+        &mut self,
+        (pass, subject): (Pass, Subject),
+        remote: String,
+        monitor: Monitor,
+        now: Now,
+    ) {
+        let Some(session) = self.sessions.iter().find(|one| one.monitor == monitor) else { return };
+        let (session, at, serial) = (session.id, now.at, subject.serial);
+        let mut used = PassUse { pass, subject, remote, at, session, alarms: Vec::new() };
+        tracing::error!(request = %used.pass.request, identity = %used.subject.identity, login = %used.subject.login,
+            remote = used.remote, cert.serial = %serial, "INCIDENT: {used}");
+        used.alarms = self.doors.siren.raise(serial, &used, &self.doors.alarms_ended.0);
+        self.record(Some(session), Event::Incident(Box::new(Incident::Pass(Box::new(used)))), now);
     }
 
     /// Looks for words that the hook in PAM left, and goes on with those that are known.
     pub fn look_for_words(&mut self, now: Now) {
-        while let Ok(alarm) = self.doors.faults.1.try_recv() {
-            tracing::error!(
-                by = alarm.by,
-                fault = alarm.fault,
-                "an alarm of break-glass did not go out"
-            );
-            self.record(None, Event::AlarmFailed(alarm), now);
+        while let Ok(ended) = self.doors.alarms_ended.1.try_recv() {
+            self.record(None, Event::AlarmEnded(ended), now);
         }
         self.tell_heard(now);
         let entries = match std::fs::read_dir(&self.doors.words_dir) {
@@ -392,6 +417,20 @@ impl Host {
     }
 }
 
+/// Keys of which the line stands in what sshd reads.
+fn believed(
+    (placed, installed): (&str, &str),
+    login: &Account,
+    host: &HostName,
+) -> Vec<Fingerprint> {
+    let is_installed = |key: &AuthorityKey| {
+        let line = breakglass::authorized_line(key, login, host);
+        line.is_ok_and(|line| installed.lines().any(|one| one.trim() == line))
+    };
+    let keys = breakglass::keys(placed).unwrap_or_default();
+    keys.iter().filter(|key| is_installed(key)).map(AuthorityKey::fingerprint).collect()
+}
+
 /// As much as can be recorded. Best effort: who is let in when all is down is not kept out because a recorder is.
 fn strongest() -> Limits {
     let recording = Recording { level: Level::Full, need: Need::BestEffort };
@@ -427,3 +466,38 @@ const AGAIN: Duration = Duration::from_millis(20);
 const EXPLAINED: Duration = Duration::from_secs(10);
 /// Logins of the log that wait.
 const MAX_HEARD: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_believes_what_is_placed_and_installed_and_nothing_else() {
+        let (login, host): (Account, HostName) =
+            ("breakglass".parse().unwrap(), "db1".parse().unwrap());
+        let key = |seed: u8| {
+            let pair = ssh_key::private::Ed25519Keypair::from_seed(&[seed; 32]);
+            let public = ssh_key::PrivateKey::from(pair).public_key().clone();
+            AuthorityKey::of(&public).unwrap()
+        };
+        let (old, new) = (key(1), key(2));
+        let line = |key: &AuthorityKey, host: &HostName| {
+            breakglass::authorized_line(key, &login, host).unwrap()
+        };
+        let installed = format!("# by curfew-agent\n{}\n", line(&old, &host));
+        let says = |placed: &str, installed: &str| believed((placed, installed), &login, &host);
+        assert_eq!(says(&format!("{old}\n{new}\n"), &installed), [old.fingerprint()]);
+        let both = format!("{installed}{}\n", line(&new, &host));
+        assert_eq!(says(&format!("{new}\n"), &both), [new.fingerprint()]);
+        // Lines of another host, a file that cannot be read, and nothing at all.
+        let elsewhere = line(&old, &"db2".parse().unwrap());
+        for (placed, installed) in [
+            (format!("{old}\n"), elsewhere),
+            (format!("{old}\nnonsense\n"), both.clone()),
+            (String::new(), both),
+            (format!("{old}\n"), String::new()),
+        ] {
+            assert!(says(&placed, &installed).is_empty(), "{placed} {installed}");
+        }
+    }
+}

@@ -109,7 +109,7 @@ impl Host {
                     return self.refuse(*no, monitor, now);
                 }
                 match self.admit(*admission, now) {
-                    Ok(facts) => self.begin(peer.process, facts, remote, now),
+                    Ok(facts) => self.begin_loudly(peer.process, facts, remote, now),
                     Err(answer) => answer,
                 }
             }
@@ -124,6 +124,16 @@ impl Host {
             }
             Err(refused) => self.refuse(*refused, monitor, now),
         }
+    }
+
+    /// Lets a session begin, and raises every alarm where it is one of break-glass.
+    fn begin_loudly(&mut self, process: Held, facts: Facts, remote: String, now: Now) -> Answer {
+        let loud = facts.pass.clone().map(|pass| (pass, facts.subject.clone(), process.name));
+        let answer = self.begin(process, facts, remote.clone(), now);
+        if let (Answer::Permit, Some((pass, subject, monitor))) = (&answer, loud) {
+            self.tell_pass((pass, subject), remote, monitor, now);
+        }
+        answer
     }
 
     /// Whether somebody may come in now whose certificate is good.

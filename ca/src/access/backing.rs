@@ -98,21 +98,52 @@ impl Backing {
         self.people(now).filter(may).map(|one| one.candidate.clone()).collect()
     }
 
-    /// What the role requires on this host and is not there.
+    /// What the role requires on this host and is not there. Of break-glass nothing is: it is what is taken without.
     pub(crate) fn missing(&self, host: &Host, rule: &Rule<'_>) -> Vec<Missing> {
+        if self.asked.breakglass {
+            return Vec::new();
+        }
         let (people, owners) = (self.counted(host, (rule.rules, rule.now)), owners(&host.labels));
         missing(&people, (&host.name, rule), &self.case(&owners, rule.now))
     }
 
-    fn case<'a>(&'a self, owners: &'a BTreeSet<TeamName>, now: Timestamp) -> Case<'a> {
-        Case { requester: &self.asked.identity, owners, asked: self.asked.at, now }
+    /// What is counted for, on a host that these teams own.
+    pub(crate) fn case<'a>(&'a self, owners: &'a BTreeSet<TeamName>, now: Timestamp) -> Case<'a> {
+        case(&self.asked, owners, now)
     }
+
+    /// The quorums that its role requires and that are met by fewer people than they have seats; and by whom.
+    pub(crate) fn shrunk(&self, host: &Host, rule: &Rule<'_>) -> Vec<(QuorumName, Vec<Identity>)> {
+        let people = self.counted(host, (rule.rules, rule.now));
+        let owners = owners(&host.labels);
+        let case = self.case(&owners, rule.now);
+        let quorums = rule.rules.roles.approval();
+        let few = rule.role.requires.iter().filter_map(|name| {
+            match quorums.count(name, &people, &case) {
+                Count::Shrunk(by) => Some((name.clone(), by)),
+                Count::Met(_) | Count::Automatic(_) | Count::Open(_) | Count::Unknown => None,
+            }
+        });
+        few.collect()
+    }
+}
+
+/// What is counted for, of a request, on a host that these teams own.
+pub(crate) fn case<'a>(
+    asked: &'a Asked,
+    owners: &'a BTreeSet<TeamName>,
+    now: Timestamp,
+) -> Case<'a> {
+    let (requester, role) = (&asked.identity, &asked.role);
+    Case { requester, role, urgent: asked.urgent, owners, asked: asked.at, now }
 }
 
 /// What nobody has approved yet of a role on a host.
 pub(crate) fn demanded(who: &Identity, host: &Host, rule: &Rule<'_>) -> Vec<Missing> {
     let owners = owners(&host.labels);
-    let case = Case { requester: who, owners: &owners, asked: rule.now, now: rule.now };
+    let (asked, now) = (rule.now, rule.now);
+    let (requester, role, urgent) = (who, rule.name, false);
+    let case = Case { requester, role, urgent, owners: &owners, asked, now };
     missing(&[], (&host.name, rule), &case)
 }
 
@@ -132,7 +163,7 @@ pub(crate) fn open(
     (people, host, case): (&[Candidate], &HostName, &Case<'_>),
 ) -> Option<Missing> {
     let (seats, problem) = match quorums.count(name, people, case) {
-        Count::Met(_) | Count::Automatic(_) => return None,
+        Count::Met(_) | Count::Automatic(_) | Count::Shrunk(_) => return None,
         Count::Open(seats) => (seats, None),
         Count::Unknown => (Vec::new(), Some("there is no quorum of that name".to_owned())),
     };
@@ -141,9 +172,9 @@ pub(crate) fn open(
         words: quorums.words(name, seat, case),
         who: Vec::new(),
     });
-    let widens = quorums.next_circle(name, case);
+    let (widens, shrinks) = (quorums.next_circle(name, case), quorums.shrinks(name, case));
     let (quorum, host, seats) = (name.clone(), host.clone(), seats.collect());
-    Some(Missing { quorum, host, seats, widens, problem })
+    Some(Missing { quorum, host, seats, widens, shrinks, problem })
 }
 
 /// Under what a certificate can be issued, of what is there already: a grant that is under way, or an approved request.
@@ -154,7 +185,8 @@ pub(super) fn under(
     rule: &Rule<'_>,
 ) -> Result<Option<Plan>, Denial> {
     let of_role = |backing: &&Backing| {
-        let is_ticketed = !rule.role.ticket || backing.asked.ticket.is_some();
+        let is_ticketed =
+            !rule.role.ticket || backing.asked.ticket.is_some() || backing.asked.breakglass;
         backing.asked.role == *rule.name && is_ticketed
     };
     let mut reason = None;
@@ -254,7 +286,9 @@ pub(crate) fn approved(
         let is_there = |host| {
             let people = backing.counted(host, (rule.rules, rule.now));
             let asked = ((host, rule.rules), &people[..], (secs, rule.now));
-            backing.missing(host, rule).is_empty() && !demand(backing, asked).waits()
+            // Break-glass waits for nobody: what is missing then is asked, and refused, when it is asked for.
+            let waits = !backing.asked.breakglass && demand(backing, asked).waits();
+            backing.missing(host, rule).is_empty() && !waits
         };
         host.is_some_and(is_there)
     });

@@ -242,7 +242,7 @@ fn with_all(question: &Question, rules: &Rules<'_>) -> Question {
 
 fn altered(question: &Question, alter: impl FnOnce(&mut policy::Evidence)) -> Question {
     let mut question = question.clone();
-    if let Act::Issue(access) | Act::Request(access) = &mut question.act {
+    if let Act::Issue(access) | Act::Request(access) | Act::Breakglass(access) = &mut question.act {
         alter(&mut access.evidence);
     }
     question

@@ -119,6 +119,7 @@ impl World {
             expected: None,
             ticket: None,
             urgent: false,
+            breakglass: false,
             at: NOW,
             expires: later(400),
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use policy::{Access, Act, Being, Evidence, Pending, Place, Question, Who};
+use wire::breakglass::pass::Pass;
 use wire::identifier::{Identity, Login, QuorumName, RequestId, RoleName};
 use wire::identity::Kind;
 use wire::time::Timestamp;
@@ -11,7 +12,7 @@ use wire::time::Timestamp;
 use super::backing::{Backing, owners};
 use super::demand::Voice;
 use super::{Ask, Facts, Host, Plan, Rules, Running, Standing};
-use crate::approval::{Candidate, Case, Count};
+use crate::approval::{Candidate, Count};
 use crate::role::Holder;
 
 /// What a certificate is asked for, under a role that was chosen for it.
@@ -38,7 +39,17 @@ pub(super) fn issue(
         risk: risk.or_else(|| risk_of(facts, request)),
         evidence: evidence((&ask.identity, facts, rules), (host, request), now),
     };
-    question((&ask.identity, facts, rules), access, (ask.mfa_at, now))
+    let act = if pass_behind(facts, request).is_some() { Act::Breakglass } else { Act::Issue };
+    question((&ask.identity, facts, rules), act(access), (ask.mfa_at, now))
+}
+
+/// What a certificate under a request says of it, when that is for break-glass.
+pub(super) fn pass_behind(facts: &Facts, request: Option<RequestId>) -> Option<Pass> {
+    let behind = facts.requests.iter().find(|backing| Some(backing.asked.request) == request)?;
+    behind
+        .asked
+        .breakglass
+        .then(|| Pass { request: behind.asked.request, reason: behind.asked.reason.clone() })
 }
 
 /// The request that stands behind a certificate, if one does.
@@ -73,7 +84,7 @@ pub(super) fn extend(
         risk: risk_of(facts, running.request),
         evidence: evidence((&running.identity, facts, rules), (host, running.request), now),
     };
-    question((&running.identity, facts, rules), access, (running.mfa_at, now))
+    question((&running.identity, facts, rules), Act::Issue(access), (running.mfa_at, now))
 }
 
 /// What somebody asks for, before anybody has said anything to it.
@@ -83,6 +94,7 @@ pub(super) fn request(
     (mfa_at, now): (Option<Timestamp>, Timestamp),
 ) -> Question {
     let would = would(backing, (host, login, rules), &[], (backing.asked.duration_secs, now));
+    // Who takes break-glass asks once: what would be asked at the certificate is asked now.
     let act = match would.act {
         Act::Issue(access) => Act::Request(access),
         other => other,
@@ -111,9 +123,10 @@ pub(super) fn would(
         risk: backing.risk,
         evidence: spoken(backing, (host, people, rules), now),
     };
+    let act = if asked.breakglass { Act::Breakglass } else { Act::Issue };
     Question {
         who: requester(backing, rules),
-        act: Act::Issue(access),
+        act: act(access),
         moment: rules.policy.moment(begins),
         mfa_age: None,
     }
@@ -176,13 +189,13 @@ pub(crate) fn who(
 
 fn question(
     (identity, facts, rules): (&Identity, &Facts, &Rules<'_>),
-    access: Access,
+    act: Act,
     (mfa_at, now): (Option<Timestamp>, Timestamp),
 ) -> Question {
     let state = (facts.standing != Standing::Active, facts.operator);
     Question {
         who: who(facts.holder(identity), state, rules),
-        act: Act::Issue(access),
+        act,
         moment: rules.policy.moment(now),
         mfa_age: mfa_at.map(|at| whole_secs(now.since(at))),
     }
@@ -218,9 +231,12 @@ fn spoken(
 ) -> Evidence {
     let (approval, identity) = (rules.roles.approval(), &backing.asked.identity);
     let owners = owners(&host.labels);
-    let case = Case { requester: identity, owners: &owners, asked: backing.asked.at, now };
-    let is_met = |name: &&QuorumName| {
-        matches!(approval.count(name, people, &case), Count::Met(_) | Count::Automatic(_))
+    let case = backing.case(&owners, now);
+    // A policy that asks for a quorum by its name is not content with fewer people, unless it says so.
+    let met = |name: &QuorumName| match approval.count(name, people, &case) {
+        Count::Met(_) | Count::Automatic(_) => Some(name.to_string()),
+        Count::Shrunk(_) => Some(format!("{name}/shrunk")),
+        Count::Open(_) | Count::Unknown => None,
     };
     let counted: BTreeSet<&Identity> = people
         .iter()
@@ -229,11 +245,11 @@ fn spoken(
         .collect();
     Evidence {
         approvers: u32::try_from(counted.len()).unwrap_or(u32::MAX),
-        quorums: approval.quorums.keys().filter(is_met).map(ToString::to_string).collect(),
+        quorums: approval.quorums.keys().filter_map(met).collect(),
         ticket: backing.asked.ticket.as_ref().map(ToString::to_string),
         ticket_open: backing.ticket_open && backing.asked.ticket.is_some(),
         on_call: is_on_call(identity, rules, now),
-        urgent: backing.asked.urgent,
+        urgent: backing.asked.urgent || backing.asked.breakglass,
     }
 }
 

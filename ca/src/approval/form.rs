@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
-use wire::identifier::{Identity, QuorumName, RotaName};
+use wire::identifier::{Identity, QuorumName, RoleName, RotaName};
 use wire::time::Timestamp;
 
-use super::{MAX_SEATS, Quorum, Quorums, Seat, Shift, Wider};
+use super::{MAX_SEATS, Quorum, Quorums, Seat, Shift, Shrink, Wider};
 use crate::config::{ConfigError, Source};
 
 /// `[quorum.NAME]`.
@@ -18,6 +18,15 @@ pub(crate) struct QuorumForm {
     seats: Spanned<Vec<Seat>>,
     automatic: Option<Spanned<String>>,
     widen: Option<WidenForm>,
+    shrink: Option<Spanned<ShrinkForm>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShrinkForm {
+    after: Spanned<String>,
+    seats: Spanned<Vec<Seat>>,
+    roles: Spanned<BTreeSet<RoleName>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,10 +102,30 @@ fn quorum(
         let after = source.span("after", after, Duration::ZERO, &(MIN_AFTER..=MAX_AFTER))?;
         Ok(Wider { after_secs: after.as_secs(), to: seats("to", form.to)? })
     });
+    let full = seats("seats", form.seats)?;
+    let shrink = form.shrink.map(|form| {
+        let at = form.span().start;
+        let form = form.into_inner();
+        let after = Some(form.after);
+        let after = source.span("after", after, Duration::ZERO, &(MIN_AFTER..=MAX_AFTER))?;
+        let few = seats("shrink.seats", form.seats)?;
+        if few.len() >= full.len() {
+            return Err(wrong(at, "shrink: it leaves as many seats as there are".into()));
+        }
+        let roles = form.roles.into_inner();
+        if roles.is_empty() {
+            return Err(wrong(
+                at,
+                "shrink: it names no roles; name those for which fewer do".into(),
+            ));
+        }
+        Ok(Shrink { after_secs: after.as_secs(), seats: few, roles })
+    });
     Ok(Quorum {
-        seats: seats("seats", form.seats)?,
         automatic: automatic.transpose()?,
         wider: wider.transpose()?,
+        shrink: shrink.transpose()?,
+        seats: full,
     })
 }
 

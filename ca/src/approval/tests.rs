@@ -19,7 +19,7 @@ fn person(name: &str, teams: &[&str]) -> Candidate {
 }
 
 fn quorums(seats: Vec<Seat>) -> Quorums {
-    let quorum = Quorum { seats, automatic: None, wider: None };
+    let quorum = Quorum { seats, automatic: None, wider: None, shrink: None };
     Quorums { quorums: BTreeMap::from([(name(), quorum)]), rotas: BTreeMap::new() }
 }
 
@@ -38,8 +38,19 @@ fn two() -> Quorums {
 /// Ana asks for a host that the team `dba` owns.
 fn count(quorums: &Quorums, people: &[Candidate]) -> Count {
     let (ana, owners) = ("ana".parse().unwrap(), BTreeSet::from(["dba".parse().unwrap()]));
-    let case = Case { requester: &ana, owners: &owners, asked: NOW, now: NOW };
-    quorums.count(&name(), people, &case)
+    quorums.count(&name(), people, &case((&ana, &dba()), &owners, false))
+}
+
+fn dba() -> RoleName {
+    "dba".parse().unwrap()
+}
+
+fn case<'a>(
+    (requester, role): (&'a Identity, &'a RoleName),
+    owners: &'a BTreeSet<TeamName>,
+    urgent: bool,
+) -> Case<'a> {
+    Case { requester, role, urgent, owners, asked: NOW, now: NOW }
 }
 
 #[test]
@@ -101,11 +112,10 @@ fn a_second_circle_widens_who_and_never_how_many() {
     quorums.quorums.get_mut(&name()).unwrap().wider =
         Some(Wider { after_secs: 60, to: vec![team("managers")] });
     let (ana, owners) = ("ana".parse().unwrap(), BTreeSet::from(["dba".parse().unwrap()]));
+    let dba = dba();
     let at = |secs| Case {
-        requester: &ana,
-        owners: &owners,
-        asked: NOW,
         now: NOW.after(Duration::from_secs(secs)),
+        ..case((&ana, &dba), &owners, false)
     };
     let one = [person("max", &["managers"])];
     let both = [person("max", &["managers"]), person("mia", &["managers"])];
@@ -117,6 +127,42 @@ fn a_second_circle_widens_who_and_never_how_many() {
     assert!(!quorums.count(&name(), &own, &at(60)).is_met());
     assert_eq!(quorums.next_circle(&name(), &at(0)), Some(at(60).now));
     assert_eq!(quorums.next_circle(&name(), &at(60)), None);
+}
+
+#[test]
+fn fewer_people_do_after_a_while_where_it_cannot_wait_and_for_the_roles_that_are_named() {
+    let mut quorums = two();
+    quorums.quorums.get_mut(&name()).unwrap().shrink = Some(Shrink {
+        after_secs: 60,
+        seats: vec![team("security")],
+        roles: BTreeSet::from([dba()]),
+    });
+    let (ana, owners) = ("ana".parse().unwrap(), BTreeSet::from(["dba".parse().unwrap()]));
+    let (dba, other) = (dba(), "deploy".parse().unwrap());
+    let at = |secs, urgent, role| Case {
+        now: NOW.after(Duration::from_secs(secs)),
+        ..case((&ana, role), &owners, urgent)
+    };
+    let count = |people: &[Candidate], case: &Case<'_>| quorums.count(&name(), people, case);
+    let sam = || person("sam", &["security"]);
+    let alone = Count::Shrunk(vec!["sam".parse().unwrap()]);
+    assert_eq!(count(&[sam()], &at(60, true, &dba)), alone);
+    for case in [at(59, true, &dba), at(60, false, &dba), at(60, true, &other)] {
+        assert_eq!(count(&[sam()], &case), Count::Open(vec![0]));
+    }
+    // Not whoever is there: whom the seat that is left is for, and never who asks.
+    let late = at(10_000, true, &dba);
+    for people in [vec![], vec![person("olga", &["dba"])], vec![person("ana", &["security"])]] {
+        assert!(matches!(count(&people, &late), Count::Open(_)), "{people:?}");
+    }
+    let disabled = Candidate { is_active: false, ..sam() };
+    assert!(matches!(count(&[disabled], &late), Count::Open(_)));
+    // With everybody there, it is met as it is.
+    assert!(count(&[sam(), person("olga", &["dba"])], &late).is_met());
+    assert_eq!(quorums.shrinks(&name(), &at(0, true, &dba)), Some(at(60, true, &dba).now));
+    for case in [at(60, true, &dba), at(0, false, &dba), at(0, true, &other)] {
+        assert_eq!(quorums.shrinks(&name(), &case), None);
+    }
 }
 
 /// Tries every way to seat people, one after another.
@@ -171,7 +217,8 @@ proptest! {
     ) {
         let quorums = quorums(seats.clone());
         let (ana, owners) = ("ana".parse().unwrap(), BTreeSet::from(["dba".parse().unwrap()]));
-        let case = Case { requester: &ana, owners: &owners, asked: NOW, now: NOW };
+        let dba = dba();
+        let case = case((&ana, &dba), &owners, false);
         let real: Vec<&Candidate> =
             people.iter().filter(|p| p.is_active && p.identity.as_str() != "ana").collect();
         let fits: Vec<Vec<bool>> = seats.iter().map(|seat| real.iter().map(|p| match seat {

@@ -8,7 +8,14 @@ mod custodians;
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn view(pair: &Pair) -> GroupView {
-    GroupView { said: Charter::read(&pair.group()).unwrap().said, added: NOW, retired: None }
+    let said = Charter::read(&pair.group()).unwrap().said;
+    let people = said.members.iter().map(|one| (one.clone(), who(&format!("{one}@example.com"))));
+    let people = people.collect();
+    GroupView { said, added: NOW, retired: None, people }
+}
+
+fn who(name: &str) -> Identity {
+    name.parse().unwrap()
 }
 
 fn seen(used: Use) -> UseView {
@@ -119,19 +126,22 @@ fn a_use_that_is_not_what_its_receipt_says_is_found() {
 fn a_verdict_waits_for_the_end_and_ok_for_the_receipts() {
     let ours = Pair::new();
     let text = ours.sign(NOW).remove(0);
-    let said = Proven::read(&text, &[view(&ours)]).unwrap().said;
+    let (groups, dan) = ([view(&ours)], who("dan@example.com"));
+    let said = Proven::read(&text, &groups).unwrap().said;
     let uses = || vec![seen(used(&text))];
     let receipts = vec![(said.clone(), NOW)];
     let serial = said.name.serial;
     let joined = join(Known { receipts: receipts.clone(), uses: uses(), ..Known::default() });
-    assert!(refuses(&joined[0], Verdict::Ok, later(60)).unwrap().contains("still valid"));
-    assert_eq!(refuses(&joined[0], Verdict::Ok, later(1_800)), None);
+    let early = refuses((&joined[0], &groups), (Verdict::Ok, &dan), later(60)).unwrap();
+    assert!(early.contains("still valid"), "{early}");
+    assert_eq!(refuses((&joined[0], &groups), (Verdict::Ok, &dan), later(1_800)), None);
     let alive = [(serial, 1)].into();
     let alive = join(Known { receipts, uses: uses(), alive, ..Known::default() });
-    assert!(refuses(&alive[0], Verdict::Incident, later(1_800)).is_some());
+    assert!(refuses((&alive[0], &groups), (Verdict::Incident, &dan), later(1_800)).is_some());
     let bare = join(Known { uses: uses(), ..Known::default() });
-    assert!(refuses(&bare[0], Verdict::Ok, later(1_800)).unwrap().contains("unreceipted"));
-    assert_eq!(refuses(&bare[0], Verdict::Incident, later(1_800)), None);
+    let why = refuses((&bare[0], &groups), (Verdict::Ok, &dan), later(1_800)).unwrap();
+    assert!(why.contains("unreceipted"), "{why}");
+    assert_eq!(refuses((&bare[0], &groups), (Verdict::Incident, &dan), later(1_800)), None);
     // A verdict does not cover what was heard of later.
     let verdict =
         |at| Review { verdict: Verdict::Ok, by: "ops".into(), at, note: "fine".into(), gap: None };
@@ -149,7 +159,7 @@ fn a_host_where_nobody_tried_for_long_is_told_and_only_what_was_loud_and_account
     let text = ours.sign(NOW).remove(0);
     let said = Proven::read(&text, &groups).unwrap().said;
     let every = Duration::from_secs(1_000);
-    let host = || vec![("db1".parse().unwrap(), NOW)];
+    let host = || vec![("db1".parse().unwrap(), NOW, None)];
     let at = |used: Use, first| {
         let receipts = vec![(said.clone(), NOW)];
         let uses = vec![UseView { first, ..seen(used) }];
@@ -171,12 +181,42 @@ fn a_host_where_nobody_tried_for_long_is_told_and_only_what_was_loud_and_account
 }
 
 #[test]
+fn who_signed_reviews_nothing_of_it_and_ok_needs_to_know_who_that_was() {
+    let (ours, others) = (Pair::new(), Pair::new());
+    let text = ours.sign(NOW).remove(0);
+    let groups = [view(&others), view(&ours)];
+    let said = Proven::read(&text, &groups).unwrap().said;
+    let (receipts, uses) = (vec![(said, NOW)], vec![seen(used(&text))]);
+    let one = join(Known { receipts, uses, ..Known::default() }).remove(0);
+    let refused = |groups: &[GroupView], verdict, name: &str| {
+        refuses((&one, groups), (verdict, &who(name)), later(1_800))
+    };
+    for verdict in [Verdict::Ok, Verdict::OutOfScope, Verdict::Incident] {
+        for name in ["ann@example.com", "bob@example.com"] {
+            let why = refused(&groups, verdict, name).unwrap();
+            assert!(why.contains("signed it as"), "{why}");
+        }
+        assert_eq!(refused(&groups, verdict, "dan@example.com"), None);
+    }
+    // What other groups' custodians are called makes no difference, and a name of before counts as well.
+    let (mut before, mut now) = (view(&ours), view(&ours));
+    before.people.insert("ann".parse().unwrap(), who("dan@example.com"));
+    now.said.generation = 1;
+    assert!(refused(&[before.clone(), now], Verdict::Ok, "dan@example.com").is_some());
+    before.people.clear();
+    let why = refused(&[view(&others), before.clone()], Verdict::Ok, "eve@example.com").unwrap();
+    assert!(why.contains("--custodian ann=IDENTITY"), "{why}");
+    assert_eq!(refused(&[before], Verdict::Incident, "eve@example.com"), None);
+}
+
+#[test]
 fn a_group_that_ends_soon_is_told_and_one_that_is_retired_is_not() {
     let mut group = view(&Pair::new());
     let state = |group: &GroupView, at| BreakGlass {
         groups: vec![group.clone()],
         ceremonies: Vec::new(),
         hosts: Vec::new(),
+        passes: Vec::new(),
         at,
     };
     let end = group.said.expires;
@@ -197,8 +237,8 @@ fn a_host_that_believes_a_retired_key_is_told_when_it_shows() {
     for (retired, is_told) in [(later(1), false), (Timestamp::from_secs(1), true)] {
         group.retired = Some(retired);
         let groups = vec![group.clone()];
-        let state =
-            BreakGlass { groups, ceremonies: ceremonies.clone(), hosts: Vec::new(), at: NOW };
+        let (ceremonies, hosts) = (ceremonies.clone(), Vec::new());
+        let state = BreakGlass { groups, ceremonies, hosts, passes: Vec::new(), at: NOW };
         let told = concerns(&state).iter().any(|one| one.contains("host db1 let somebody in by"));
         assert_eq!(told, is_told);
     }

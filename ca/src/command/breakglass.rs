@@ -1,20 +1,23 @@
 //! `curfew-ca breakglass`: afterwards. Groups, receipts of custodians, what hosts saw, and verdicts.
 
+mod told;
+
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use told::{tell, tell_groups};
 use wire::ceremony::{
-    BreakGlass, CeremonyReviewAsk, CeremonyView, GroupAsk, GroupView, HostProof, ReceiptAsk,
-    ReceiptTaken, Reconciled, RetireAsk, UseView,
+    BreakGlass, CeremonyReviewAsk, GroupAsk, GroupView, ReceiptAsk, ReceiptTaken, Reconciled,
+    RetireAsk,
 };
-use wire::identifier::{Fingerprint, Serial};
-use wire::octets::plain;
+use wire::identifier::{Custodian, Fingerprint, Identity, RequestId, Serial};
+use wire::request::VerdictAsk;
 use wire::review::{Review, Verdict};
-use wire::time::Timestamp;
 
-use super::{list, say, say_json, shown};
+use super::{say, say_json};
 use crate::admin::client::Client;
 
 /// What to do after break-glass.
@@ -37,10 +40,16 @@ pub(crate) enum Command {
     },
     /// Give a verdict on a use of break-glass, when it has ended
     ///
-    /// `ok` needs the receipts and settles its incidents; any other verdict leaves them open.
+    /// `ok` settles its incidents, and needs the receipts of custodians where they signed; any other verdict leaves them open. Who
+    /// took part cannot review it. Here the reviewer is named and the ledger says by whose word; people who are logged in
+    /// give verdicts in their own name, with `curfew breakglass review`.
     Review {
-        /// The serial of its certificate
-        serial: Serial,
+        /// The serial of its certificate, or the request under which it was taken, such as r42
+        #[arg(value_name = "SERIAL|REQUEST")]
+        which: String,
+        /// Who reviewed it: an active person who is neither one of its custodians nor whoever took it
+        #[arg(long, value_name = "IDENTITY")]
+        reviewer: Identity,
         /// ok, out-of-scope or incident
         #[arg(long)]
         verdict: Verdict,
@@ -64,6 +73,10 @@ pub(crate) enum Group {
         /// Its file, `breakglass-group.txt`
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Who a custodian is here, such as ann=ann@example.com; again for each. None of them reviews what they signed, and
+        /// nothing is found in order before they are known. Said again for a known group, it takes the place of what was said
+        #[arg(long = "custodian", value_name = "NAME=IDENTITY", value_parser = who)]
+        custodians: Vec<(Custodian, Identity)>,
         /// Why
         #[arg(long, value_name = "TEXT")]
         reason: String,
@@ -92,10 +105,9 @@ impl Command {
         match self {
             Self::Group(group) => group.run(client).await,
             Self::Reconcile { receipts, json } => reconcile(client, &receipts, json).await,
-            Self::Review { serial, verdict, note } => {
-                let ask = CeremonyReviewAsk { serial, verdict, note };
-                let review: Review = client.send("/v1/breakglass/reviews", &ask).await?;
-                say(&format!("{serial} is reviewed: {}", review.verdict))
+            Self::Review { which, reviewer, verdict, note } => {
+                let review = review(client, &which, (reviewer, verdict, note)).await?;
+                say(&format!("{which} is reviewed by {}: {}", review.by, review.verdict))
             }
             Self::Status { json } => {
                 let state: BreakGlass = client.read("/v1/breakglass").await?;
@@ -108,8 +120,13 @@ impl Command {
 impl Group {
     async fn run(self, client: &Client) -> anyhow::Result<()> {
         match self {
-            Self::Add { file, reason } => {
-                let ask = GroupAsk { group: letter(&file)?, reason };
+            Self::Add { file, custodians, reason } => {
+                let many = custodians.len();
+                let people: BTreeMap<Custodian, Identity> = custodians.into_iter().collect();
+                if people.len() < many {
+                    bail!("one custodian is named twice");
+                }
+                let ask = GroupAsk { group: letter(&file)?, people, reason };
                 let view: GroupView = client.send("/v1/breakglass/groups", &ask).await?;
                 say(&format!("receipts of the group {} are taken", view.said.key))
             }
@@ -126,11 +143,38 @@ impl Group {
                 if json {
                     return say_json(&state.groups);
                 }
-                state.groups.iter().try_for_each(|group| say(&group_line(group, state.at)))?;
+                tell_groups(&state)?;
                 if state.groups.is_empty() { say("none") } else { Ok(()) }
             }
         }
     }
+}
+
+/// Gives a verdict on what is named by a serial or by a request.
+async fn review(
+    client: &Client,
+    which: &str,
+    (reviewer, verdict, note): (Identity, Verdict, String),
+) -> anyhow::Result<Review> {
+    let reviewer = Some(reviewer);
+    if let Ok(request) = which.parse::<RequestId>() {
+        let ask = VerdictAsk { verdict, note, reviewer };
+        return Ok(client.send(&format!("/v1/requests/{request}/review"), &ask).await?);
+    }
+    let serial: Serial = which
+        .parse()
+        .map_err(|_odd| anyhow::anyhow!("{which} is neither a serial nor a request such as r42"))?;
+    let ask = CeremonyReviewAsk { serial, verdict, note, reviewer };
+    Ok(client.send("/v1/breakglass/reviews", &ask).await?)
+}
+
+/// `ann=ann@example.com`.
+fn who(text: &str) -> Result<(Custodian, Identity), String> {
+    let (name, identity) =
+        text.split_once('=').ok_or("write it as NAME=IDENTITY, such as ann=ann@example.com")?;
+    let custodian = name.parse().map_err(|error| format!("{name}: {error}"))?;
+    let identity = identity.parse().map_err(|error| format!("{identity}: {error}"))?;
+    Ok((custodian, identity))
 }
 
 /// Enters every receipt that is good, joins, and fails at the end where one was not.
@@ -166,97 +210,6 @@ async fn reconcile(client: &Client, receipts: &[PathBuf], json: bool) -> anyhow:
 
 async fn enter(client: &Client, receipt: String) -> anyhow::Result<ReceiptTaken> {
     Ok(client.send("/v1/breakglass/receipts", &ReceiptAsk { receipt }).await?)
-}
-
-fn tell(state: &BreakGlass) -> anyhow::Result<()> {
-    if state.groups.is_empty() {
-        say(
-            "no group is known: `curfew-ca breakglass group add`, so that receipts can be told from forged ones",
-        )?;
-    }
-    state.groups.iter().try_for_each(|group| say(&group_line(group, state.at)))?;
-    if !state.groups.is_empty() {
-        state.hosts.iter().try_for_each(|proof| say(&proof_line(proof, state.at)))?;
-    }
-    state.ceremonies.iter().try_for_each(|one| tell_one(one, state.at))?;
-    if state.ceremonies.is_empty() { say("break-glass was never used") } else { Ok(()) }
-}
-
-fn group_line(group: &GroupView, now: Timestamp) -> String {
-    let said = &group.said;
-    let ends = match group.retired {
-        Some(at) => format!("retired at {}", shown(at)),
-        None if said.expires <= now => format!("EXPIRED at {}", shown(said.expires)),
-        None => format!("until {}", shown(said.expires)),
-    };
-    format!(
-        "group {}, shares made {} times: {} of {}, {ends}",
-        said.key,
-        u64::from(said.generation).saturating_add(1),
-        said.threshold,
-        list(&said.members)
-    )
-}
-
-/// When the way in was last proven, with the agent alive and with it dead.
-fn proof_line(proof: &HostProof, now: Timestamp) -> String {
-    let ago = |at: Option<Timestamp>| {
-        at.map_or_else(
-            || "never".to_owned(),
-            |at| format!("{} days ago", now.since(at).as_secs() / 86_400),
-        )
-    };
-    let overdue = if proof.is_overdue { "  OVERDUE for a drill" } else { "" };
-    let (host, alive, dead) = (&proof.host, ago(proof.alive), ago(proof.dead));
-    let key = proof.key.as_ref().map(|key| format!(", last by {key}")).unwrap_or_default();
-    format!("host {host}: proven {alive} with its agent alive, {dead} with it dead{key}{overdue}")
-}
-
-fn tell_one(one: &CeremonyView, now: Timestamp) -> anyhow::Result<()> {
-    let name = &one.name;
-    let what = if name.drill { "drill" } else { "use" };
-    let review = match &one.review {
-        Some(review) => {
-            format!("{} by {}: {}", review.verdict, plain(&review.by), plain(&review.note))
-        }
-        None if one.is_overdue(now) => format!("OVERDUE since {}", shown(one.due)),
-        None => format!("due until {}", shown(one.due)),
-    };
-    say(&format!("{}  {what} for {}: {}", name.serial, name.incident, one.standing))?;
-    let signers = list(&name.custodians);
-    say(&format!("  signed by {signers}, receipts of {}", list(&one.receipts)))?;
-    if let Some(said) = &one.said {
-        let (login, hosts) = (&said.login, list(&said.hosts));
-        let (from, until) = (shown(said.from), shown(name.until));
-        say(&format!("  {login} on {hosts}, {from} to {until}: {}", plain(&said.reason)))?;
-    }
-    one.uses.iter().try_for_each(tell_use)?;
-    say(&format!("  review {review}"))
-}
-
-fn tell_use(seen: &UseView) -> anyhow::Result<()> {
-    let silent: Vec<&str> = seen
-        .used
-        .alarms
-        .iter()
-        .filter(|alarm| alarm.fault.is_some())
-        .map(|alarm| alarm.by.as_str())
-        .collect();
-    let loud = match (silent.is_empty(), seen.used.is_loud()) {
-        (true, true) => "every alarm went out".to_owned(),
-        (true, false) => "no alarm is known of".to_owned(),
-        (false, _) => format!("NO ALARM by {}", plain(&silent.join(", "))),
-    };
-    let at = shown(seen.used.at);
-    let remote = plain(&seen.used.remote);
-    say(&format!(
-        "  used on {} from {remote} at {at}, incident {}; {loud}",
-        seen.host, seen.incident
-    ))?;
-    match &seen.fault {
-        Some(fault) => say(&format!("  NOT AS SIGNED: {}", plain(fault))),
-        None => Ok(()),
-    }
 }
 
 /// A letter's file; longer than any is not read.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use wire::VERSION;
+use wire::breakglass::MAX_KEYS;
 use wire::hostlink::{Hello, MAX_SIZES, SILENCE_SECS, ToAuthority, ToHost, Welcome};
 use wire::identifier::{Fingerprint, RecordNumber};
 use wire::krl::signed::{KrlAsk, KrlStanding};
@@ -83,7 +84,9 @@ where
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
     let said = Mutex::new(believed);
     let lane = Lane::open(authority, whose.host.clone(), row.agent_key.as_deref());
-    let link = Link { authority, whose: &whose, seat: &seat, desk, lane, renews, said, era };
+    let group_keys = Mutex::default();
+    let link =
+        Link { authority, whose: &whose, seat: &seat, desk, lane, renews, said, group_keys, era };
     authority.tell_keys().await;
     link.ask_where_changed(&row);
     link.is_ahead(krl.as_ref()).await;
@@ -110,6 +113,8 @@ struct Link<'a> {
     renews: bool,
     /// Which keys it said last that it believes.
     said: Mutex<Option<Fingerprint>>,
+    /// By which group keys it said last that it lets in.
+    group_keys: Mutex<Option<Vec<Fingerprint>>>,
     /// The ledger's era.
     era: Era,
 }
@@ -225,6 +230,7 @@ impl Link<'_> {
             }
             ToAuthority::Heartbeat(heartbeat) => {
                 self.believes(heartbeat.keys).await.map_err(refused)?;
+                self.lets_in(heartbeat.group_keys).await?;
                 let last = heartbeat.last_order.map_or(0, |order| order.number());
                 self.is_ahead(heartbeat.krl.as_ref()).await;
                 self.seat.troubled(heartbeat.trouble.map(|it| bounded(&it)));
@@ -256,6 +262,22 @@ impl Link<'_> {
         self.authority.ledger.host_believes(whose, digest.clone()).await?;
         *self.said() = Some(digest);
         self.authority.fleet.change();
+        Ok(())
+    }
+
+    /// Notes by which group keys the host lets in, when that is news.
+    async fn lets_in(&self, keys: Option<Vec<Fingerprint>>) -> Result<(), Problem> {
+        let Some(keys) = keys else { return Ok(()) };
+        if keys.len() > MAX_KEYS {
+            return Err(Problem::new(Code::Malformed, "a host has at most three group keys"));
+        }
+        if self.group_keys.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(&keys) {
+            return Ok(());
+        }
+        let whose = (self.whose.host.clone(), self.whose.enrolment);
+        let noted = self.authority.ledger.host_lets_in(whose, keys.clone()).await;
+        noted.map_err(|error| Refusal::from(error).0)?;
+        *self.group_keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub(crate) async fn add_group(
     let charter = Charter::read(&ask.group)
         .map_err(|flaw| Refusal::new(Code::Malformed, format!("this is no group: {flaw}")))?;
     let key = charter.said.key.clone();
-    let what = (charter, ask.reason);
+    let what = (charter, ask.people, ask.reason);
     let view = authority.ledger.add_breakglass_group(caller.actor(), what, clock::now()).await?;
     tracing::warn!(%key, by = caller.actor().as_str(), "receipts of a break-glass group are taken");
     Ok(Json(view))
@@ -91,7 +91,8 @@ pub(crate) async fn review(
 ) -> Result<Json<Review>, Refusal> {
     super::check_reason(&ask.note)?;
     let serial = ask.serial;
-    let review = authority.ledger.review_ceremony(caller.actor(), ask, clock::now()).await?;
+    let who = (caller.actor(), caller.reviewer(ask.reviewer.clone())?);
+    let review = authority.ledger.review_ceremony(who, ask, clock::now()).await?;
     tracing::info!(%serial, verdict = review.verdict.as_str(), "a use of break-glass was reviewed");
     Ok(Json(review))
 }

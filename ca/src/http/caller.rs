@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use wire::identifier::Identity;
 use wire::problem::Code;
 
 use super::refusal::Refusal;
@@ -50,6 +51,23 @@ impl Caller {
         match self {
             Self::Local => Actor::local(),
             Self::Person(login) => Actor::person(&login.identity),
+        }
+    }
+
+    /// Who gives a verdict: themselves, or, at the authority's own machine, whoever is named there. That is said and not proved,
+    /// and the entry says by whose word.
+    pub(crate) fn reviewer(&self, named: Option<Identity>) -> Result<Identity, Refusal> {
+        match (self, named) {
+            (Self::Person(login), None) => Ok(login.identity.clone()),
+            (Self::Person(login), Some(named)) if named == login.identity => Ok(named),
+            (Self::Person(_), Some(_)) => {
+                Err(Refusal::new(Code::Denied, "nobody gives a verdict in the name of another"))
+            }
+            (Self::Local, Some(named)) => Ok(named),
+            (Self::Local, None) => Err(Refusal::new(
+                Code::Malformed,
+                "say who reviews it: --reviewer IDENTITY; who took part cannot",
+            )),
         }
     }
 

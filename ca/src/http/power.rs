@@ -154,6 +154,28 @@ impl Onlooker {
         self.power.demand(with, Act::Review(self.seen(session))).await
     }
 
+    /// A refusal, unless they may give a verdict on what somebody did under a request, on each of its hosts.
+    pub(crate) async fn demand_verdict(
+        &self,
+        with: (&Authority, &Caller),
+        asked: &wire::request::Asked,
+    ) -> Result<(), Refusal> {
+        for host in &asked.hosts {
+            let labels = self.hosts.get(host).cloned().unwrap_or_default();
+            let login = asked.logins.iter().next().map(ToString::to_string);
+            let seen = Seen {
+                id: asked.request.to_string(),
+                owner: asked.identity.to_string(),
+                teams: self.teams.get(&asked.identity).cloned().unwrap_or_default(),
+                host: Place { name: host.to_string(), labels },
+                role: asked.role.to_string(),
+                login: login.unwrap_or_default(),
+            };
+            self.power.demand(with, Act::Review(seen)).await?;
+        }
+        Ok(())
+    }
+
     /// Whether there is a host on which they may look into what others do.
     pub(crate) fn sees_others(&self) -> bool {
         if let Power::All | Power::Locked = self.power {

@@ -10,15 +10,16 @@ use policy::Act;
 use serde::Deserialize;
 use wire::identifier::{Identity, NameError, RequestId};
 use wire::problem::Code;
-use wire::request::{ApprovalAsk, NoAsk, RequestAsk, RequestDetail, RequestView};
+use wire::request::{ApprovalAsk, NoAsk, RequestAsk, RequestDetail, RequestView, VerdictAsk};
+use wire::review::Review;
 
 use super::body::Body;
 use super::caller::{Caller, Peer};
-use super::power::Power;
+use super::power::{Onlooker, Power};
 use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
-use crate::ledger::{Bearing, NewApproval, NewRequest, No, RequestRefusal, Speaker};
+use crate::ledger::{Bearing, NewApproval, NewRequest, NewVerdict, No, RequestRefusal, Speaker};
 
 /// Which ones.
 #[derive(Debug, Deserialize)]
@@ -154,6 +155,27 @@ pub(crate) async fn withdraw(
     let who = (caller.person()?.identity, request);
     authority.ledger.withdraw_request(who, ask.reason.to_string(), clock::now()).await??;
     detail(&authority, (by, request)).await
+}
+
+/// `POST /v1/requests/{id}/review`: of break-glass, by somebody else.
+pub(crate) async fn review(
+    State(authority): State<Arc<Authority>>,
+    caller: Caller,
+    Path(request): Path<String>,
+    Body(ask): Body<VerdictAsk>,
+) -> Result<Json<Review>, Refusal> {
+    super::check_reason(&ask.note)?;
+    let (request, by) = (id(&request)?, caller.actor());
+    let reviewer = caller.reviewer(ask.reviewer)?;
+    let taken = authority.ledger.taken_pass(request).await?;
+    let asked = taken.ok_or(RequestRefusal::Unknown(request))?;
+    let onlooker = Onlooker::of(&authority, &caller).await?;
+    onlooker.demand_verdict((&authority, &caller), &asked).await?;
+    let (verdict, note) = (ask.verdict, ask.note);
+    let new = NewVerdict { request, reviewer, by, verdict, note };
+    let review = authority.ledger.review_pass(new, clock::now()).await??;
+    tracing::warn!(%request, by = review.by, verdict = verdict.as_str(), "break-glass was reviewed");
+    Ok(Json(review))
 }
 
 /// Has the tracker confirm the ticket, and says whether it did. A role that needs one gets none that nobody can confirm.

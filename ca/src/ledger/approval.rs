@@ -3,7 +3,6 @@
 //! Whoever can write into the database can put rows here, and gains nothing: each time approvals are counted their signatures are
 //! verified again, by keys that are enrolled at that moment, over the text of the request as it is.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +10,20 @@ use policy::Verdict;
 use ssh_key::PublicKey;
 use wire::identifier::{Fingerprint, GrantId, HostName, Identity, QuorumName, RequestId};
 use wire::identity::Kind;
+use wire::incident::Cause;
 use wire::lock::{Lock, Target};
 use wire::log::Hash;
-use wire::request::{
-    Approval, ApprovalView, Asked, RequestDetail, RequestView, SignedApproval, State,
-};
+use wire::request::{Approval, ApprovalView, RequestDetail, RequestView, SignedApproval, State};
 use wire::time::Timestamp;
 
 use super::entry;
 use super::request::{self, Kept, RequestRefusal, Speaker};
 use super::sql::{Connection, OptionalExtension as _, params};
-use super::{Actor, Ledger, LedgerError, column, extend, grant, order, team};
-use crate::access::backing::{self, Approver, Backing, Requester, Rule};
+use super::{Actor, Ledger, LedgerError, column, extend, grant, incident, order, pass, team};
+use crate::access::backing::{self, Approver, Backing, Requester, Rule, case};
 use crate::access::demand::{Voice, demand, judge_approval};
 use crate::access::{Host, Rules, Standing};
-use crate::approval::{Candidate, Case};
+use crate::approval::Candidate;
 use crate::key::Keyring;
 use crate::policy::{Judged, Policy};
 use crate::risk::{Reckoned, Risk};
@@ -94,7 +92,7 @@ impl Ledger {
         self.read(move |connection| {
             let rules = Rules::of(&roles, &policy);
             let mut statement = connection.prepare_cached(
-                "SELECT asked, state, note, confirmed, risk FROM requests WHERE ? OR due IS NOT NULL ORDER BY id DESC LIMIT 1000",
+                "SELECT asked, state, note, confirmed, risk, review FROM requests WHERE ? OR due IS NOT NULL ORDER BY id DESC LIMIT 1000",
             )?;
             let found: Vec<Kept> =
                 statement.query_map([all], request::kept)?.collect::<Result<_, _>>()?;
@@ -296,6 +294,7 @@ pub(super) fn recount(
     };
     let why = grounds(&backing, role, now);
     request::put(connection, asked.request, (state, (&Actor::rules(), Some(&why))), now)?;
+    tell_shrunk(connection, (&backing, &hosts), &rule, now)?;
     match asked.extends {
         Some(grant) => {
             let kept = Kept { state, note: Some(why), ..kept.clone() };
@@ -305,10 +304,31 @@ pub(super) fn recount(
     }
 }
 
+/// That fewer people approved than there are seats is an incident on each host where it is so.
+fn tell_shrunk(
+    connection: &Connection,
+    (backing, hosts): (&Backing, &[Host]),
+    rule: &Rule<'_>,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    for host in hosts {
+        for (quorum, by) in backing.shrunk(host, rule) {
+            let asked = &backing.asked;
+            let (request, identity) = (asked.request, asked.identity.clone());
+            let cause = Cause::Shrunk { request, identity, role: asked.role.clone(), quorum, by };
+            incident::open(connection, &host.name, &cause, (1, now))?;
+        }
+    }
+    Ok(())
+}
+
 /// On what a request is approved, in words.
 fn grounds(backing: &Backing, role: &Role, now: Timestamp) -> String {
     let names: Vec<String> =
         backing.people(now).map(|one| one.candidate.identity.to_string()).collect();
+    if backing.asked.breakglass {
+        return "break-glass: nobody approved it".into();
+    }
     match (role.requires.is_empty(), names.is_empty()) {
         (true, true) => "no approval is required".into(),
         (false, true) => "who asks is on call".into(),
@@ -412,7 +432,7 @@ pub(super) fn backings(
     now: Timestamp,
 ) -> Result<Vec<Backing>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note, confirmed, risk FROM requests JOIN request_hosts ON request = id \
+        "SELECT asked, state, note, confirmed, risk, review FROM requests JOIN request_hosts ON request = id \
          WHERE identity = ? AND host = ? AND due IS NOT NULL AND extends IS NULL ORDER BY id",
     )?;
     let found: Vec<Kept> = statement
@@ -461,14 +481,6 @@ fn may_approve(backing: &Backing, voice: &Voice<'_>, (host, rules): (&Host, &Rul
     !matches!(judged.verdict(), Verdict::NotEligible | Verdict::Refused(_))
 }
 
-fn case<'a>(
-    asked: &'a Asked,
-    owners: &'a BTreeSet<wire::identifier::TeamName>,
-    now: Timestamp,
-) -> Case<'a> {
-    Case { requester: &asked.identity, owners, asked: asked.at, now }
-}
-
 /// A request in a listing.
 fn view(
     connection: &Connection,
@@ -480,6 +492,10 @@ fn view(
     let state = backing::current(kept.state, now);
     let waits = matches!(state, State::Pending { .. });
     let given = rows(connection, asked.request)?.into_iter().any(|row| Some(&row.by) == who);
+    let taken = match asked.breakglass {
+        true => Some(pass::taken(connection, kept.clone())?),
+        false => None,
+    };
     let yours = match who {
         Some(who) if waits && !given => has_a_say(connection, kept, (who, rules), now)?,
         _ => false,
@@ -492,6 +508,9 @@ fn view(
         duration_secs: asked.duration_secs,
         reason: asked.reason.clone(),
         urgent: asked.urgent,
+        breakglass: asked.breakglass,
+        review_due: taken.and_then(|taken| taken.due()),
+        review: kept.review.clone(),
         at: asked.at,
         state,
         yours_to_approve: yours,

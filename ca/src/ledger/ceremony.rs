@@ -1,13 +1,15 @@
 //! Break-glass afterwards: groups that are known, receipts that were handed in, verdicts; and how they join with what hosts saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use wire::breakglass::{Alarm, AlarmEnded};
 use wire::ceremony::{
     BreakGlass, CeremonyReviewAsk, CeremonyView, GroupSaid, GroupView, ReceiptSaid, Reconciled,
     Standing, UseView,
 };
-use wire::identifier::{Fingerprint, HostName, Serial};
+use wire::identifier::{Custodian, Fingerprint, HostName, Identity, Serial};
+use wire::identity::Kind as Being;
 use wire::incident::Cause;
 use wire::log::Hash;
 use wire::record::Incident;
@@ -15,9 +17,13 @@ use wire::review::{Review, Verdict};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
-use super::sql::{Connection, Row, SqlError, params};
-use super::{Actor, Ledger, LedgerError, column, incident};
+use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
+use super::{Actor, Ledger, LedgerError, column, grant, incident, pass};
+use crate::access;
 use crate::ceremony::{self, Charter, Known, Proven};
+
+/// Who custodians are among the identities of the authority.
+pub(crate) type People = BTreeMap<Custodian, Identity>;
 
 impl Ledger {
     /// All that is known of break-glass.
@@ -37,21 +43,31 @@ impl Ledger {
     pub(crate) async fn add_breakglass_group(
         &self,
         by: Actor,
-        (charter, reason): (Charter, String),
+        (charter, people, reason): (Charter, People, String),
         now: Timestamp,
     ) -> Result<GroupView, LedgerError> {
         self.write(move |connection| {
             let Charter { said, letter } = charter;
-            if groups(connection)?.iter().any(|known| known.said.digest == said.digest) {
+            if let Some(why) = unfit(connection, &said, &people)? {
+                return Err(LedgerError::Conflict(why));
+            }
+            let known = groups(connection)?.into_iter().find(|it| it.said.digest == said.digest);
+            if known.as_ref().is_some_and(|known| people.is_empty() || known.people == people) {
                 return Err(LedgerError::Conflict(
                     "this group is known already, and nothing was changed".into(),
                 ));
             }
-            write_group(connection, (&said, &letter), now)?;
-            let data =
-                entry::BreakglassGroup { by: &by, said: &said, letter: &letter, reason: &reason };
+            write_group(connection, (&said, &letter, &people), now)?;
+            let data = entry::BreakglassGroup {
+                by: &by,
+                said: &said,
+                letter: &letter,
+                people: &people,
+                reason: &reason,
+            };
             entry::append(connection, Kind::BreakglassGroupAdded, now, &data)?;
-            Ok(GroupView { said, added: now, retired: None })
+            let (added, retired) = known.map_or((now, None), |it| (it.added, it.retired));
+            Ok(GroupView { said, added, retired, people })
         })
         .await
     }
@@ -118,23 +134,29 @@ impl Ledger {
     /// Keeps a verdict on a ceremony; `ok` settles its incidents too. A later verdict takes its place, and both stay here.
     pub(crate) async fn review_ceremony(
         &self,
-        by: Actor,
+        (by, reviewer): (Actor, Identity),
         ask: CeremonyReviewAsk,
         now: Timestamp,
     ) -> Result<Review, LedgerError> {
         self.write(move |connection| {
-            let CeremonyReviewAsk { serial, verdict, note } = ask;
+            let CeremonyReviewAsk { serial, verdict, note, .. } = ask;
             let found = ceremonies(connection)?.into_iter().find(|one| one.name.serial == serial);
             let found = found.ok_or_else(|| {
                 LedgerError::NotFound(format!("no break-glass of the serial {serial} is known"))
             })?;
-            if let Some(why) = ceremony::refuses(&found, verdict, now) {
+            let standing = grant::standing(connection, &reviewer)?;
+            if standing != (access::Standing::Active, Being::Person) {
+                let why = format!("{reviewer} is no active person here");
                 return Err(LedgerError::Conflict(why));
             }
-            let review = Review { verdict, by: by.as_str().to_owned(), at: now, note, gap: None };
+            let said = (verdict, &reviewer);
+            if let Some(why) = ceremony::refuses((&found, &groups(connection)?), said, now) {
+                return Err(LedgerError::Conflict(why));
+            }
+            let review = Review { verdict, by: reviewer.to_string(), at: now, note, gap: None };
             write_review(connection, serial, &review)?;
-            let note = review.note.as_str();
-            let data = entry::BreakglassReviewed { by: &by, serial, verdict, note };
+            let (note, reviewer) = (review.note.as_str(), Some(&reviewer));
+            let data = entry::BreakglassReviewed { by: &by, reviewer, serial, verdict, note };
             entry::append(connection, Kind::BreakglassReviewed, now, &data)?;
             if verdict == Verdict::Ok {
                 for number in open_incidents(connection, serial)? {
@@ -150,21 +172,42 @@ impl Ledger {
 /// A group's row.
 pub(super) fn write_group(
     connection: &Connection,
-    (said, letter): (&GroupSaid, &str),
+    (said, letter, people): (&GroupSaid, &str, &People),
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     connection
         .prepare_cached(
-            "INSERT INTO breakglass_groups (digest, key, said, letter, added) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO breakglass_groups (digest, key, said, letter, added, people) VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (digest) DO UPDATE SET people = excluded.people",
         )?
         .execute(params![
             said.digest.to_string(),
             said.key.as_str(),
             serde_json::to_string(said)?,
             letter,
-            now.millis()
+            now.millis(),
+            serde_json::to_string(people)?
         ])?;
     Ok(())
+}
+
+/// What is wrong with who custodians are said to be.
+fn unfit(
+    connection: &Connection,
+    said: &GroupSaid,
+    people: &People,
+) -> Result<Option<String>, LedgerError> {
+    for (custodian, identity) in people {
+        if !said.members.contains(custodian) {
+            return Ok(Some(format!("{custodian} is no custodian of this group")));
+        }
+        if grant::standing(connection, identity)?.0 == access::Standing::Unknown {
+            return Ok(Some(format!("there is no identity {identity}")));
+        }
+    }
+    let distinct: BTreeSet<&Identity> = people.values().collect();
+    let is_twice = distinct.len() < people.len();
+    Ok(is_twice.then(|| "one identity cannot be two custodians".to_owned()))
 }
 
 /// Marks all generations of a key; says how many there were that were not marked.
@@ -200,6 +243,64 @@ pub(super) fn write_receipt(
     Ok(())
 }
 
+/// A host says how an alarm ended that was under way when it told of a use.
+pub(super) fn alarm_ended(
+    connection: &Connection,
+    (host, ended): (&HostName, &AlarmEnded),
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    if let Some(fault) = &ended.alarm.fault {
+        let (by, serial) = (&ended.alarm.by, ended.serial);
+        tracing::error!(%host, by, fault, cert.serial = %serial, "an alarm of break-glass did not go out on a host");
+    }
+    let data = entry::BreakglassAlarm { host, ended };
+    entry::append(connection, Kind::BreakglassAlarm, now, &data)?;
+    write_alarm(connection, host, ended)
+}
+
+/// The row of it.
+pub(super) fn write_alarm(
+    connection: &Connection,
+    host: &HostName,
+    ended: &AlarmEnded,
+) -> Result<(), LedgerError> {
+    // A host speaks for its own uses alone; said again, the last word counts.
+    connection
+        .prepare_cached(
+            "INSERT INTO breakglass_alarms (host, serial, way, alarm) VALUES (?, ?, ?, ?) \
+             ON CONFLICT (host, serial, way) DO UPDATE SET alarm = excluded.alarm",
+        )?
+        .execute(params![
+            host.as_str(),
+            ended.serial.number(),
+            ended.alarm.by.as_str(),
+            serde_json::to_string(&ended.alarm)?
+        ])?;
+    Ok(())
+}
+
+/// What became of alarms that were under way.
+pub(super) fn settle_alarms(
+    connection: &Connection,
+    (host, serial): (&HostName, Serial),
+    alarms: &mut [Alarm],
+) -> Result<(), LedgerError> {
+    for alarm in alarms.iter_mut().filter(|alarm| alarm.waits) {
+        let ended: Option<Alarm> = connection
+            .prepare_cached(
+                "SELECT alarm FROM breakglass_alarms WHERE host = ? AND serial = ? AND way = ?",
+            )?
+            .query_row(params![host.as_str(), serial.number(), alarm.by.as_str()], |row| {
+                column::json(row, 0)
+            })
+            .optional()?;
+        if let Some(ended) = ended {
+            *alarm = ended;
+        }
+    }
+    Ok(())
+}
+
 /// A verdict's row.
 pub(super) fn write_review(
     connection: &Connection,
@@ -225,23 +326,26 @@ fn all(
 ) -> Result<BreakGlass, LedgerError> {
     let (groups, ceremonies) = (groups(connection)?, ceremonies(connection)?);
     let mut statement =
-        connection.prepare_cached("SELECT name, enrolled FROM hosts ORDER BY name")?;
+        connection.prepare_cached("SELECT name, enrolled, group_keys FROM hosts ORDER BY name")?;
     let hosts = statement
-        .query_map((), |row| Ok((column::name(row, 0)?, column::moment(row, 1)?)))?
+        .query_map((), |row| {
+            Ok((column::name(row, 0)?, column::moment(row, 1)?, column::maybe_json(row, 2)?))
+        })?
         .collect::<Result<_, _>>()?;
     let hosts = ceremony::proofs((&groups, &ceremonies), hosts, (drills, now));
-    Ok(BreakGlass { groups, ceremonies, hosts, at: now })
+    Ok(BreakGlass { groups, ceremonies, hosts, passes: pass::all(connection)?, at: now })
 }
 
 fn groups(connection: &Connection) -> Result<Vec<GroupView>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT said, added, retired FROM breakglass_groups ORDER BY added, digest",
+        "SELECT said, added, retired, people FROM breakglass_groups ORDER BY added, digest",
     )?;
     let rows = statement.query_map((), |row| {
         Ok(GroupView {
             said: column::json(row, 0)?,
             added: column::moment(row, 1)?,
             retired: column::maybe_moment(row, 2)?,
+            people: column::json(row, 3)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -267,7 +371,12 @@ fn uses(connection: &Connection) -> Result<Vec<UseView>, LedgerError> {
          WHERE name LIKE 'breakglass %' ORDER BY number",
     )?;
     let rows = statement.query_map((), seen)?.collect::<Result<Vec<_>, _>>()?;
-    Ok(rows.into_iter().flatten().collect())
+    let mut uses: Vec<UseView> = rows.into_iter().flatten().collect();
+    for seen in &mut uses {
+        let which = (&seen.host, seen.used.name.serial);
+        settle_alarms(connection, which, &mut seen.used.alarms)?;
+    }
+    Ok(uses)
 }
 
 fn seen(row: &Row<'_>) -> Result<Option<UseView>, SqlError> {

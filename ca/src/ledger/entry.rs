@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 use wire::behaviour::SignedAcknowledgement;
+use wire::breakglass::AlarmEnded;
 use wire::ceremony::{GroupSaid, ReceiptSaid};
 use wire::identifier::{
-    Address, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber, RequestId,
-    RoleName, Serial, SessionId, TeamName,
+    Address, Custodian, Fingerprint, GrantId, HostName, Identity, Label, Login, OrderNumber,
+    RequestId, RoleName, Serial, SessionId, TeamName,
 };
 use wire::identity::Method;
 use wire::incident::Cause;
@@ -182,6 +183,10 @@ pub(crate) enum Kind {
     BehaviourAccepted,
     /// A host says what it took to end a session.
     SessionKilled,
+    /// Somebody gave a verdict on a request for break-glass.
+    RequestReviewed,
+    /// A host says how an alarm of break-glass ended.
+    BreakglassAlarm,
 }
 
 impl Kind {
@@ -560,6 +565,17 @@ pub(super) struct BehaviourNow<'a> {
     pub(super) text: Option<&'a str>,
 }
 
+/// [`Kind::RequestReviewed`].
+#[derive(Serialize)]
+pub(super) struct RequestReviewed<'a> {
+    /// Who handed it in: the reviewer, or whoever is at the authority's own machine.
+    pub(super) by: &'a Actor,
+    pub(super) reviewer: &'a Identity,
+    pub(super) request: RequestId,
+    pub(super) verdict: Verdict,
+    pub(super) note: &'a str,
+}
+
 /// [`Kind::BehaviourAcknowledged`]: with the key, so that it can be verified from the entry alone.
 #[derive(Serialize)]
 pub(super) struct BehaviourAcknowledged<'a> {
@@ -659,6 +675,9 @@ pub(super) struct BreakglassGroup<'a> {
     pub(super) by: &'a Actor,
     pub(super) said: &'a GroupSaid,
     pub(super) letter: &'a str,
+    /// Who its custodians are.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) people: &'a BTreeMap<Custodian, Identity>,
     pub(super) reason: &'a str,
 }
 
@@ -682,9 +701,19 @@ pub(super) struct BreakglassReceipt<'a> {
 #[derive(Serialize)]
 pub(super) struct BreakglassReviewed<'a> {
     pub(super) by: &'a Actor,
+    /// Who gave it; whoever handed it in, where an entry of before says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reviewer: Option<&'a Identity>,
     pub(super) serial: Serial,
     pub(super) verdict: Verdict,
     pub(super) note: &'a str,
+}
+
+/// [`Kind::BreakglassAlarm`].
+#[derive(Serialize)]
+pub(super) struct BreakglassAlarm<'a> {
+    pub(super) host: &'a HostName,
+    pub(super) ended: &'a AlarmEnded,
 }
 
 /// Adds an entry and says its number.

@@ -13,7 +13,7 @@ use wire::time::Timestamp;
 use super::entry::{self, Kind};
 use super::order::{self, Ordering};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Actor, Ledger, LedgerError, column, grant, request};
+use super::{Actor, Ledger, LedgerError, column, grant, pass, request};
 use crate::access::backing::Backing;
 use crate::access::{self, Denial, Facts, Rules, Running};
 use crate::key::Keyring;
@@ -146,6 +146,12 @@ fn lengthen(
     (wish, until): (&GrantWish, Timestamp),
     now: Timestamp,
 ) -> Result<OrderNumber, LedgerError> {
+    if pass::is_above(connection, wish.grant)? {
+        let id = wish.grant;
+        return Err(LedgerError::Conflict(format!(
+            "grant {id} is one of break-glass, which nothing makes longer"
+        )));
+    }
     let ordering = Ordering {
         kind: Some(Kind::GrantExtended),
         extend: Some(Extension { grant: wish.grant, until }),

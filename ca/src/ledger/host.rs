@@ -241,6 +241,21 @@ impl Ledger {
         self.write(move |connection| believes(connection, (&host, enrolment), &digest)).await
     }
 
+    /// Notes by which group keys of break-glass a host says that it lets in. What it says, and no decision: no entry.
+    pub(crate) async fn host_lets_in(
+        &self,
+        (host, enrolment): (HostName, u64),
+        keys: Vec<Fingerprint>,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            connection
+                .prepare_cached("UPDATE hosts SET group_keys = ? WHERE name = ? AND enrolment = ?")?
+                .execute(params![serde_json::to_string(&keys)?, host.as_str(), enrolment])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Removes a host: nothing is certified for it any more, and its own certificate opens nothing.
     pub(crate) async fn remove_host(
         &self,

@@ -72,6 +72,33 @@ impl Ledger {
         .await
     }
 
+    /// The newest incident from before a moment, by its number; 0 where there is none.
+    pub(crate) async fn incidents_before(&self, at: Timestamp) -> Result<u64, LedgerError> {
+        self.read(move |connection| {
+            Ok(connection
+                .prepare_cached("SELECT coalesce(max(number), 0) FROM incidents WHERE first < ?")?
+                .query_row([at.millis()], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Those after this one for which somebody is called: of break-glass in any form. The oldest first.
+    pub(crate) async fn alarming_incidents(
+        &self,
+        after: u64,
+    ) -> Result<Vec<IncidentView>, LedgerError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT number, host, first, last, count, cause, settled FROM incidents WHERE number > ? \
+                 AND settled IS NULL AND (name LIKE 'taken %' OR name LIKE 'pass %' OR name LIKE 'shrunk %' \
+                 OR name LIKE 'breakglass %' OR name LIKE 'unreceipted %') ORDER BY number LIMIT 100",
+            )?;
+            let incidents = statement.query_map([after], view)?;
+            Ok(incidents.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// What contradicts a host's tree, if anything does: this ledger is smaller, or has another tree of that size.
     pub(crate) async fn contradiction(&self, known: Head) -> Result<Option<Cause>, LedgerError> {
         let newest = self.checkpoints().borrow().head();
@@ -116,6 +143,7 @@ pub(super) fn reported(
         | Incident::Outside(_)
         | Incident::Meddled(_)
         | Incident::BreakGlass(_)
+        | Incident::Pass(_)
         | Incident::Restored(_) => 1,
     };
     open(connection, host, &Cause::Reported(incident.clone()), (count, now))
@@ -235,6 +263,11 @@ fn name(cause: &Cause) -> String {
         Cause::Reported(Incident::BreakGlass(used)) => {
             format!("breakglass {} {}", used.name.serial, used.remote)
         }
+        Cause::Reported(Incident::Pass(used)) => {
+            format!("pass {} {}", used.pass.request, used.remote)
+        }
+        Cause::BreakGlass { request, .. } => format!("taken {request}"),
+        Cause::Shrunk { request, quorum, .. } => format!("shrunk {request} {quorum}"),
         Cause::Unissued { serial, .. } => format!("unissued {serial}"),
         Cause::Reported(Incident::Restored(abandoned)) => format!("restored {}", abandoned.era),
         Cause::Witnessed { witness, size, .. } => format!("witnessed {witness} {size}"),

@@ -22,7 +22,7 @@ use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
 use super::{
     LedgerError, approval, behaviour, ceremony, column, directory, extend, grant, incident,
-    key_request, kill, order, request, restore, retention, subject, team,
+    key_request, kill, order, pass, request, restore, retention, subject, team,
 };
 use crate::risk::Reckoned;
 
@@ -242,6 +242,7 @@ impl Said<'_> {
             Kind::RequestMade => self.request_made(connection),
             Kind::RequestApproved => self.request_approved(connection),
             Kind::RequestMoved => self.request_moved(connection),
+            Kind::RequestReviewed => self.request_reviewed(connection),
             Kind::SessionBegun
             | Kind::SessionEnded
             | Kind::SessionReviewed
@@ -260,7 +261,8 @@ impl Said<'_> {
             Kind::BreakglassGroupAdded
             | Kind::BreakglassGroupRetired
             | Kind::BreakglassReceipt
-            | Kind::BreakglassReviewed => self.ceremony(connection),
+            | Kind::BreakglassReviewed
+            | Kind::BreakglassAlarm => self.ceremony(connection),
             Kind::KeyRequested | Kind::KeyApproved | Kind::KeyRequestEnded => {
                 key_request::replay(connection, (self.kind, self.seq, self.at), &self.body)?;
                 Ok(Told::Wholly)
@@ -424,6 +426,14 @@ impl Said<'_> {
     fn request_moved(&self, connection: &Connection) -> Result<Told, LedgerError> {
         let note = self.body.pointer("/reason").and_then(Value::as_str);
         request::set(connection, self.read("/request")?, (self.read("/state")?, note))?;
+        Ok(Told::Wholly)
+    }
+
+    fn request_reviewed(&self, connection: &Connection) -> Result<Told, LedgerError> {
+        let (verdict, by) = (self.read("/verdict")?, self.read("/reviewer")?);
+        let (at, note) = (self.at, self.read("/note")?);
+        let review = Review { verdict, by, at, note, gap: None };
+        pass::write_review(connection, self.read("/request")?, &review)?;
         Ok(Told::Wholly)
     }
 
@@ -681,18 +691,26 @@ impl Said<'_> {
         match self.kind {
             Kind::BreakglassGroupAdded => {
                 let letter = self.text_of("/letter")?;
-                ceremony::write_group(connection, (&self.read("/said")?, letter), self.at)?;
+                let people: Option<ceremony::People> = self.read("/people")?;
+                let group = (&self.read("/said")?, letter, &people.unwrap_or_default());
+                ceremony::write_group(connection, group, self.at)?;
             }
             Kind::BreakglassGroupRetired => {
                 ceremony::retire(connection, &self.read("/key")?, self.at)?;
+            }
+            Kind::BreakglassAlarm => {
+                let host: HostName = self.read("/host")?;
+                ceremony::write_alarm(connection, &host, &self.read("/ended")?)?;
             }
             Kind::BreakglassReceipt => {
                 let letter = self.text_of("/letter")?;
                 ceremony::write_receipt(connection, (&self.read("/said")?, letter), self.at)?;
             }
             _ => {
-                let (verdict, by) = (self.read("/verdict")?, self.read("/by")?);
-                let (at, note) = (self.at, self.read("/note")?);
+                let reviewer: Option<String> = self.read("/reviewer")?;
+                let by = reviewer.map_or_else(|| self.read("/by"), Ok)?;
+                let (verdict, note) = (self.read("/verdict")?, self.read("/note")?);
+                let at = self.at;
                 let review = Review { verdict, by, at, note, gap: None };
                 ceremony::write_review(connection, self.read("/serial")?, &review)?;
             }
@@ -766,7 +784,7 @@ impl Said<'_> {
 }
 
 /// Every table that follows from the entries.
-const TABLES: [Table; 32] = [
+const TABLES: [Table; 33] = [
     Table { name: "kills", key: "session, host", columns: "order_number, said" },
     Table { name: "acknowledgements", key: "identity, text", columns: "at" },
     Table { name: "restores", key: "era", columns: "size, declared" },
@@ -798,7 +816,7 @@ const TABLES: [Table; 32] = [
     Table {
         name: "requests",
         key: "id",
-        columns: "identity, role, asked, state, due, extends, at, note, confirmed, risk",
+        columns: "identity, role, asked, state, due, extends, at, note, confirmed, risk, breakglass, review",
     },
     Table { name: "request_hosts", key: "request, host", columns: "place" },
     Table {
@@ -827,10 +845,11 @@ const TABLES: [Table; 32] = [
     Table {
         name: "breakglass_groups",
         key: "digest",
-        columns: "key, said, letter, added, retired",
+        columns: "key, said, letter, added, retired, people",
     },
     Table { name: "breakglass_receipts", key: "hash", columns: "serial, said, letter, entered" },
     Table { name: "breakglass_reviews", key: "serial", columns: "review" },
+    Table { name: "breakglass_alarms", key: "host, serial, way", columns: "alarm" },
     Table { name: "counters", key: "name", columns: "value" },
     Table { name: "holds", key: "session, host", columns: "held_by, at, reason" },
     Table {

@@ -8,19 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policy::Question;
+use wire::breakglass::LONGEST;
+use wire::breakglass::pass::FIRST_USE;
 use wire::identifier::{
     Address, Fingerprint, GrantId, HostName, Identity, RequestId, RoleName, Ticket,
 };
 use wire::lock::Target;
 use wire::request::{Asked, MAX_HOSTS, RequestAsk, RequestFlaw, State};
+use wire::review::Review;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::risk::Bearing;
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::{
-    Actor, Ledger, LedgerError, approval, column, extend, grant, order, restore, risk, team,
+    Actor, Ledger, LedgerError, approval, column, extend, grant, order, pass, restore, risk, team,
 };
+use crate::access::backing::case;
 use crate::access::{Host, Rules, Standing, demand};
 use crate::config::Patience;
 use crate::key::Keyring;
@@ -87,6 +91,8 @@ pub(crate) struct Kept {
     pub(crate) confirmed: bool,
     /// How much of a risk it was when it was asked for; nothing of those from before risks were reckoned.
     pub(crate) risk: Option<Reckoned>,
+    /// The verdict on it, once somebody has reviewed it: of break-glass.
+    pub(crate) review: Option<Review>,
 }
 
 /// Why a request, an approval or a withdrawal is not taken.
@@ -150,7 +156,8 @@ impl Ledger {
         self.write(move |connection| {
             super::role::refuse_others(connection, &own)?;
             let asked = match draft(connection, &new, now)? {
-                Ok(asked) => asked,
+                Ok(Draft::New(asked)) => *asked,
+                Ok(Draft::GoesOn(request)) => return Ok(Ok(request)),
                 Err(refusal) => {
                     refused(connection, (&new.identity, None), &refusal, now)?;
                     return Ok(Err(refusal));
@@ -163,7 +170,8 @@ impl Ledger {
             let confirmed = new.confirmed && asked.ticket.is_some();
             let rules = Rules::of(&new.roles, &new.policy);
             let risk = risk::reckon_request(connection, (&asked, &new.bearing), &rules, now)?;
-            let kept = Kept { state: begin(&asked), text, note: None, confirmed, risk, asked };
+            let (state, note, review) = (begin(&asked), None, None);
+            let kept = Kept { state, text, note, confirmed, risk, review, asked };
             let policy = match judged(connection, (&kept, new.bearing.mfa_at), &rules, now)? {
                 Ok(policy) => policy,
                 Err(refusal) => {
@@ -176,6 +184,9 @@ impl Ledger {
             let data = entry::RequestMade { by, asked, confirmed, policy, risk };
             entry::append(connection, Kind::RequestMade, now, &data)?;
             insert(connection, &kept.asked, (asked, confirmed), risk)?;
+            if kept.asked.breakglass {
+                pass::tell(connection, &kept.asked, now)?;
+            }
             approval::recount(connection, &kept, (&rules, &new.keyring), now)?;
             Ok(Ok(kept.asked.request))
         })
@@ -281,7 +292,7 @@ impl Ledger {
     pub(crate) async fn settle_requests(&self, now: Timestamp) -> Result<usize, LedgerError> {
         self.write(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT asked, state, note, confirmed, risk FROM requests WHERE due <= ? ORDER BY due LIMIT 200",
+                "SELECT asked, state, note, confirmed, risk, review FROM requests WHERE due <= ? ORDER BY due LIMIT 200",
             )?;
             let due: Vec<Kept> =
                 statement.query_map([now.millis()], kept)?.collect::<Result<_, _>>()?;
@@ -317,6 +328,31 @@ impl Ledger {
         .await
     }
 
+    /// Whether fewer people do for something that waits, since a while ago: that is no change of what is kept.
+    pub(crate) async fn has_shrunk(
+        &self,
+        roles: Arc<Roles>,
+        (since, now): (Timestamp, Timestamp),
+    ) -> Result<bool, LedgerError> {
+        if !roles.approval().can_shrink() {
+            return Ok(false);
+        }
+        self.read(move |connection| {
+            let owners = BTreeSet::new();
+            let shrinks = |kept: &Kept| {
+                let then = case(&kept.asked, &owners, since);
+                let required = roles.find(&kept.asked.role).map(|role| &role.requires);
+                let mut at = required
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|name| roles.approval().shrinks(name, &then));
+                matches!(kept.state, State::Pending { .. }) && at.any(|at| at <= now)
+            };
+            Ok(live(connection)?.iter().any(shrinks))
+        })
+        .await
+    }
+
     /// When time alone takes a request further next; and the epoch of now.
     pub(crate) async fn next_due(&self) -> Result<(Option<Timestamp>, u64), LedgerError> {
         self.read(|connection| {
@@ -336,12 +372,20 @@ impl Speaker {
     }
 }
 
+/// A request before it is kept.
+enum Draft {
+    /// It is to be made.
+    New(Box<Asked>),
+    /// It is there already.
+    GoesOn(RequestId),
+}
+
 /// Forms the request, if it may be asked.
 fn draft(
     connection: &Connection,
     new: &NewRequest,
     now: Timestamp,
-) -> Result<Result<Asked, RequestRefusal>, LedgerError> {
+) -> Result<Result<Draft, RequestRefusal>, LedgerError> {
     let NewRequest { identity, ask, roles, .. } = new;
     let hosts: BTreeSet<HostName> = match ask.extends {
         None => ask.hosts.iter().cloned().collect(),
@@ -367,22 +411,47 @@ fn draft(
     let Some(role) = role else {
         return Ok(Err(RequestRefusal::Malformed("name a host".into())));
     };
-    if role.ticket && ask.ticket.is_none() {
+    if ask.breakglass {
+        match pass::way(connection, (new, kind), &hosts, now)? {
+            Ok(None) => {}
+            Ok(Some(request)) => return Ok(Ok(Draft::GoesOn(request))),
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    } else if role.ticket && ask.ticket.is_none() {
         let why = format!("role {} needs a ticket: name it with --ticket", ask.role);
         return Ok(Err(RequestRefusal::Malformed(why)));
     }
-    let duration_secs = ask.duration_secs.unwrap_or(role.default_secs);
+    let duration_secs = ask.duration_secs.unwrap_or_else(|| usual_secs(ask, role));
     if duration_secs > role.max_secs {
         let why = format!("role {} lasts {} s at most", ask.role, role.max_secs);
         return Ok(Err(RequestRefusal::Malformed(why)));
     }
-    if let Some(other) = in_the_way(connection, identity, (&ask.role, &hosts))? {
+    if !ask.breakglass
+        && let Some(other) = in_the_way(connection, identity, (&ask.role, &hosts))?
+    {
         return Ok(Err(RequestRefusal::Conflict(other)));
     }
+    form(connection, (new, role), (hosts, duration_secs), now).map(|asked| Ok(Draft::New(asked)))
+}
+
+/// How long it lasts when nobody says so.
+fn usual_secs(ask: &RequestAsk, role: &Role) -> u64 {
+    if ask.breakglass { role.default_secs.min(LONGEST.as_secs()) } else { role.default_secs }
+}
+
+/// What may be asked, under the next number.
+fn form(
+    connection: &Connection,
+    (new, role): (&NewRequest, &Role),
+    (hosts, duration_secs): (BTreeSet<HostName>, u64),
+    now: Timestamp,
+) -> Result<Box<Asked>, LedgerError> {
+    let NewRequest { identity, ask, .. } = new;
     let number: u64 = connection
         .prepare_cached("SELECT coalesce(max(id), 0) FROM requests")?
         .query_row((), |row| row.get(0))?;
-    Ok(Ok(Asked {
+    let first_use = new.patience.first_use.as_secs();
+    Ok(Box::new(Asked {
         version: wire::VERSION,
         authority: new.authority.clone(),
         request: RequestId::try_new(restore::after(connection, number)?)?,
@@ -392,12 +461,17 @@ fn draft(
         hosts,
         duration_secs,
         start: ask.start,
-        use_within_secs: new.patience.first_use.as_secs(),
+        use_within_secs: if ask.breakglass {
+            first_use.min(FIRST_USE.as_secs())
+        } else {
+            first_use
+        },
         extends: ask.extends,
         reason: ask.reason.clone(),
         expected: ask.expected.clone(),
         ticket: ask.ticket.clone(),
         urgent: ask.urgent,
+        breakglass: ask.breakglass,
         at: now,
         expires: expires(ask, (duration_secs, new.patience.approval), now),
     }))
@@ -506,7 +580,7 @@ fn in_the_way(
     (role, hosts): (&RoleName, &BTreeSet<HostName>),
 ) -> Result<Option<String>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note, confirmed, risk FROM requests WHERE identity = ? AND due IS NOT NULL",
+        "SELECT asked, state, note, confirmed, risk, review FROM requests WHERE identity = ? AND due IS NOT NULL",
     )?;
     let live: Vec<Kept> =
         statement.query_map([identity.as_str()], kept)?.collect::<Result<_, _>>()?;
@@ -588,7 +662,8 @@ pub(super) fn insert(
     let (id, state) = (asked.request.number(), begin(asked));
     connection
         .prepare_cached(
-            "INSERT INTO requests (id, identity, role, asked, state, due, extends, at, confirmed, risk) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO requests (id, identity, role, asked, state, due, extends, at, confirmed, risk, breakglass) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id,
@@ -600,7 +675,8 @@ pub(super) fn insert(
             asked.extends.map(GrantId::number),
             asked.at.millis(),
             confirmed,
-            risk.map(serde_json::to_string).transpose()?
+            risk.map(serde_json::to_string).transpose()?,
+            asked.breakglass
         ])?;
     let mut statement = connection
         .prepare_cached("INSERT INTO request_hosts (request, host, place) VALUES (?, ?, ?)")?;
@@ -685,7 +761,7 @@ pub(super) fn lengthened(
 
 fn extending(connection: &Connection, grant: GrantId) -> Result<Vec<Kept>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note, confirmed, risk FROM requests WHERE extends = ? AND due IS NOT NULL",
+        "SELECT asked, state, note, confirmed, risk, review FROM requests WHERE extends = ? AND due IS NOT NULL",
     )?;
     let rows = statement.query_map([grant.number()], kept)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -727,7 +803,7 @@ pub(super) fn live_grants(
 /// All that are not over.
 fn live(connection: &Connection) -> Result<Vec<Kept>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked, state, note, confirmed, risk FROM requests WHERE due IS NOT NULL ORDER BY id",
+        "SELECT asked, state, note, confirmed, risk, review FROM requests WHERE due IS NOT NULL ORDER BY id",
     )?;
     let rows = statement.query_map((), kept)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -739,7 +815,9 @@ pub(super) fn find(
     request: RequestId,
 ) -> Result<Option<Kept>, LedgerError> {
     Ok(connection
-        .prepare_cached("SELECT asked, state, note, confirmed, risk FROM requests WHERE id = ?")?
+        .prepare_cached(
+            "SELECT asked, state, note, confirmed, risk, review FROM requests WHERE id = ?",
+        )?
         .query_row([request.number()], kept)
         .optional()?)
 }
@@ -776,9 +854,12 @@ pub(super) fn kept(row: &Row<'_>) -> Result<Kept, SqlError> {
     let text: String = row.get(0)?;
     let asked = Asked::parse(&text).map_err(|flaw| SqlError::column(0, flaw))?;
     let (state, note, confirmed) = (column::json(row, 1)?, row.get(2)?, row.get(3)?);
-    Ok(Kept { asked, text, state, note, confirmed, risk: column::maybe_json(row, 4)? })
+    let (risk, review) = (column::maybe_json(row, 4)?, column::maybe_json(row, 5)?);
+    Ok(Kept { asked, text, state, note, confirmed, risk, review })
 }
 
+/// The columns of a [`Kept`].
+pub(super) const COLUMNS: &str = "asked, state, note, confirmed, risk, review";
 /// How far ahead a start can be.
 const AHEAD: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Most requests of one person that wait at once, so that nobody buries approvers.

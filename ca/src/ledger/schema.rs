@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 22] = [("
+const STEPS: [Step; 23] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -500,6 +500,15 @@ CREATE TABLE kills (
     session TEXT NOT NULL, host TEXT NOT NULL, order_number INTEGER, said TEXT NOT NULL, PRIMARY KEY (session, host)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX kills_by_order ON kills (order_number);
+", nothing), ("
+ALTER TABLE requests ADD COLUMN breakglass FLAG NOT NULL DEFAULT FALSE;
+ALTER TABLE requests ADD COLUMN review TEXT;
+CREATE INDEX requests_for_breakglass ON requests (identity) WHERE breakglass;
+ALTER TABLE breakglass_groups ADD COLUMN people TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE hosts ADD COLUMN group_keys TEXT;
+CREATE TABLE breakglass_alarms (
+    host TEXT NOT NULL, serial INTEGER NOT NULL, way TEXT NOT NULL, alarm TEXT NOT NULL, PRIMARY KEY (host, serial, way)
+) STRICT, WITHOUT ROWID;
 ", nothing)];
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Ledger, LedgerError, attempt, column, incident, kill, restore, retention};
+use super::{Ledger, LedgerError, attempt, ceremony, column, incident, kill, restore, retention};
 
 /// Counts for the one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +213,7 @@ fn take(
                 attempt::told(connection, host, refused, record.at.min(now))?;
             }
         }
+        Event::AlarmEnded(ended) => ceremony::alarm_ended(connection, (host, ended), now)?,
         Event::Refused(refused) => {
             incident::refused(connection, host, refused, now)?;
             attempt::told(connection, host, refused, record.at.min(now))?;

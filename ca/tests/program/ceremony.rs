@@ -55,6 +55,7 @@ async fn takes_receipts(authority: &Authority, ops: &str, ours: &Pair, receipts:
     std::fs::write(&file, ours.group()).unwrap();
     let file = file.to_str().unwrap();
     authority.run(&["breakglass", "group", "add", file, "--reason", "the first"]);
+    names_custodians(authority, file);
     let (_, twice) = authority.refuse(&["breakglass", "group", "add", file, "--reason", "again"]);
     assert!(twice.contains("known already"), "{twice}");
     let stranger = Pair::new().sign(before()).remove(0);
@@ -67,6 +68,33 @@ async fn takes_receipts(authority: &Authority, ops: &str, ours: &Pair, receipts:
         assert!(send(receipt).await.unwrap().is_new);
         assert!(!send(receipt).await.unwrap().is_new);
     }
+}
+
+/// Who custodians are is said once more, of a group that is known, and only what can be so is taken.
+fn names_custodians(authority: &Authority, file: &str) {
+    for (name, seed) in [("ann@example.com", 31), ("bob@example.com", 32)] {
+        authority.add(name, seed, &[]);
+    }
+    let add = |people: &[&str]| -> Vec<String> {
+        let mut line = vec!["breakglass", "group", "add", file, "--reason", "who they are"];
+        people.iter().for_each(|one| line.extend(["--custodian", one]));
+        line.into_iter().map(str::to_owned).collect()
+    };
+    let refuse = |people: &[&str]| {
+        let line = add(people);
+        authority.refuse(&line.iter().map(String::as_str).collect::<Vec<_>>()).1
+    };
+    assert!(refuse(&["ann"]).contains("write it as NAME=IDENTITY"));
+    assert!(refuse(&["zoe=ann@example.com"]).contains("zoe is no custodian of this group"));
+    assert!(
+        refuse(&["ann=nobody@example.com"]).contains("there is no identity nobody@example.com")
+    );
+    assert!(refuse(&["ann=ann@example.com", "bob=ann@example.com"]).contains("two custodians"));
+    let line = add(&["ann=ann@example.com", "bob=bob@example.com"]);
+    authority.run(&line.iter().map(String::as_str).collect::<Vec<_>>());
+    let listed = authority.run(&["breakglass", "group", "list"]);
+    assert!(listed.contains("2 of ann (ann@example.com),bob (bob@example.com)"), "{listed}");
+    assert!(listed.contains("0 of 0 hosts believe it"), "{listed}");
 }
 
 async fn reconciles(database: Option<Database>) {
@@ -112,7 +140,8 @@ async fn reviews(
     ([joined, bare], receipts): ([Serial; 2], &[String]),
 ) {
     let review = async |serial: Serial, verdict: Verdict| {
-        let ask = CeremonyReviewAsk { serial, verdict, note: "looked into".into() };
+        let (note, reviewer) = ("looked into".into(), None);
+        let ask = CeremonyReviewAsk { serial, verdict, note, reviewer };
         authority.send::<Review>("/v1/breakglass/reviews", Some(ops), &ask).await
     };
     let unknown = Serial::try_new(7).unwrap();
@@ -131,9 +160,14 @@ async fn reviews(
     assert!(complaint.contains("bad.txt") && !complaint.contains("late.txt"), "{complaint}");
     assert_eq!(of(authority, ops, bare).await.standing, Standing::Joined);
     let serial = bare.to_string();
-    let line =
-        ["breakglass", "review", &serial, "--verdict", "ok", "--note", "the receipt was late"];
-    authority.run(&line);
+    let review = |reviewer: &'static str| {
+        let note = "the receipt was late";
+        let line = ["breakglass", "review", &serial, "--verdict", "ok", "--note", note];
+        [&line[..], &["--reviewer", reviewer]].concat()
+    };
+    let (_, own) = authority.refuse(&review("bob@example.com"));
+    assert!(own.contains("bob@example.com signed it as bob, and cannot review it"), "{own}");
+    authority.run(&review("ops"));
     assert_eq!(open(authority, ops).await, (0, 0));
     let key = state(authority, ops).await.groups.remove(0).said.key.to_string();
     authority.run(&["breakglass", "group", "retire", &key, "--reason", "rotated"]);

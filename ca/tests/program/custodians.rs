@@ -103,6 +103,6 @@ pub(crate) fn used(receipt: &str) -> Use {
         noticed: Noticed::Gate,
         at: terms.from,
         session: None,
-        alarms: vec![Alarm { by: "journal".into(), fault: None }],
+        alarms: vec![Alarm { by: "journal".into(), fault: None, waits: false }],
     }
 }

@@ -53,6 +53,7 @@ async fn a_host_without_a_certificate_can_only_enrol() {
         certificates: None,
         keys: None,
         trouble: None,
+        group_keys: None,
     };
     frames.send(&ToAuthority::Heartbeat(beat)).await;
     let Some(ToHost::Refused(problem)) = frames.next().await else { panic!("not refused") };

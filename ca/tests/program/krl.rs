@@ -127,6 +127,7 @@ async fn beat(frames: &mut Frames, standing: Option<KrlStanding>) {
         certificates: None,
         keys: None,
         trouble: None,
+        group_keys: None,
     };
     frames.send(&ToAuthority::Heartbeat(beat)).await;
 }

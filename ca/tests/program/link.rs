@@ -311,6 +311,7 @@ async fn a_host_whose_clock_is_ahead_or_behind_is_a_concern_until_it_is_set_righ
             certificates: None,
             keys: None,
             trouble: None,
+            group_keys: None,
         };
         frames.send(&ToAuthority::Heartbeat(right)).await;
         eventually(|| !clock_is_off()).await;

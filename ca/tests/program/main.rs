@@ -32,6 +32,7 @@ mod metrics;
 mod nodes;
 mod oidc;
 mod options;
+mod pass;
 mod points;
 mod policy;
 mod postgres;

@@ -148,6 +148,7 @@ pub(crate) fn dba(hosts: &[&str]) -> RequestAsk {
         expected: None,
         ticket: None,
         urgent: false,
+        breakglass: false,
     }
 }
 

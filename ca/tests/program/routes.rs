@@ -130,7 +130,7 @@ const OPEN: [(&str, &str); 10] = [
     ("GET", "/tile/{*path}"),
 ];
 /// What everybody may call who is logged in; each answers with what is the caller's own.
-const EVERYBODY: [(&str, &str); 34] = [
+const EVERYBODY: [(&str, &str); 35] = [
     ("POST", "/v1/behaviour/accept"),
     ("GET", "/v1/behaviour"),
     ("POST", "/v1/behaviour"),
@@ -140,6 +140,7 @@ const EVERYBODY: [(&str, &str); 34] = [
     ("GET", "/v1/requests"),
     ("POST", "/v1/requests"),
     ("GET", "/v1/requests/{request}"),
+    ("POST", "/v1/requests/{request}/review"),
     ("POST", "/v1/requests/{request}/approve"),
     ("POST", "/v1/requests/{request}/deny"),
     ("POST", "/v1/requests/{request}/withdraw"),

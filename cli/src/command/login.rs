@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use wire::api::{Authority, Challenge, ChallengeAsk, HostView, LoginAsk, Token};
 use wire::identifier::{Fingerprint, Identity};
+use wire::identity::Method;
 use wire::login::{
     Flow, Known, OidcAnswer, OidcBegin, OidcBegun, OidcFinish, WorkloadAsk, message,
 };
@@ -163,6 +164,24 @@ fn meet(client: &mut Client, membership: &Membership) -> Result<Authority> {
         );
     }
     Ok(authority)
+}
+
+/// Logs in once more in the way of before: to show a second factor.
+pub(crate) fn again(
+    client: &mut Client,
+    home: &Home,
+    method: Method,
+    screen: &Screen,
+) -> Result<()> {
+    let membership = home.membership()?;
+    let mut stranger = Client::stranger(&membership)?;
+    let token = match method {
+        Method::Oidc => by_oidc(&mut stranger, screen)?.token,
+        _ => prove(&mut stranger, &membership, screen)?,
+    };
+    home.keep_session(&token)?;
+    client.become_known(token);
+    Ok(())
 }
 
 /// Exchanges a job's token.

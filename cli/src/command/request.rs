@@ -68,6 +68,7 @@ impl Request {
             expected: self.expected,
             ticket: self.ticket,
             urgent: self.urgent,
+            breakglass: false,
         };
         let mut detail: RequestDetail = client.post("/v1/requests", &ask)?;
         if !self.json {

@@ -80,7 +80,11 @@ fn table(requests: &[RequestView], now: Timestamp) -> Table {
             State::Ended { .. } => Tone::Faint,
             _ => Tone::Plain,
         };
-        let urgent = if view.urgent { "urgent: " } else { "" };
+        let urgent = match (view.breakglass, view.urgent) {
+            (true, _) => "BREAK-GLASS: ",
+            (false, true) => "urgent: ",
+            (false, false) => "",
+        };
         table.row(vec![
             Cell::toned(Tone::Strong, view.request.to_string()),
             Cell::toned(tone, view.state.word()),
@@ -133,6 +137,18 @@ pub(crate) fn show(detail: &RequestDetail, screen: &Screen) -> Result<()> {
         let grants: Vec<String> = detail.grants.iter().map(ToString::to_string).collect();
         screen.line(&format!("  grants    {}", grants.join(", ")))?;
     }
+    match (&detail.view.review, detail.view.review_due) {
+        (Some(review), _) => {
+            let (by, note) = (plain(&review.by), plain(&review.note));
+            screen.line(&format!("  review    {} by {by}: {note}", review.verdict))?;
+        }
+        (None, Some(due)) => {
+            let when = ahead(due, now);
+            let line = format!("  review    due until {when}, by somebody else");
+            screen.toned(Tone::Warning, &line)?;
+        }
+        (None, None) => {}
+    }
     if let Some(note) = &detail.note {
         screen.line(&format!("  note      {}", plain(note)))?;
     }
@@ -162,7 +178,10 @@ pub(crate) fn words(asked: &Asked) -> Vec<(&'static str, String)> {
     ];
     words.extend(asked.expected.as_ref().map(|text| ("expected", plain(text.as_str()))));
     words.extend(asked.ticket.as_ref().map(|ticket| ("ticket", ticket.to_string())));
-    if asked.urgent {
+    if asked.breakglass {
+        words
+            .push(("kind", "break-glass: nobody approves it, and somebody else reviews it".into()));
+    } else if asked.urgent {
         words.push(("urgent", "yes; it skips nothing".into()));
     }
     words
@@ -212,6 +231,10 @@ fn quorum_lines(missing: &Missing, now: Timestamp) -> Vec<String> {
     if let Some(at) = missing.widens {
         let when = moment::relative(at, now);
         lines.push(format!("{quorum} on {host}: more people can approve {when}"));
+    }
+    if let Some(at) = missing.shrinks {
+        let when = moment::relative(at, now);
+        lines.push(format!("{quorum} on {host}: fewer people do {when}, and that is an incident"));
     }
     lines
 }

@@ -129,21 +129,34 @@ impl Ssh {
         // The authority is asked for a certificate anyhow: whom hosts prove themselves by is asked with it.
         learn_hosts(&mut client, &home)?;
         let (wish, address) = checked.wish(&mut client, &home)?;
-        let issued = fresh(&mut client, &home, (&wish, own.as_ref()), screen)?;
-        // Its threads end with it: signals are waited for while ssh runs.
-        drop(client);
-        let began = clock::now();
-        let mut ssh = ssh(&home, &issued.identity, (&wish, &address), &self.rest)?;
-        match child::run(&mut ssh)? {
-            child::Ended::Code(SSH_FAILED) => {
-                say_why(&home, &issued.reply, began, screen);
-                Ok(Exit::Ssh(SSH_FAILED))
-            }
-            child::Ended::Code(code) => Ok(Exit::Ssh(code)),
-            // As a shell says it.
-            child::Ended::Signal(signal) => {
-                Ok(Exit::Ssh(u8::try_from(signal).unwrap_or_default().saturating_add(128)))
-            }
+        enter(client, &home, ((&wish, &address), own.as_ref(), self.rest.as_slice()), screen)
+    }
+}
+
+/// What is wished for and where it is reached; a key of one's own; and what is for ssh.
+pub(super) type Going<'a> = ((&'a Wish, &'a Address), Option<&'a OwnKey>, &'a [OsString]);
+
+/// Gets a certificate and runs ssh with it.
+pub(super) fn enter(
+    mut client: Client,
+    home: &Home,
+    ((wish, address), own, rest): Going<'_>,
+    screen: &Screen,
+) -> Result<Exit> {
+    let issued = fresh(&mut client, home, (wish, own), screen)?;
+    // Its threads end with it: signals are waited for while ssh runs.
+    drop(client);
+    let began = clock::now();
+    let mut ssh = ssh(home, &issued.identity, (wish, address), rest)?;
+    match child::run(&mut ssh)? {
+        child::Ended::Code(SSH_FAILED) => {
+            say_why(home, &issued.reply, began, screen);
+            Ok(Exit::Ssh(SSH_FAILED))
+        }
+        child::Ended::Code(code) => Ok(Exit::Ssh(code)),
+        // As a shell says it.
+        child::Ended::Signal(signal) => {
+            Ok(Exit::Ssh(u8::try_from(signal).unwrap_or_default().saturating_add(128)))
         }
     }
 }
@@ -277,7 +290,7 @@ fn issue(
     Ok(issued)
 }
 
-fn known_host(client: &mut Client, home: &Home, name: &Address) -> Result<HostView> {
+pub(super) fn known_host(client: &mut Client, home: &Home, name: &Address) -> Result<HostView> {
     if let Some(host) = find_host(&home.hosts()?, name) {
         return Ok(host.clone());
     }
@@ -287,7 +300,7 @@ fn known_host(client: &mut Client, home: &Home, name: &Address) -> Result<HostVi
 }
 
 /// The person's own name where it is a login there, else the only login there is.
-fn usual_login(host: &HostView) -> Result<Login> {
+pub(super) fn usual_login(host: &HostView) -> Result<Login> {
     let mut logins: Vec<&Login> = host.logins.iter().map(|each| &each.login).collect();
     logins.sort();
     logins.dedup();

@@ -7,9 +7,9 @@ mod behaviour;
 mod breakglass;
 #[cfg(test)]
 mod edges;
+mod expired;
 #[cfg(test)]
 mod keys;
-mod expired;
 #[cfg(test)]
 mod login;
 #[cfg(test)]

@@ -29,6 +29,7 @@ fn asked(authority: &Fingerprint, number: u64) -> Asked {
         expected: Some("it answers again".parse().unwrap()),
         ticket: Some("OPS-1".parse().unwrap()),
         urgent: true,
+        breakglass: false,
         at,
         expires: at.after(Duration::from_secs(3_600)),
     }

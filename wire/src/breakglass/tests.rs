@@ -179,7 +179,7 @@ fn a_use_says_what_it_is() {
         noticed: Noticed::Word,
         at: NOW,
         session: None,
-        alarms: vec![Alarm { by: "journal".into(), fault: None }],
+        alarms: vec![Alarm { by: "journal".into(), fault: None, waits: false }],
     };
     assert_eq!(
         used.to_string(),
@@ -189,7 +189,7 @@ fn a_use_says_what_it_is() {
         )
     );
     assert!(used.is_loud());
-    used.alarms.push(Alarm { by: "wall".into(), fault: Some("no terminal".into()) });
+    used.alarms.push(Alarm { by: "wall".into(), fault: Some("no terminal".into()), waits: false });
     assert!(!used.is_loud());
     let text = serde_json::to_string(&used).unwrap();
     assert_eq!(serde_json::from_str::<Use>(&text).unwrap(), used);

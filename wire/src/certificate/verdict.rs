@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ssh_key::PublicKey;
 
+use crate::breakglass::pass::{self, Pass, PassFlaw};
 use crate::identifier::{Fingerprint, HostName, KeyId, Login, NameError, Principal, RoleName};
 use crate::limits::{self, Limits, LimitsFlaw};
 use crate::lock::Subject;
@@ -25,6 +26,8 @@ pub struct Facts {
     pub options: BTreeMap<String, Octets>,
     /// What the role says about the session besides; nothing, when the certificate says nothing.
     pub limits: Limits,
+    /// The request for break-glass that it was issued under, if it was.
+    pub pass: Option<Pass>,
 }
 
 /// Why a certificate opens nothing here.
@@ -69,6 +72,9 @@ pub enum Refusal {
     /// It sets limits that this host cannot read, and so cannot keep.
     #[error("it sets limits that this host cannot keep: {0}")]
     Limits(LimitsFlaw),
+    /// It says that it is for break-glass, and this host cannot read for which.
+    #[error("it is for break-glass, and for what cannot be read: {0}")]
+    Pass(PassFlaw),
     /// The grant is over, whatever the window says.
     #[error("its grant has ended")]
     GrantEnded,
@@ -206,8 +212,18 @@ fn read(certificate: &Certificate, login: &Login, host: &HostName) -> Result<Fac
         authority: Some(fingerprint(certificate.authority())),
     };
     let valid_before = Timestamp::from_secs(certificate.valid_before());
-    let limits = limits(certificate)?;
-    Ok(Facts { subject, valid_before, grant_until, options: BTreeMap::new(), limits })
+    let (limits, pass) = (limits(certificate)?, read_pass(certificate)?);
+    Ok(Facts { subject, valid_before, grant_until, options: BTreeMap::new(), limits, pass })
+}
+
+/// The pass, which says how loud its use is to be: one that cannot be read lets nobody in quietly.
+fn read_pass(certificate: &Certificate) -> Result<Option<Pass>, Refusal> {
+    let text = certificate.extensions().text(pass::EXTENSION);
+    let Some(text) = text.map_err(|flaw| Refusal::Option(pass::EXTENSION, flaw))? else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(text).map_err(|_odd| Refusal::Pass(PassFlaw::Form))?;
+    Pass::from_extension(text).map(Some).map_err(Refusal::Pass)
 }
 
 /// The limits, of which every word must be understood.

@@ -110,6 +110,7 @@ mod tests {
             expected: None,
             ticket: None,
             urgent: false,
+            breakglass: false,
             at: NOW,
             expires: NOW,
         }

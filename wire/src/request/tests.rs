@@ -23,6 +23,7 @@ pub(crate) fn asked() -> Asked {
         expected: None,
         ticket: Some("OPS-1".parse().unwrap()),
         urgent: false,
+        breakglass: false,
         at: NOW,
         expires: NOW.after(std::time::Duration::from_secs(3_600)),
     }
@@ -111,6 +112,7 @@ fn every_change_of_a_request_changes_its_hash() {
         Asked { start: Some(NOW), ..one.clone() },
         Asked { extends: Some(GrantId::try_new(7).unwrap()), ..one.clone() },
         Asked { urgent: true, ..one.clone() },
+        Asked { breakglass: true, ..one.clone() },
         Asked { ticket: None, ..one.clone() },
         Asked { authority: Fingerprint::of(b"another"), ..one.clone() },
         Asked { request: RequestId::try_new(43).unwrap(), ..one.clone() },

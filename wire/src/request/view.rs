@@ -7,6 +7,7 @@ use crate::identifier::{
     Fingerprint, GrantId, HostName, Identity, QuorumName, RequestId, RoleName, Ticket,
 };
 use crate::log::Hash;
+use crate::review::{Review, Verdict};
 use crate::time::Timestamp;
 
 /// "I want this role there": `POST /v1/requests`.
@@ -38,6 +39,9 @@ pub struct RequestAsk {
     /// Whether it cannot wait.
     #[serde(default)]
     pub urgent: bool,
+    /// Whether it is break-glass: at once, without approval, and never quietly.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub breakglass: bool,
 }
 
 /// A request in a listing.
@@ -57,6 +61,15 @@ pub struct RequestView {
     pub reason: Sentence,
     /// Whether it cannot wait.
     pub urgent: bool,
+    /// Whether it is break-glass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub breakglass: bool,
+    /// Until when it is to be reviewed: of break-glass that was used, and that nobody has reviewed yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_due: Option<Timestamp>,
+    /// The verdict on it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
     /// When it was asked.
     pub at: Timestamp,
     /// Where it stands.
@@ -123,6 +136,9 @@ pub struct Missing {
     /// When more people can take a seat than now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub widens: Option<Timestamp>,
+    /// When fewer people do than now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrinks: Option<Timestamp>,
     /// Why nobody can meet it, if nobody can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -198,4 +214,17 @@ pub struct ApprovalAsk {
 pub struct NoAsk {
     /// Why.
     pub reason: Sentence,
+}
+
+/// "This is my verdict on that use of break-glass": `POST /v1/requests/{id}/review`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerdictAsk {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What it was, and what was done.
+    pub note: String,
+    /// Who gives it, where whoever asks is known to nobody: at the authority's own machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewer: Option<Identity>,
 }

@@ -6,8 +6,8 @@ use wire::identifier::Identity;
 use wire::request::{Asked, Demanded, Missing};
 use wire::time::Timestamp;
 
-use super::{backing, case, may_approve, people};
-use crate::access::backing::{Backing, Rule, open, owners};
+use super::{backing, may_approve, people};
+use crate::access::backing::{Backing, Rule, case, open, owners};
 use crate::access::demand::{Demand, Voice, demand};
 use crate::access::{Host, Rules};
 use crate::approval::Candidate;

@@ -40,8 +40,8 @@ pub(crate) struct Drill {
     /// The receipt of a custodian; again for each
     #[arg(long = "receipt", value_name = "FILE", required = true)]
     receipts: Vec<PathBuf>,
-    /// How many seconds to wait until the authority hears of it
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// How many seconds to wait until the authority hears of it, and of how the host's command ended
+    #[arg(long, value_name = "SECONDS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=600))]
     wait: u64,
 }
 
@@ -77,7 +77,7 @@ impl Drill {
         screen.toned(Tone::Good, &proven)?;
         let serial = opens.name.serial;
         screen.line(&format!(
-            "review it when its certificate has ended: curfew-ca breakglass review {serial}"
+            "review it when its certificate has ended: curfew breakglass review {serial}"
         ))?;
         Ok(Exit::Done)
     }
@@ -107,6 +107,7 @@ impl Drill {
         let uses = seen.uses.iter().filter(|used| used.host == self.host);
         for alarm in uses.flat_map(|used| &used.used.alarms) {
             let (tone, what) = match &alarm.fault {
+                None if alarm.waits => (Tone::Bad, "NOT DONE yet".to_owned()),
                 None => (Tone::Good, "arrived".to_owned()),
                 Some(fault) => (Tone::Bad, format!("DID NOT: {}", plain(fault))),
             };
@@ -160,12 +161,14 @@ impl Drill {
             let state: BreakGlass = client.get("/v1/breakglass")?;
             let found = state.ceremonies.into_iter().find(|one| one.name == *name);
             let found = found.filter(|one| one.uses.iter().any(|used| used.host == self.host));
-            if found.is_some() {
+            let is_late = begun.elapsed() >= Duration::from_secs(self.wait);
+            // The command of the host may take a while, and counts only once it ended well.
+            if found.is_some_and(|one| is_late || !waits(&one, &self.host)) {
                 let all: Reconciled = client.post("/v1/breakglass/reconcile", &())?;
                 let found = all.state.ceremonies.into_iter().find(|one| one.name == *name);
                 return found.ok_or_else(|| anyhow!("the authority forgot the drill"));
             }
-            if begun.elapsed() >= Duration::from_secs(self.wait) {
+            if is_late {
                 let line = format!(
                     "the host let in, and the authority heard nothing of it in {} s: look at curfew-agent and curfew-link there",
                     self.wait
@@ -208,6 +211,12 @@ fn address_of(client: &mut Client, host: &HostName) -> Result<Address> {
         .with_context(|| format!("{host} has no address; name its --address"))
 }
 
+/// Whether an alarm is under way.
+fn waits(seen: &CeremonyView, host: &HostName) -> bool {
+    let uses = seen.uses.iter().filter(|used| used.host == *host);
+    uses.flat_map(|used| &used.used.alarms).any(|alarm| alarm.waits)
+}
+
 /// What the drill did not prove.
 fn faults(seen: &CeremonyView, host: &HostName) -> Vec<String> {
     let mut faults = Vec::new();
@@ -218,7 +227,7 @@ fn faults(seen: &CeremonyView, host: &HostName) -> Vec<String> {
         if used.used.alarms.is_empty() {
             faults.push("the host raised no alarm".to_owned());
         }
-        let silent = used.used.alarms.iter().filter(|alarm| alarm.fault.is_some());
+        let silent = used.used.alarms.iter().filter(|alarm| alarm.fault.is_some() || alarm.waits);
         faults.extend(silent.map(|alarm| format!("no alarm by {}", plain(&alarm.by))));
     }
     faults
@@ -273,10 +282,14 @@ mod tests {
         let alarm = |fault: Option<&str>| Alarm {
             by: "command".into(),
             fault: fault.map(ToOwned::to_owned),
+            waits: false,
         };
         assert!(faults(&seen(Standing::Joined, vec![alarm(None)]), &host).is_empty());
         let silent = faults(&seen(Standing::Joined, vec![alarm(None), alarm(Some("gone"))]), &host);
         assert_eq!(silent, ["no alarm by command"]);
+        let begun = seen(Standing::Joined, vec![Alarm { waits: true, ..alarm(None) }]);
+        assert!(waits(&begun, &host));
+        assert_eq!(faults(&begun, &host), ["no alarm by command"]);
         assert_eq!(faults(&seen(Standing::Joined, vec![]), &host), ["the host raised no alarm"]);
         assert_eq!(faults(&seen(Standing::Contradicted, vec![alarm(None)]), &host).len(), 1);
     }
