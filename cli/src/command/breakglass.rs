@@ -6,6 +6,7 @@ mod exchange;
 mod keygen;
 mod kit;
 mod place;
+mod qr;
 mod request;
 mod review;
 mod secret;

@@ -15,6 +15,7 @@ use breakglass::keygen::Taken;
 use breakglass::letter::{Kind, Letter, MAX_BYTES, TITLE};
 use wire::identifier::Custodian;
 
+use super::qr;
 use crate::clock;
 use crate::duration::Span;
 use crate::exit::Fault;
@@ -31,6 +32,9 @@ pub(crate) struct Way {
     /// Read letters and answers from standard input although it is no terminal
     #[arg(long, conflicts_with = "exchange")]
     text: bool,
+    /// Show letters as QR codes as well. None is read here: a scanner that types, or a telephone, gives the text
+    #[arg(long, conflicts_with = "exchange")]
+    qr: bool,
     /// How long to wait for a letter in the folder
     #[arg(long, value_name = "SPAN", default_value = "1h", requires = "exchange")]
     patience: Span,
@@ -107,7 +111,8 @@ impl Way {
                     letter.kind
                 );
                 screen.toned(Tone::Strong, &what)?;
-                screen.raw(letter.to_string().as_bytes())
+                screen.raw(letter.to_string().as_bytes())?;
+                if self.qr { qr::show(letter, screen) } else { Ok(()) }
             }
         }
     }

@@ -11,7 +11,7 @@ use breakglass::share::Locked;
 use wire::certificate::fingerprint;
 use wire::identifier::Custodian;
 
-use super::{exchange, place};
+use super::{exchange, place, qr};
 use crate::clock;
 use crate::exit::{Exit, Fault};
 use crate::render::{Screen, Tone};
@@ -24,6 +24,9 @@ pub(crate) struct Show {
     /// The file
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Show it as a QR code as well; a share is not shown so
+    #[arg(long)]
+    qr: bool,
 }
 
 impl Show {
@@ -40,7 +43,14 @@ impl Show {
             Kind::Receipt => receipt(&Receipt::read(&text).map_err(|flaw| wrong(&flaw))?, screen)?,
             kind => screen.line(&format!("a letter of the kind {kind}, copied correctly; its content is for the program that waits for it"))?,
         }
-        Ok(Exit::Done)
+        match letter.kind {
+            Kind::Share if self.qr => Err(Fault::Usage(
+                "a share is not shown as a picture: cameras keep what they see".into(),
+            )
+            .into()),
+            _ if self.qr => qr::show(&letter, screen).map(|()| Exit::Done),
+            _ => Ok(Exit::Done),
+        }
     }
 }
 
