@@ -7,6 +7,7 @@ mod behaviour;
 mod breakglass;
 #[cfg(test)]
 mod edges;
+#[cfg(test)]
 mod expired;
 #[cfg(test)]
 mod keys;
