@@ -13,6 +13,7 @@ use wire::frame::encode;
 use wire::gate::{Answer, Login, Question};
 use wire::hostlink::{Enrol, Heartbeat, Hello, ToAuthority, ToHost, Welcome};
 use wire::identifier::{Fingerprint, OrderNumber, RecordNumber, Serial, SessionId};
+use wire::key_request::{CONSENT, KeyApproval, KeyRequestAsk, KeyWish, POSSESSION, SignedWish};
 use wire::krl::signed::SignedKrl;
 use wire::krl::{Issuer, Krl};
 use wire::lock::{Lock, Subject, Target};
@@ -182,7 +183,40 @@ fn requests() -> Done {
     put("behaviour", "ask", sign.replace("approval", "acknowledgement"))?;
     put("risk_weights", "shipped", risk::DEFAULT)?;
     let small = "version = 1\nname = 'mine'\npilot = ['dba']\nlearn_until = '2026-11-01T00:00:00Z'\n[relief]\non_call = 5\nfloor = 20\n[factor.hosts]\npoints = 9\nfull = 3\n";
-    put("risk_weights", "small", small)
+    put("risk_weights", "small", small)?;
+    put("tracker", "theirs", r#"{"exists":true,"open":true,"assigned_to":"ana@example.com"}"#)?;
+    put("tracker", "closed", r#"{"exists":true,"open":false,"assigned_to":null}"#)?;
+    key_requests()
+}
+
+fn key_requests() -> Done {
+    let wish = KeyWish {
+        version: wire::VERSION,
+        authority: Fingerprint::of(b"root"),
+        identity: "ana".parse()?,
+        public_key: key(9).public_key().to_openssh()?,
+        replaces: None,
+        reason: "a new laptop".parse()?,
+        at: NOW,
+    };
+    let text = wish.text()?;
+    let seal = |seed: u8, namespace: &str| {
+        let seal = key(seed).sign(namespace, ssh_key::HashAlg::Sha512, text.as_bytes())?;
+        seal.to_pem(ssh_key::LineEnding::LF)
+    };
+    let signed = SignedWish { wish: text.clone(), possession: seal(9, POSSESSION)? };
+    let ask = KeyRequestAsk { signed, consent: Some(seal(8, CONSENT)?) };
+    put("key_request", "ask", serde_json::to_vec(&ask)?)?;
+    put("key_request", "wish", &text)?;
+    let approval = KeyApproval {
+        version: wire::VERSION,
+        authority: Fingerprint::of(b"root"),
+        request: 7,
+        hash: wire::log::Hash::of(text.as_bytes()),
+        by: "bob".parse()?,
+        at: NOW,
+    };
+    put("key_request", "approval", approval.text()?)
 }
 
 fn lists() -> Done {
