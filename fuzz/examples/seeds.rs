@@ -314,6 +314,7 @@ fn frames() -> Done {
         certificates: None,
         keys: None,
         trouble: None,
+        group_keys: None,
     };
     let said = [
         ("enrol", ToAuthority::Enrol(enrol)),

@@ -300,7 +300,8 @@ impl Cluster {
     fn chaos(&self, lasting: Duration) -> BTreeMap<&'static str, u64> {
         let (began, mut done) = (now(), BTreeMap::new());
         for round in 0_usize.. {
-            if began.elapsed() > lasting {
+            // On a busy machine each takes its time, and all are to be seen.
+            if began.elapsed() > lasting && done.len() == 3 {
                 break;
             }
             let node = self.node(round);
