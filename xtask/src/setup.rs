@@ -68,13 +68,18 @@ fn promtool() -> Result<(), Failure> {
     }
     let failed = |error: std::io::Error| Failure::new("promtool", error.to_string());
     fs::create_dir_all(&folder).map_err(failed)?;
-    // apt-get downloads as another user where that one may write, and says so at length where it may not.
-    let root = ["-o", "APT::Sandbox::User=root", "download", "prometheus"];
-    let known = Command::new("apt-cache").args(["show", "prometheus"]).output();
-    if !known.is_ok_and(|known| known.status.success()) {
+    // It downloads to where it is, as another user where that one may write, and says so at length where it may not.
+    let download = || {
+        let mut download = Command::new("env");
+        download.arg("--chdir").arg(&folder).args(["apt-get", "--quiet=2"]);
+        download.args(["-o", "APT::Sandbox::User=root", "download", "prometheus"]);
+        step("promtool", &mut download)
+    };
+    // Lists that are missing or old name nothing that can be had.
+    if download().is_err() {
         step("package lists", &mut apt_get(&["update"]))?;
+        download()?;
     }
-    step("promtool", apt_get(&root).current_dir(&folder))?;
     for package in fs::read_dir(&folder).map_err(failed)?.flatten() {
         if package.path().extension().is_some_and(|end| end == "deb") {
             let mut extract = Command::new("dpkg-deb");
@@ -83,7 +88,10 @@ fn promtool() -> Result<(), Failure> {
             fs::remove_file(package.path()).map_err(failed)?;
         }
     }
-    Ok(())
+    match folder.join(PROMTOOL).exists() {
+        true => Ok(()),
+        false => Err(Failure::new("promtool", format!("Debian's package has no {PROMTOOL}"))),
+    }
 }
 
 /// What Debian has.
