@@ -49,7 +49,8 @@ fn a_lock_ends_all_of_a_person_on_two_hosts_and_nothing_of_another() -> Result<(
         assert_eq!((&said["marked"], &said["survivors"]), (&true.into(), &0.into()), "{said}");
         let by_step = |step: &str| said["killed"][step].as_u64().unwrap_or_default();
         let sum = by_step("connection") + by_step("group") + by_step("alone");
-        assert!(by_step("connection") >= 1, "{said}");
+        // sshd's own two may be gone by themselves before they are struck.
+        assert!(sum >= 1, "{said}");
         assert_eq!(Some(sum), session["ended"]["killed"].as_u64(), "{said}");
     }
     // And it is what the command showed, by host and in all.

@@ -27,7 +27,7 @@
 //! | `POST /v1/requests/{id}/approve` | token | [`ApprovalAsk`](crate::request::ApprovalAsk) → [`RequestDetail`](crate::request::RequestDetail) |
 //! | `POST /v1/requests/{id}/deny` | token | [`NoAsk`](crate::request::NoAsk) → [`RequestDetail`](crate::request::RequestDetail) |
 //! | `POST /v1/requests/{id}/withdraw` | token | [`NoAsk`](crate::request::NoAsk) → [`RequestDetail`](crate::request::RequestDetail) |
-//! | `POST /v1/requests/{id}/review` | token | [`VerdictAsk`](crate::request::VerdictAsk) → [`Review`](crate::review::Review): of break-glass, by somebody else |
+//! | `POST /v1/requests/{id}/review` | token | [`VerdictAsk`](crate::request::VerdictAsk) → [`Review`]: of break-glass, by somebody else |
 //! | `GET /v1/sessions` | token | → `Vec<`[`SessionView`]`>`: the caller's own; all for an operator |
 //! | `GET /v1/sessions/{id}` | token | → [`SessionDetail`] |
 //! | `GET /v1/retention`, `/v1/retention/due?class=` | operator | → [`RetentionView`](crate::retention::RetentionView), `Vec<`[`SessionView`]`>` |

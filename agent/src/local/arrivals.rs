@@ -1,7 +1,7 @@
 //! Logins by daemons that asked nobody: an sshd of its own settings without PAM, dropbear, telnetd. Neither PAM nor logind hears
 //! of them, so they are looked for among the processes: whatever runs below such a daemon and is not the daemon itself.
 //!
-//! What this does not see: a daemon under another name, whoever is in for less than [`SETTLED`], and logins within containers,
+//! What this does not see: a daemon under another name, whoever is in for less than two seconds, and logins within containers,
 //! which are the container's. What somebody starts within a session of ours carries its tag, whatever daemon it is.
 
 use std::collections::{BTreeMap, BTreeSet};
