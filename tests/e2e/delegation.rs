@@ -49,7 +49,7 @@ fn work_handed_to_at_cron_and_the_users_own_manager_is_seen_and_ends_with_a_lock
         detail.pointer("/killed/killed").cloned()
     })?;
     let handed = |kind: &str| killed["handed"][kind].as_u64().unwrap_or_default();
-    assert!(handed("jobs") >= 1 && handed("manager") >= 2, "{killed}");
+    assert!(handed("jobs") >= 1 && handed("manager") >= 1, "{killed}");
     assert_eq!(
         (&killed["survivors"], &killed["interrupted"]),
         (&0.into(), &Value::Null),
