@@ -58,6 +58,9 @@ impl Drop for Witness {
 fn demand(authority: &mut Authority, witnesses: &[&Witness], quorum: usize) {
     let mut settings = crate::authority::settings(authority.dir.path());
     settings.push_str(&format!("[ledger]\nquorum = {quorum}\n"));
+    if let Some(database) = &authority.database {
+        settings.push_str(&format!("url = {:?}\n", database.url()));
+    }
     for witness in witnesses {
         let Witness { key, address, .. } = witness;
         settings.push_str(&format!("[[witness]]\nkey = \"{key}\"\nurl = \"http://{address}\"\n"));
@@ -131,7 +134,7 @@ async fn a_certificate_carries_the_word_of_as_many_witnesses_as_must_or_is_not_g
 
 #[tokio::test]
 async fn a_ledger_that_went_back_gets_no_word_and_is_an_incident() {
-    let mut authority = Authority::start();
+    let mut authority = Authority::start_on(None);
     authority.add("ana", 1, &[]);
     let _host = authority.host("db1").await;
     let log = authority.run(&["ledger", "keys"]);
