@@ -23,7 +23,10 @@ pub fn begin(always: &'static [&'static str]) -> Log {
     let begun = std::env::var("CURFEW_LOG").unwrap_or_else(|_unset| DEFAULT.to_owned());
     let (begun, filter, wrong) = match filter(&begun, always) {
         Ok(filter) => (begun, filter, None),
-        Err(error) => (DEFAULT.to_owned(), EnvFilter::new(DEFAULT), Some(error)),
+        Err(error) => {
+            let usual = filter(DEFAULT, always).unwrap_or_else(|_wrong| EnvFilter::new(DEFAULT));
+            (DEFAULT.to_owned(), usual, Some(error))
+        }
     };
     let (filter, handle) = reload::Layer::new(filter);
     let on_terminal = io::stderr().is_terminal();
