@@ -37,8 +37,7 @@ impl Octets {
         let mut shown = String::with_capacity(self.0.len());
         for chunk in self.0.utf8_chunks() {
             for character in chunk.valid().chars() {
-                if character.is_control() || is_deceptive(character) || "\\'\"".contains(character)
-                {
+                if is_hidden(character) || "\\'\"".contains(character) {
                     shown.extend(character.escape_default());
                 } else {
                     shown.push(character);
@@ -58,7 +57,7 @@ impl Octets {
 pub fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() || is_deceptive(character) {
+        if is_hidden(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);
@@ -73,9 +72,11 @@ pub fn plain(text: &str) -> String {
 pub fn plain_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for character in json.chars() {
-        // Those below a space are escaped within strings already.
-        if matches!(character, '\u{7f}'..='\u{9f}') || is_deceptive(character) {
-            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        // Those below a space are escaped within strings already, and line ends stand between them.
+        if character >= ' ' && is_hidden(character) {
+            let mut units = [0; 2];
+            let units = character.encode_utf16(&mut units).iter();
+            shown.extend(units.map(|unit| format!("\\u{unit:04x}")));
         } else {
             shown.push(character);
         }
@@ -83,10 +84,42 @@ pub fn plain_json(json: &str) -> String {
     shown
 }
 
-/// Characters that change how the rest of a line looks: bidirectional controls, zero-width and line separators.
-const fn is_deceptive(character: char) -> bool {
-    matches!(character,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+/// What cannot be seen, or changes how the rest of a line is shown: control characters; marks of direction, with which a name can be
+/// shown backwards; line separators; what has no width; what only picks how its neighbour looks; tags; private use; and what is no
+/// character.
+#[must_use]
+pub fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || is_noncharacter(character)
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{e000}'..='\u{f8ff}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{13430}'..='\u{1345f}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+                | '\u{f0000}'..='\u{10ffff}'
+        )
+}
+
+/// The last two of each plane, and 32 in the first one: Unicode promises that they are no characters.
+fn is_noncharacter(character: char) -> bool {
+    matches!(character, '\u{fdd0}'..='\u{fdef}') || u32::from(character) & 0xfffe == 0xfffe
 }
 
 impl fmt::Debug for Octets {
@@ -137,10 +170,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_that_is_shown_drives_no_terminal_and_reads_the_same(text in "[\\PC\u{0}-\u{a0}\u{200b}-\u{206f}]*") {
+        fn json_that_is_shown_drives_no_terminal_and_reads_the_same(text in "[\\PC\u{0}-\u{a0}\u{200b}-\u{206f}\u{e000}\u{e0000}-\u{e0fff}]*") {
             let json = serde_json::to_string(&text).unwrap();
             let shown = plain_json(&json);
-            prop_assert!(!shown.chars().any(|it| it.is_control() || is_deceptive(it)));
+            prop_assert!(!shown.chars().any(is_hidden));
             prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
         }
 

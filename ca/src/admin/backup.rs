@@ -7,6 +7,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use wire::identifier::Fingerprint;
 use wire::log::LogKey;
+use wire::octets::is_hidden;
+use wire::problem::Code;
 
 use crate::authority::Authority;
 use crate::clock;
@@ -42,6 +44,11 @@ pub(super) async fn begin(
     Operator(caller): Operator,
     Body(ask): Body<BeginBackup>,
 ) -> Result<Json<BackupBegun>, Refusal> {
+    if ask.to.is_empty() || ask.to.len() > MAX_PATH || ask.to.chars().any(is_hidden) {
+        let message =
+            format!("a backup's path has 1 to {MAX_PATH} bytes, and nothing that cannot be seen");
+        return Err(Refusal::new(Code::Malformed, message));
+    }
     let to = ask.to.clone();
     let what = (ask.to, ask.plain_keys);
     let seq = authority.ledger.begin_backup(caller.actor(), what, clock::now()).await?;
@@ -52,3 +59,6 @@ pub(super) async fn begin(
     }
     Ok(Json(BackupBegun { seq, fingerprint: authority.root.fingerprint(), log_keys }))
 }
+
+/// Longest path that the ledger keeps, in bytes: Linux takes none that is longer.
+const MAX_PATH: usize = 4096;

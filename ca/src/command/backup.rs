@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use wire::octets::plain;
 
 use super::{say, say_json, shown, talk};
 use crate::admin::backup::{BackupBegun, BeginBackup};
@@ -53,7 +54,7 @@ pub(crate) fn run(
     };
     anyhow::ensure!(!to.exists(), "{} exists already, and nothing was changed", to.display());
     let plain_keys = arguments.with_plain_keys;
-    let ask = BeginBackup { to: to.display().to_string(), plain_keys };
+    let ask = BeginBackup { to: plain(&to.display().to_string()), plain_keys };
     let mut begun: Option<BackupBegun> = None;
     talk(config, async |client| {
         begun = Some(client.send("/admin/backup", &ask).await?);

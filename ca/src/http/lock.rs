@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use wire::api::{LockView, OrderProgress, UnlockAsk};
-use wire::lock::{Lock, MAX_REASON, Target};
+use wire::lock::{Lock, Target};
 use wire::order::Instruction;
 use wire::problem::Code;
+use wire::request::Sentence;
 
 use super::body::Body;
 use super::power::Locker;
@@ -72,18 +73,10 @@ fn given_up_elsewhere() -> Refusal {
     Refusal::new(Code::Malformed, message)
 }
 
-/// A reason is shown on terminals and in listings: one line, of bounded length, that drives no terminal.
+/// A reason is shown on terminals and in listings, and people rely on it: it is what a [`Sentence`] is.
 pub(crate) fn check_reason(reason: &str) -> Result<(), Refusal> {
-    let wrong = if reason.trim().is_empty() {
-        "a reason is needed".to_owned()
-    } else if reason.len() > MAX_REASON {
-        format!("the reason is longer than {MAX_REASON} bytes")
-    } else if reason.chars().any(char::is_control) {
-        "the reason holds a control character".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Refusal::new(Code::Malformed, wrong))
+    Sentence::check(reason)
+        .map_err(|flaw| Refusal::new(Code::Malformed, format!("the reason {flaw}")))
 }
 
 async fn give(authority: &Authority, directive: Directive) -> Result<Json<OrderProgress>, Refusal> {

@@ -52,4 +52,5 @@ mod sk;
 mod team;
 mod tracker;
 mod witness;
+mod words;
 mod workload;

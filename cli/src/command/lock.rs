@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use wire::api::OrderProgress;
-use wire::lock::{self, MAX_REASON, Target};
+use wire::lock::{self, Target};
 use wire::network::NetworkError;
+use wire::request::Sentence;
 
 use std::time::Duration;
 
@@ -149,16 +150,10 @@ pub(crate) fn target(words: &[String]) -> Result<Target, Fault> {
 
 /// A reason that says something and is no longer than is kept.
 pub(crate) fn reason(text: String) -> Result<String, Fault> {
-    if text.trim().is_empty() {
-        return Err(Fault::Usage("--reason is empty; say why".into()));
+    match Sentence::check(&text) {
+        Ok(()) => Ok(text),
+        Err(flaw) => Err(Fault::Usage(format!("--reason {flaw}; say why, in one line"))),
     }
-    if text.len() > MAX_REASON {
-        let length = text.len();
-        return Err(Fault::Usage(format!(
-            "--reason is {length} bytes long; at most {MAX_REASON} are kept"
-        )));
-    }
-    Ok(text)
 }
 
 const KINDS: [&str; 10] = [
@@ -179,6 +174,7 @@ const LONGEST_POLL: Duration = Duration::from_secs(20);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::request::MAX_SENTENCE;
 
     fn read(words: &[&str]) -> Result<String, String> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
@@ -204,7 +200,8 @@ mod tests {
     #[test]
     fn a_reason_says_something() {
         assert!(reason("  ".into()).is_err());
-        assert!(reason("x".repeat(MAX_REASON + 1)).is_err());
+        assert!(reason("x".repeat(MAX_SENTENCE + 1)).is_err());
+        assert!(reason("a\u{202e}b".into()).unwrap_err().to_string().contains("U+202E"));
         assert!(reason("left the company".into()).is_ok());
     }
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::octets::is_hidden;
+
 /// One line of text: not empty, bounded, without characters that drive a terminal or change how others are shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -31,13 +33,22 @@ impl Sentence {
     /// The first rule that it breaks.
     pub fn try_new(text: impl Into<String>) -> Result<Self, SentenceError> {
         let text = text.into();
+        Self::check(&text)?;
+        Ok(Self(text))
+    }
+
+    /// Whether `text` would be one.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(text: &str) -> Result<(), SentenceError> {
         if text.len() > MAX_SENTENCE {
             return Err(SentenceError::TooLong(text.len()));
         }
         if let Some(odd) = text.chars().find(|character| is_hidden(*character)) {
             return Err(SentenceError::Character(odd));
         }
-        if text.trim().is_empty() { Err(SentenceError::Empty) } else { Ok(Self(text)) }
+        if text.trim().is_empty() { Err(SentenceError::Empty) } else { Ok(()) }
     }
 
     /// The text.
@@ -73,32 +84,6 @@ impl From<Sentence> for String {
     }
 }
 
-/// Control characters; marks of direction, with which a name can be shown backwards; line separators; what has no width;
-/// tags; private use; and what is no character.
-fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{115f}'
-                | '\u{1160}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{3164}'
-                | '\u{e000}'..='\u{f8ff}'
-                | '\u{fe00}'..='\u{fe0f}'
-                | '\u{feff}'
-                | '\u{ffa0}'
-                | '\u{fff0}'..='\u{fffb}'
-                | '\u{fffe}'..='\u{ffff}'
-                | '\u{e0000}'..='\u{e0fff}'
-                | '\u{f0000}'..='\u{10ffff}'
-        )
-}
-
 /// Longest line, in bytes: it must fit into the one line of a terminal's notice.
 pub const MAX_SENTENCE: usize = 400;
 
@@ -130,7 +115,13 @@ mod tests {
             ("isolate\u{2066}", "U+2066"),
             ("bom\u{feff}", "U+FEFF"),
             ("tag\u{e0041}", "U+E0041"),
+            ("variation\u{fe0f}", "U+FE0F"),
+            ("joiner\u{34f}", "U+034F"),
+            ("blank\u{2800}", "U+2800"),
+            ("music\u{1d173}", "U+1D173"),
             ("private\u{e000}", "U+E000"),
+            ("none\u{fdd0}", "U+FDD0"),
+            ("last\u{1ffff}", "U+1FFFF"),
             ("not\u{ffff}", "U+FFFF"),
         ] {
             let error = Sentence::try_new(text).unwrap_err().to_string();
