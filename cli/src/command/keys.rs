@@ -18,6 +18,8 @@ use crate::render::{Screen, Table, Tone, moment};
 mod decide;
 mod wish;
 
+pub(super) use decide::{listed, next, table};
+
 /// The SSH keys that you log in to the authority with
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {

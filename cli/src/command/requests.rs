@@ -2,11 +2,14 @@
 
 use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
+use serde::Serialize;
 use wire::identifier::{HostName, Identity, Login, RequestId};
+use wire::key_request::KeyRequestView;
 use wire::log::Hash;
 use wire::request::{Asked, Demanded, Missing, RequestDetail, RequestView, State};
 use wire::time::Timestamp;
 
+use super::keys;
 use crate::client::Client;
 use crate::clock;
 use crate::duration::rough;
@@ -15,6 +18,8 @@ use crate::home::Home;
 use crate::render::{Cell, Screen, Table, Tone, moment, plain};
 
 /// List requests: those you can approve, and your own; everybody's, if you are an operator
+///
+/// Requests for keys to log in with are listed after those for access. The last lines say what waits for you, and what to type.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Requests {
@@ -26,6 +31,24 @@ pub(crate) struct Requests {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// All that is asked for, and what waits for whoever looks.
+#[derive(Serialize)]
+struct Inbox<'a> {
+    /// Requests for access.
+    requests: &'a [RequestView],
+    /// Requests for keys to log in with.
+    keys: &'a [KeyRequestView],
+    /// What waits for whoever looks.
+    next: Vec<Next>,
+}
+
+/// What waits, and what to type.
+#[derive(Serialize)]
+struct Next {
+    what: String,
+    command: String,
 }
 
 /// What to do with one of them.
@@ -54,19 +77,42 @@ impl Requests {
             return Ok(Exit::Done);
         }
         let requests: Vec<RequestView> = client.get(&format!("/v1/requests?all={}", self.all))?;
-        if self.json {
-            screen.json(&requests)?;
-        } else if requests.is_empty() {
-            screen.line("No request is under way.")?;
-        } else {
-            screen.table(&table(&requests, clock::now()))?;
-            let waiting = requests.iter().filter(|view| view.yours_to_approve);
-            for view in waiting {
-                let id = view.request;
-                screen.line(&format!("{id} waits for you: curfew approve {id}"))?;
-            }
-        }
+        let keys = keys::listed(&mut client, self.all)?;
+        Inbox::new(&requests, &keys).show(self.json, screen)?;
         Ok(Exit::Done)
+    }
+}
+
+impl<'a> Inbox<'a> {
+    fn new(requests: &'a [RequestView], keys: &'a [KeyRequestView]) -> Self {
+        let mine = requests.iter().filter(|view| view.yours_to_approve).map(|view| view.request);
+        let access =
+            mine.map(|id| Next { what: id.to_string(), command: format!("curfew approve {id}") });
+        let of_keys = keys::next(keys).map(|(number, command)| Next {
+            what: format!("the request {number} for a key"),
+            command,
+        });
+        Self { requests, keys, next: access.chain(of_keys).collect() }
+    }
+
+    fn show(&self, is_json: bool, screen: &Screen) -> Result<()> {
+        if is_json {
+            return screen.json(self);
+        }
+        if self.requests.is_empty() && self.keys.is_empty() {
+            return screen.line("No request is under way.");
+        }
+        if !self.requests.is_empty() {
+            screen.table(&table(self.requests, clock::now()))?;
+        }
+        if !self.keys.is_empty() {
+            screen.line("For keys to log in with:")?;
+            screen.table(&keys::table(self.keys))?;
+        }
+        for Next { what, command } in &self.next {
+            screen.line(&format!("{what} waits for you: {command}"))?;
+        }
+        Ok(())
     }
 }
 

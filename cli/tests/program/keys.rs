@@ -126,6 +126,46 @@ fn an_offer_is_brought_only_for_whom_it_is() {
 }
 
 #[test]
+fn the_inbox_shows_keys_that_wait_and_what_to_type_next() {
+    let authority = Authority::start();
+    let person = Person::new().log_in(&authority, &["app"]);
+    let (new, other) = (keygen(&person.path("new")), keygen(&person.path("other")));
+    let mut waits = view(&wish(&authority, &new), "waiting");
+    let mut over = view(&wish(&authority, &other), "denied");
+    over["yours_to_approve"] = false.into();
+    authority.answer("GET /v1/requests?all=false", json!([]));
+    authority.answer("GET /v1/requests?all=true", json!([]));
+    let answer = |views: Value| {
+        authority.set(|state| state.answers.retain(|(path, _)| path != "GET /v1/keys/requests"));
+        authority.answer("GET /v1/keys/requests", views);
+    };
+    answer(json!([waits, over]));
+    let inbox = said(&person.curfew(["requests"]));
+    let print = |key: &PublicKey| fingerprint(key.key_data()).to_string();
+    for part in [
+        "bob@example.com",
+        &print(&new),
+        "the request 42 for a key waits for you: curfew keys approve 42",
+    ] {
+        assert!(inbox.contains(part), "{part}: {inbox}");
+    }
+    assert!(!inbox.contains(&print(&other)), "what is over is not in it: {inbox}");
+    let json: Value = serde_json::from_str(&said(&person.curfew(["requests", "--json"]))).unwrap();
+    assert_eq!((&json["requests"], json["keys"].as_array().unwrap().len()), (&json!([]), 1));
+    let next = json!([{"what": "the request 42 for a key", "command": "curfew keys approve 42"}]);
+    assert_eq!(json["next"], next);
+    let all = said(&person.curfew(["requests", "--all"]));
+    assert!(all.contains(&print(&other)), "{all}");
+    // One's own waits, and not for oneself.
+    waits["yours_to_approve"] = false.into();
+    answer(json!([waits]));
+    let own = said(&person.curfew(["requests"]));
+    assert!(own.contains(&print(&new)) && !own.contains("waits for you"), "{own}");
+    answer(json!([]));
+    assert_eq!(said(&person.curfew(["requests"])), "No request is under way.\n");
+}
+
+#[test]
 fn an_approver_signs_the_key_that_was_shown_and_no_other() {
     let authority = Authority::start();
     let person = Person::new().log_in(&authority, &["app"]);

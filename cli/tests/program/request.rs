@@ -114,6 +114,7 @@ fn a_request_is_sent_as_it_was_typed_and_says_who_is_missing() {
     let asked = asked(&authority.fingerprint, 42);
     authority.answer("POST /v1/requests", detail(&asked, 42, &pending()));
     authority.answer("GET /v1/requests?all=false", json!([detail(&asked, 42, &pending())["view"]]));
+    authority.answer("GET /v1/keys/requests", json!([]));
     let person = Person::new().log_in(&authority, &["app"]);
     let output = person.curfew([
         "request",

@@ -68,37 +68,49 @@ pub(crate) struct Withdraw {
 
 impl Requests {
     pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
-        let mut all: Vec<KeyRequestView> = Client::of(&Home::find()?)?.get(PATH)?;
-        if !self.all {
-            all.retain(|view| view.state == KeyRequestState::Waiting);
-        }
+        let all = listed(&mut Client::of(&Home::find()?)?, self.all)?;
         if self.json {
             screen.json(&all)?;
-            return Ok(Exit::Done);
-        }
-        if all.is_empty() {
+        } else if all.is_empty() {
             screen.line("No request for a key waits.")?;
-            return Ok(Exit::Done);
-        }
-        let mut table = Table::new(&["REQUEST", "STATE", "IDENTITY", "KEY", "ASKED", "BY"]);
-        for view in &all {
-            let tone = if view.yours_to_approve { Tone::Warning } else { Tone::Plain };
-            table.row(vec![
-                Cell::toned(Tone::Strong, view.request.to_string()),
-                Cell::toned(tone, view.state.as_str()),
-                view.identity.as_str().into(),
-                view.key.as_str().into(),
-                moment::relative(view.at, view.now).into(),
-                view.by.as_str().into(),
-            ]);
-        }
-        screen.table(&table)?;
-        for view in all.iter().filter(|view| view.yours_to_approve) {
-            let number = view.request;
-            screen.line(&format!("{number} waits for you: curfew keys approve {number}"))?;
+        } else {
+            screen.table(&table(&all))?;
+            for (number, command) in next(&all) {
+                screen.line(&format!("{number} waits for you: {command}"))?;
+            }
         }
         Ok(Exit::Done)
     }
+}
+
+/// Those that wait, or all.
+pub(crate) fn listed(client: &mut Client, is_all: bool) -> Result<Vec<KeyRequestView>> {
+    let mut all: Vec<KeyRequestView> = client.get(PATH)?;
+    all.retain(|view| is_all || view.state == KeyRequestState::Waiting);
+    Ok(all)
+}
+
+/// The requests for keys as people read them.
+pub(crate) fn table(views: &[KeyRequestView]) -> Table {
+    let mut table = Table::new(&["REQUEST", "STATE", "IDENTITY", "KEY", "ASKED", "BY"]);
+    for view in views {
+        let tone = if view.yours_to_approve { Tone::Warning } else { Tone::Plain };
+        table.row(vec![
+            Cell::toned(Tone::Strong, view.request.to_string()),
+            Cell::toned(tone, view.state.as_str()),
+            view.identity.as_str().into(),
+            view.key.as_str().into(),
+            moment::relative(view.at, view.now).into(),
+            view.by.as_str().into(),
+        ]);
+    }
+    table
+}
+
+/// Those that wait for whoever looks, and what they type next.
+pub(crate) fn next(views: &[KeyRequestView]) -> impl Iterator<Item = (u64, String)> {
+    let mine = views.iter().filter(|view| view.yours_to_approve).map(|view| view.request);
+    mine.map(|number| (number, format!("curfew keys approve {number}")))
 }
 
 impl Approve {
