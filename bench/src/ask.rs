@@ -5,7 +5,7 @@
 //! with the program is in force, and a quorum of one person; a risk is reckoned for each request.
 
 use anyhow::{Result, ensure};
-use tests::{Person, Site};
+use tests::{Person, Site, eventually_some};
 
 use crate::{bench::Verdict, clock::Stopwatch, report::Row, sample::Sample};
 
@@ -28,7 +28,35 @@ pub(crate) fn measure(count: usize) -> Result<Verdict> {
     for _ in 0..count {
         rounds.push(round((&ana, &bob), &key)?);
     }
-    Ok(Verdict { rows: rows(&rounds), broken: Vec::new() })
+    let mut rows = rows(&rounds);
+    let heard: Vec<f64> = (0..count).map(|_| heard((&ana, &bob))).collect::<Result<_>>()?;
+    rows.push(row("heard by who waits", &Sample::new(heard)));
+    Ok(Verdict { rows, broken: Vec::new() })
+}
+
+/// How long after an approval is given, its own command over, `curfew request --wait` of somebody else is over too, in milliseconds.
+fn heard((ana, bob): (&Person, &Person)) -> Result<f64> {
+    let stopwatch = Stopwatch::start();
+    let passed = |stopwatch: &Stopwatch| stopwatch.passed().as_secs_f64() * 1_000.0;
+    let waited = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| -> Result<f64> {
+            let ask = ["request", "dba", "--host", "db1", "--reason", "measured", "--wait"];
+            ana.curfew(ask)?.done()?;
+            Ok(passed(&stopwatch))
+        });
+        // It waits once it is in the inbox, but for the moment in which it asks to be told.
+        let id = eventually_some("a request waits", || {
+            let said = bob.curfew(["requests", "--json"]).ok()?.ok().ok()?.stdout;
+            let inbox: serde_json::Value = serde_json::from_str(&said).ok()?;
+            inbox.pointer("/requests/0/request").and_then(serde_json::Value::as_u64)
+        })?;
+        bob.curfew(["approve", &format!("r{id}"), "--yes"])?.done()?;
+        let approved = passed(&stopwatch);
+        let ended = waits.join().map_err(|_died| anyhow::anyhow!("whoever waits has died"))??;
+        ana.curfew(["withdraw", &format!("r{id}")])?.done()?;
+        anyhow::Ok((ended - approved).max(0.0))
+    })?;
+    Ok(waited)
 }
 
 fn round((ana, bob): (&Person, &Person), key: &str) -> Result<Round> {
@@ -56,15 +84,18 @@ fn timed(person: &Person, arguments: &[&str]) -> Result<(String, f64)> {
 }
 
 fn rows(rounds: &[Round]) -> Vec<Row> {
-    let row = |(place, name): (usize, &&str)| {
-        let sample = Sample::new(rounds.iter().filter_map(|round| round.get(place).copied()));
-        Row::new("ask", *name)
-            .counted("count", sample.count())
-            .measured("p50_ms", sample.percentile(50))
-            .measured("p99_ms", sample.percentile(99))
-            .measured("max_ms", sample.max())
+    let of = |(place, name): (usize, &&'static str)| {
+        row(*name, &Sample::new(rounds.iter().filter_map(|round| round.get(place).copied())))
     };
-    STEPS.iter().enumerate().map(row).collect()
+    STEPS.iter().enumerate().map(of).collect()
+}
+
+fn row(name: &'static str, sample: &Sample) -> Row {
+    Row::new("ask", name)
+        .counted("count", sample.count())
+        .measured("p50_ms", sample.percentile(50))
+        .measured("p99_ms", sample.percentile(99))
+        .measured("max_ms", sample.max())
 }
 
 /// What is measured, in the order of a round.

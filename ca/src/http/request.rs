@@ -10,7 +10,9 @@ use policy::Act;
 use serde::Deserialize;
 use wire::identifier::{Identity, NameError, RequestId};
 use wire::problem::Code;
-use wire::request::{ApprovalAsk, NoAsk, RequestAsk, RequestDetail, RequestView, VerdictAsk};
+use wire::request::{
+    ApprovalAsk, NoAsk, RequestAsk, RequestDetail, RequestView, State as Stand, VerdictAsk,
+};
 use wire::review::Review;
 
 use super::body::Body;
@@ -36,6 +38,9 @@ pub(crate) struct Which {
 pub(crate) struct Wait {
     #[serde(default)]
     wait_millis: u64,
+    /// How many approvals the caller has heard of: with another number there is something to tell already.
+    #[serde(default)]
+    approvals: Option<usize>,
 }
 
 /// `GET /v1/requests?all=`
@@ -82,7 +87,7 @@ pub(crate) async fn make(
     detail(&authority, (by, request)).await
 }
 
-/// `GET /v1/requests/{id}?wait_millis=`
+/// `GET /v1/requests/{id}?wait_millis=&approvals=`
 pub(crate) async fn show(
     State(authority): State<Arc<Authority>>,
     caller: Caller,
@@ -96,6 +101,11 @@ pub(crate) async fn show(
     if wait.wait_millis > 0 {
         // Before the wait: who may not see it does not wait for it.
         let seen = detail(&authority, (speaker(&authority, &caller).await?, request)).await?;
+        // What was decided since the caller last heard of it would be no change any more.
+        let is_news = wait.approvals.is_some_and(|heard| heard != seen.0.approvals.len());
+        if is_news || !matches!(seen.0.view.state, Stand::Pending { .. }) {
+            return Ok(seen);
+        }
         let wait = Duration::from_millis(wait.wait_millis).min(MAX_WAIT);
         let is_told = tokio::time::timeout(wait, decided.changed()).await;
         if !matches!(is_told, Ok(Ok(()))) {

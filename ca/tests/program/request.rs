@@ -677,3 +677,29 @@ async fn whoever_has_the_database_cannot_invent_an_approval() {
     let token = site.authority.login("ana", 1).await.unwrap();
     assert!(issue(&site.authority, &token, &ask("db1")).await.is_err());
 }
+
+#[tokio::test]
+async fn who_waits_hears_of_it_at_once_also_when_it_came_between_two_questions() {
+    let site = Site::with(TWO).await;
+    site.request("ana", &dba(&["db1"])).await.unwrap();
+    let waits = async |heard: usize| {
+        let path = format!("/v1/requests/r1?wait_millis=20000&approvals={heard}");
+        let asked = site.authority.read::<RequestDetail>(&path, site.token("ana"));
+        // Far from the 20 s after which nothing would be told.
+        tokio::time::timeout(Duration::from_secs(15), asked).await.unwrap().unwrap()
+    };
+    let (half, ()) = tokio::join!(waits(0), async {
+        // It may be asked before or after: either way it hears of it.
+        site.approve("bob", 1).await.unwrap();
+    });
+    assert_eq!(half.approvals.len(), 1);
+    assert_eq!(waits(0).await.approvals.len(), 1, "it was given before the question");
+    let (whole, ()) = tokio::join!(waits(1), async {
+        site.approve("cleo", 1).await.unwrap();
+    });
+    assert!(matches!(whole.view.state, State::Approved { .. }), "{whole:?}");
+    assert!(matches!(waits(2).await.view.state, State::Approved { .. }));
+    let old = "/v1/requests/r1?wait_millis=20000";
+    let asked = site.authority.read::<RequestDetail>(old, site.token("ana"));
+    assert!(tokio::time::timeout(Duration::from_secs(15), asked).await.is_ok());
+}

@@ -100,7 +100,8 @@ fn follow(
 ) -> Result<RequestDetail> {
     let request: RequestId = detail.view.request;
     while let State::Pending { .. } = detail.view.state {
-        let path = format!("/v1/requests/{request}?wait_millis={}", WAIT.as_millis());
+        let (wait, heard) = (WAIT.as_millis(), detail.approvals.len());
+        let path = format!("/v1/requests/{request}?wait_millis={wait}&approvals={heard}");
         let newer: RequestDetail = client.get_slow(&path, WAIT)?;
         let is_news = newer.view.state.word() != detail.view.state.word()
             || newer.missing != detail.missing
