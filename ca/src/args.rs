@@ -101,6 +101,9 @@ enum Command {
     /// Break-glass, afterwards: receipts of custodians, what hosts saw, and whether the two agree
     #[command(subcommand)]
     Breakglass(command::breakglass::Command),
+    /// Whom the authority tells what goes on: list them, and try whether they can be told
+    #[command(subcommand)]
+    Notify(command::notify::Command),
     /// What is there and what is wrong
     Status(command::status::Arguments),
     /// Cosign the ledger's checkpoints, on a machine that is not the authority's
@@ -172,6 +175,7 @@ fn command(arguments: Arguments) -> anyhow::Result<()> {
         Command::Ledger(command) => command.run(&config),
         Command::Policy(command) => command.run(&config),
         Command::Risk(command) => command.run(&config),
+        Command::Notify(command) => command.run(&config),
         Command::Migrate(migrate) => command::migrate::run(&config, &migrate),
         Command::Lock(command) => command::talk(&config, async |client| command.run(client).await),
         Command::Unlock(command) => {

@@ -18,6 +18,7 @@ use crate::bucket::Bucket;
 use crate::challenge::Challenges;
 use crate::clock;
 use crate::config::Config;
+use crate::config::notify::NotifyAt;
 use crate::cosign::{Unwitnessed, Witnesses};
 use crate::exit::Exit;
 use crate::fleet::Fleet;
@@ -27,6 +28,8 @@ use crate::key::secret::Secrets;
 use crate::key::{KeyError, Keyring, Purpose, Ring, Sign, Slot, Store};
 use crate::krl::Lists;
 use crate::ledger::{Actor, Ledger, LedgerError, Move, Place, ReceiptRow, RefusedPolicy, Vouch};
+use crate::notice::keep::Notices;
+use crate::notice::receiver::Receiver;
 use crate::policy::{Origin, Policy, PolicyError};
 use crate::recording::bucket::BucketStore;
 use crate::recording::store::Folder;
@@ -73,6 +76,10 @@ pub(crate) struct Authority {
     pub(crate) tracker: Option<Tracker>,
     /// What became of calls for break-glass.
     pub(crate) alarms: Alarms,
+    /// Who is told of what goes on.
+    pub(crate) receivers: Vec<Arc<Receiver>>,
+    /// What they were not told.
+    pub(crate) notices: Notices,
     /// Where keys are made and kept.
     keys: Arc<Store>,
     /// The keys that sign.
@@ -188,6 +195,8 @@ impl Authority {
             sealer: Sealer::new(ledger.challenge_key(), "oidc")?,
             asking: tokio::sync::Semaphore::new(MAX_ASKING),
             alarms: Alarms::default(),
+            receivers: receivers(&config)?,
+            notices: Notices::default(),
             ledger,
             keys,
             ring,
@@ -669,6 +678,11 @@ impl Authority {
         let name = self.config.names.first().map_or("localhost", String::as_str);
         if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") }
     }
+}
+
+fn receivers(config: &Config) -> anyhow::Result<Vec<Arc<Receiver>>> {
+    let open = |at: &NotifyAt| Ok(Arc::new(Receiver::open(at.clone())?));
+    config.notify.iter().map(open).collect()
 }
 
 /// Whether a host that is not connected was heard of so lately that its link may only be starting again.

@@ -27,6 +27,7 @@ pub(crate) mod ledger;
 pub(crate) mod lock;
 pub(crate) mod man;
 pub(crate) mod migrate;
+pub(crate) mod notify;
 pub(crate) mod policy;
 pub(crate) mod principals;
 pub(crate) mod restore;

@@ -22,6 +22,8 @@ pub(crate) mod identity;
 pub(crate) mod keys;
 #[path = "config/ledger.rs"]
 pub(crate) mod ledger;
+#[path = "config/notify.rs"]
+pub(crate) mod notify;
 #[path = "config/retention.rs"]
 pub(crate) mod retention;
 #[path = "config/tracker.rs"]
@@ -34,6 +36,7 @@ use bucket::{BucketAt, RecordingsForm};
 use identity::{Oidc, OidcForm, Workload, WorkloadForm};
 use keys::{Keys, KeysForm};
 use ledger::LedgerForm;
+use notify::{NotifyAt, NotifyForm};
 use retention::{Retention, RetentionForm};
 use tracker::{TrackerAt, TrackerForm};
 use witness::{Cosigning, WitnessForm};
@@ -103,6 +106,8 @@ pub(crate) struct Config {
     pub(crate) tracker: Option<TrackerAt>,
     /// The rules of behaviour that people sign; none, when absent.
     pub(crate) behaviour: Option<BehaviourAt>,
+    /// Who is told of what goes on.
+    pub(crate) notify: Vec<NotifyAt>,
 }
 
 /// How long requests wait, and for what.
@@ -203,10 +208,11 @@ impl Config {
             )?,
             challenge_lifetime: challenges(source, form.challenge_lifetime)?,
             drills: drills(source, form.breakglass_drill_every)?,
-            breakglass_alarm: program(source, form.breakglass_alarm)?,
+            breakglass_alarm: alarm(source, form.breakglass_alarm)?,
             patience: Patience::checked(source, (form.approval_timeout, form.first_use_timeout))?,
             tracker: TrackerAt::checked(source, form.tracker)?,
             behaviour: form.behaviour,
+            notify: NotifyAt::checked(source, form.notify)?,
             keys: Keys::checked(source, form.keys)?,
             witnesses: Cosigning::checked(
                 source,
@@ -227,13 +233,17 @@ fn drills(source: &Source, every: Option<Spanned<String>>) -> Result<Duration, C
     source.span("breakglass_drill_every", every, days(90), &(secs(1)..=days(366)))
 }
 
+fn alarm(source: &Source, words: Option<Spanned<Vec<String>>>) -> Result<Vec<String>, ConfigError> {
+    words.map_or(Ok(Vec::new()), |words| command(source, "breakglass_alarm", words))
+}
+
 /// A program by its absolute path, and its arguments.
-fn program(
+fn command(
     source: &Source,
-    words: Option<Spanned<Vec<String>>>,
+    key: &str,
+    words: Spanned<Vec<String>>,
 ) -> Result<Vec<String>, ConfigError> {
-    let Some(words) = words else { return Ok(Vec::new()) };
-    let wrong = |why: String| source.wrong(words.span().start, format!("breakglass_alarm: {why}"));
+    let wrong = |why: String| source.wrong(words.span().start, format!("{key}: {why}"));
     let list = words.get_ref();
     if list.len() > MAX_WORDS || list.iter().any(|word| word.chars().any(char::is_control)) {
         return Err(wrong("it has too many words, or a control character".to_owned()));
@@ -457,6 +467,8 @@ struct Form {
     workload: Vec<Spanned<WorkloadForm>>,
     tracker: Option<TrackerForm>,
     behaviour: Option<BehaviourAt>,
+    #[serde(default)]
+    notify: Vec<Spanned<NotifyForm>>,
 }
 
 /// Where the settings are read from, unless `--config` says otherwise.

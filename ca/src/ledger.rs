@@ -44,6 +44,7 @@ mod log;
 mod login;
 pub(crate) mod moving;
 mod node;
+mod notice;
 mod order;
 mod pass;
 mod past;
@@ -79,6 +80,7 @@ pub(crate) use backup::copy;
 pub(crate) use directory::{
     Directory, DirectoryGroup, DirectoryToken, DirectoryUser, WantedGroup, WantedUser,
 };
+pub(crate) use entry::Kind;
 pub(crate) use extend::GrantWish;
 pub(crate) use grant::Recorded;
 pub(crate) use history::Search;
@@ -88,6 +90,7 @@ pub(crate) use key_request::Bringer;
 pub(crate) use keys::{Move, Standing};
 pub(crate) use log::{log_key, named_after};
 pub(crate) use login::{Answered, Ending, Login, NewLogin, Proof};
+pub(crate) use notice::Noted;
 pub(crate) use order::{Directive, ReceiptRow};
 pub(crate) use pass::NewVerdict;
 pub(crate) use place::{LEDGER, Place, PlaceError};
@@ -300,7 +303,7 @@ impl Ledger {
         schema::create(&transaction, place)?;
         log::christen(&transaction, fingerprint)?;
         let created = entry::Created { fingerprint: fingerprint.clone() };
-        entry::append(&transaction, entry::Kind::AuthorityCreated, now, &created)?;
+        entry::append(&transaction, Kind::AuthorityCreated, now, &created)?;
         transaction.commit()?;
         Ok(())
     }

@@ -26,6 +26,7 @@ use crate::http::{bounded, metrics, router, scim};
 use crate::index;
 use crate::krl;
 use crate::lapse;
+use crate::notice;
 use crate::retention;
 use crate::tls::Leaf;
 use crate::tracker;
@@ -94,7 +95,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What becomes of requests by time, by their tickets, and when nobody approved them.
+/// What becomes of requests by time, by their tickets, and when nobody approved them; and who is told of what goes on.
 fn see_to_requests(
     authority: &Arc<Authority>,
     tasks: &mut JoinSet<()>,
@@ -103,6 +104,10 @@ fn see_to_requests(
     tasks.spawn(lapse::keep(Arc::clone(authority), stopped.clone()));
     tasks.spawn(tracker::follow(Arc::clone(authority), stopped.clone()));
     tasks.spawn(alarm::keep(Arc::clone(authority), stopped.clone()));
+    for receiver in &authority.receivers {
+        let receiver = Arc::clone(receiver);
+        tasks.spawn(notice::keep::keep(Arc::clone(authority), receiver, stopped.clone()));
+    }
 }
 
 /// Serves figures to this machine, if the settings say where.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
@@ -34,8 +34,8 @@ pub(crate) enum WebError {
     #[error("{0:?} is no address that can be asked")]
     Address(String),
     /// Nobody answered in time.
-    #[error("it does not answer within {} s", PATIENCE.as_secs())]
-    Late,
+    #[error("it does not answer within {} s", .0.as_secs())]
+    Late(Duration),
     /// The connection failed.
     #[error("it cannot be reached: {0}")]
     Connection(#[from] std::io::Error),
@@ -88,7 +88,26 @@ impl Web {
     ) -> Result<(StatusCode, Bytes), WebError> {
         let place: Uri = url.parse().map_err(|_odd| WebError::Address(url.into()))?;
         let asked = tokio::time::timeout(PATIENCE, self.exchange(method, &place, body, longest));
-        asked.await.map_err(|_elapsed| WebError::Late)?
+        asked.await.map_err(|_elapsed| WebError::Late(PATIENCE))?
+    }
+
+    /// `POST url` with JSON, of which no error says the address: it may be a secret.
+    pub(crate) async fn post(
+        &self,
+        url: &Uri,
+        (headers, body): (Vec<(HeaderName, HeaderValue)>, Bytes),
+        longest: usize,
+    ) -> Result<(StatusCode, Bytes), WebError> {
+        let path = url.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
+        let host = url.authority().map_or("", hyper::http::uri::Authority::as_str);
+        let mut request = Request::post(path)
+            .header(HOST, host)
+            .header(USER_AGENT, AGENT)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))?;
+        request.headers_mut().extend(headers.into_iter().map(|(name, value)| (Some(name), value)));
+        let sent = tokio::time::timeout(PATIENCE_OF_POSTS, self.sent(url, request, longest));
+        sent.await.map_err(|_elapsed| WebError::Late(PATIENCE_OF_POSTS))?
     }
 
     async fn exchange(
@@ -100,9 +119,6 @@ impl Web {
     ) -> Result<(StatusCode, Bytes), WebError> {
         let odd = || WebError::Address(place.to_string());
         let authority = place.authority().ok_or_else(odd)?;
-        let host = authority.host().trim_matches(['[', ']']);
-        let is_https = place.scheme_str() == Some("https");
-        let port = place.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let path = place.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
         let request = Request::builder()
             .method(method)
@@ -111,6 +127,20 @@ impl Web {
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::new(Bytes::from(body)))?;
+        self.sent(place, request, longest).await
+    }
+
+    /// Sends a request to the place that an address names.
+    async fn sent(
+        &self,
+        place: &Uri,
+        request: Request<Full<Bytes>>,
+        longest: usize,
+    ) -> Result<(StatusCode, Bytes), WebError> {
+        let odd = || WebError::Address(place.host().unwrap_or_default().to_owned());
+        let host = place.host().ok_or_else(odd)?.trim_matches(['[', ']']);
+        let is_https = place.scheme_str() == Some("https");
+        let port = place.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         if is_https {
@@ -165,5 +195,8 @@ pub(crate) fn connector(root: Option<&Path>) -> Result<TlsConnector, Roots> {
 
 /// How long another may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long somebody who is told something may take: nobody waits for it.
+const PATIENCE_OF_POSTS: Duration = Duration::from_secs(15);
+const AGENT: &str = concat!("curfew-ca/", env!("CARGO_PKG_VERSION"));
 /// Where most systems keep the roots that they believe.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";

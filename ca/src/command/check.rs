@@ -11,6 +11,7 @@ use crate::config::behaviour::BEHAVIOUR_SETTINGS;
 use crate::config::identity::{OIDC_SETTINGS, WORKLOAD_SETTINGS};
 use crate::config::keys::KEY_SETTINGS;
 use crate::config::ledger::LEDGER_SETTINGS;
+use crate::config::notify::NOTIFY_SETTINGS;
 use crate::config::tracker::TRACKER_SETTINGS;
 use crate::config::witness::{QUORUM_SETTINGS, WITNESS_SETTINGS};
 use crate::config::{Config, SETTINGS, Setting};
@@ -42,7 +43,9 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         say("\n#[tracker]")?;
         TRACKER_SETTINGS.iter().try_for_each(print)?;
         say("\n#[behaviour]")?;
-        return BEHAVIOUR_SETTINGS.iter().try_for_each(print);
+        BEHAVIOUR_SETTINGS.iter().try_for_each(print)?;
+        say("\n# One for each receiver:\n#[[notify]]")?;
+        return NOTIFY_SETTINGS.iter().try_for_each(print);
     }
     let config = Config::read(path)?;
     say(&format!("{}: good", path.display()))?;
@@ -74,13 +77,12 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
 
 fn print(setting: &Setting) -> anyhow::Result<()> {
     say(&format!("# {} ({})", setting.sentence, setting.range))?;
-    let quote = if setting.default.starts_with(['[', '{']) || BARE.contains(&setting.default) {
-        ""
-    } else {
-        "\""
-    };
+    let is_number =
+        !setting.default.is_empty() && setting.default.bytes().all(|it| it.is_ascii_digit());
+    let is_bare = is_number || BARE.contains(&setting.default);
+    let quote = if setting.default.starts_with(['[', '{']) || is_bare { "" } else { "\"" };
     say(&format!("#{} = {quote}{}{quote}", setting.key, setting.default))
 }
 
-/// Values that are written without quotation marks.
+/// Words that are written without quotation marks, as numbers are.
 const BARE: [&str; 2] = ["true", "false"];

@@ -42,6 +42,7 @@ pub(crate) async fn show(
     concerns.extend(concerns_of_keys(&authority));
     concerns.extend(concerns_of_breakglass(&authority, now).await?);
     concerns.extend(authority.alarms.concern());
+    concerns.extend(authority.notices.concerns());
     concerns.extend(authority.witnesses.concerns());
     Ok(Json(Status {
         authority_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -811,7 +811,7 @@ pub(super) fn body_hash(salt: &[u8], body: &[u8]) -> Hash {
 
 impl Kind {
     /// As it stands in the leaf.
-    fn name(self) -> Result<String, LedgerError> {
+    pub(super) fn name(self) -> Result<String, LedgerError> {
         match serde_json::to_value(self)? {
             serde_json::Value::String(name) => Ok(name),
             other => Err(LedgerError::Torn(format!("{other} is no kind of entry"))),

@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 23] = [("
+const STEPS: [Step; 24] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -509,6 +509,8 @@ ALTER TABLE hosts ADD COLUMN group_keys TEXT;
 CREATE TABLE breakglass_alarms (
     host TEXT NOT NULL, serial INTEGER NOT NULL, way TEXT NOT NULL, alarm TEXT NOT NULL, PRIMARY KEY (host, serial, way)
 ) STRICT, WITHOUT ROWID;
+", nothing), ("
+CREATE TABLE notices (receiver TEXT PRIMARY KEY, told INTEGER NOT NULL, node TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ", nothing)];
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod log;
 mod login;
 mod metrics;
 mod nodes;
+mod notice;
 mod oidc;
 mod options;
 mod pass;

@@ -141,7 +141,7 @@ async fn a_host_from_before_keeps_the_keys_that_it_enrolled_with() {
     // As the version before left it: the columns are not there, the entry is.
     connection
         .execute_batch(
-            "DROP TABLE key_requests; DROP TABLE breakglass_alarms; ALTER TABLE hosts DROP COLUMN group_keys; DROP TABLE kills; DROP TABLE acknowledgements; DROP TABLE breakglass_groups; DROP TABLE breakglass_receipts; DROP TABLE breakglass_reviews; DROP TABLE holds; DROP TABLE deletions; DROP TABLE deletion_sessions; DROP INDEX sessions_due; ALTER TABLE sessions DROP COLUMN review; DROP TABLE requests; DROP TABLE request_hosts; DROP TABLE approvals; DROP INDEX grants_by_request; \
+            "DROP TABLE notices; DROP TABLE key_requests; DROP TABLE breakglass_alarms; ALTER TABLE hosts DROP COLUMN group_keys; DROP TABLE kills; DROP TABLE acknowledgements; DROP TABLE breakglass_groups; DROP TABLE breakglass_receipts; DROP TABLE breakglass_reviews; DROP TABLE holds; DROP TABLE deletions; DROP TABLE deletion_sessions; DROP INDEX sessions_due; ALTER TABLE sessions DROP COLUMN review; DROP TABLE requests; DROP TABLE request_hosts; DROP TABLE approvals; DROP INDEX grants_by_request; \
              ALTER TABLE grants DROP COLUMN request; DROP TABLE streams; DROP TABLE search_blocks; DROP TABLE search_ranges; \
              DROP TABLE attempts; DELETE FROM counters WHERE name = 'attempts_forgotten'; DROP TABLE nodes; \
              DROP TABLE shared; DROP TABLE answered; DROP TABLE directory_users; DROP TABLE directory_groups; DROP TABLE directory_tokens; DROP TABLE subjects; DROP INDEX certificates_by_login_key; ALTER TABLE certificates DROP COLUMN login_key; DROP TABLE members; ALTER TABLE identities DROP COLUMN kind; ALTER TABLE hosts DROP COLUMN node; \
