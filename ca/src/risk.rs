@@ -263,6 +263,18 @@ impl Reckoned {
     }
 }
 
+/// That weights should have been looked at again by now, and how.
+pub(crate) fn overdue(weights: &Weights, now: Timestamp) -> Option<String> {
+    let by = weights.review_by().filter(|by| *by <= now.secs())?;
+    let day = i64::try_from(by).ok().and_then(|by| jiff::Timestamp::from_second(by).ok())?;
+    let day = day.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let name = wire::octets::plain(weights.name());
+    Some(format!(
+        "the weights {name:?}, and the scores from which policy asks for more, were to be looked at again by {day}: hold them against \
+         what was found (`curfew-ca risk verdicts`, `curfew-ca policy backtest`), then give them another `review_by`"
+    ))
+}
+
 fn case(
     access: &Access<'_>,
     gathered: &Gathered,

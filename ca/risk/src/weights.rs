@@ -24,6 +24,7 @@ pub struct Weights {
     outsiders: BTreeSet<String>,
     pilot: BTreeSet<String>,
     learn_until: Option<u64>,
+    review_by: Option<u64>,
 }
 
 /// What one factor counts.
@@ -60,6 +61,7 @@ struct Form {
     #[serde(default)]
     pilot: BTreeSet<String>,
     learn_until: Option<Spanned<String>>,
+    review_by: Option<Spanned<String>>,
     relief: Option<Spanned<ReliefForm>>,
     factor: BTreeMap<Factor, Spanned<FactorForm>>,
 }
@@ -123,12 +125,10 @@ impl Weights {
                 (on_call, floor)
             }
         };
-        let learn_until = form.learn_until.map(|moment| {
-            let read: Result<jiff::Timestamp, _> = moment.get_ref().parse();
-            let secs = read.ok().and_then(|read| u64::try_from(read.as_second()).ok());
-            let why = "learn_until: write a moment as 2026-12-24T18:00:00Z";
-            secs.ok_or_else(|| fault(moment.span().start, why.into()))
-        });
+        let why = "learn_until: write a moment as 2026-12-24T18:00:00Z";
+        let learn_until = read_at(form.learn_until, (moment, why), &fault)?;
+        let review_by =
+            read_at(form.review_by, (day_begins, "review_by: write a day as 2027-06-01"), &fault)?;
         Ok(Self {
             name: form.name.into_inner(),
             hash: hash(text),
@@ -138,7 +138,8 @@ impl Weights {
             floor,
             outsiders: form.outsiders,
             pilot: form.pilot,
-            learn_until: learn_until.transpose()?,
+            learn_until,
+            review_by,
         })
     }
 
@@ -201,6 +202,12 @@ impl Weights {
     pub const fn learn_until(&self) -> Option<u64> {
         self.learn_until
     }
+
+    /// From then on, in seconds since 1970, somebody should have looked at them again.
+    #[must_use]
+    pub const fn review_by(&self) -> Option<u64> {
+        self.review_by
+    }
 }
 
 fn checked(factor: Factor, form: &FactorForm) -> Result<Weight, String> {
@@ -216,6 +223,29 @@ fn checked(factor: Factor, form: &FactorForm) -> Result<Weight, String> {
         }
         (_, full) => Ok(Weight { points: form.points, full: full.unwrap_or(1) }),
     }
+}
+
+/// A time, as seconds since 1970.
+fn read_at(
+    text: Option<Spanned<String>>,
+    (read, why): (fn(&str) -> Option<u64>, &str),
+    fault: &impl Fn(usize, String) -> WeightsFault,
+) -> Result<Option<u64>, WeightsFault> {
+    let Some(text) = text else { return Ok(None) };
+    let read = read(text.get_ref()).ok_or_else(|| fault(text.span().start, why.to_owned()));
+    read.map(Some)
+}
+
+fn moment(text: &str) -> Option<u64> {
+    let read: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(read.as_second()).ok()
+}
+
+/// The first second of a day, at UTC.
+fn day_begins(day: &str) -> Option<u64> {
+    let day: jiff::civil::Date = day.parse().ok()?;
+    let begins = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    u64::try_from(begins.timestamp().as_second()).ok()
 }
 
 fn is_name(name: &str) -> bool {

@@ -14,7 +14,9 @@ use super::{say, say_bytes, say_json, talk};
 use crate::admin::client::Client;
 use crate::admin::risk::RiskTold;
 use crate::config::Config;
-use crate::risk::{Reckoned, Risk};
+use crate::risk::{Reckoned, Risk, overdue};
+
+mod verdicts;
 
 /// What to do with risks.
 #[derive(Debug, Subcommand)]
@@ -51,6 +53,18 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say whether scores foresaw what reviewers found: how many sessions that were not in order had a high one, and which had not
+    Verdicts {
+        /// From how long ago on
+        #[arg(long, value_name = "TIME", default_value = "90d", value_parser = crate::config::duration)]
+        since: std::time::Duration,
+        /// From which risk on it is a high one
+        #[arg(long, value_name = "RISK", default_value_t = 70)]
+        at: u8,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the weights that are in force where there is no file
     Default,
 }
@@ -84,6 +98,10 @@ impl Command {
                 let file = weights.unwrap_or_else(|| config.risk_trial_file.clone());
                 compare(config, (&read(&file)?, at), (since, json))
             }
+            Self::Verdicts { since, at, json } => {
+                let since = crate::clock::now().before(since);
+                talk(config, async |client| verdicts::show(client, (since, at), json).await)
+            }
             Self::Default => say_bytes(DEFAULT.as_bytes()),
         }
     }
@@ -114,6 +132,13 @@ fn read(file: &Path) -> anyhow::Result<Weights> {
 fn good(weights: &Weights, file: &Path) -> anyhow::Result<()> {
     let (file, name, hash) = (file.display(), plain(weights.name()), weights.hash());
     say(&format!("{file}: good, {name:?}, {hash}"))?;
+    match overdue(weights, crate::clock::now()) {
+        Some(overdue) => say(&format!("{file}: {overdue}"))?,
+        None if weights.review_by().is_none() => say(&format!(
+            "{file}: it names no `review_by`, a day such as 2027-06-01, so nobody is reminded to look at it again"
+        ))?,
+        None => {}
+    }
     let unnamed: Vec<&str> = weights.unnamed().map(risk::Factor::name).collect();
     if unnamed.is_empty() {
         return Ok(());

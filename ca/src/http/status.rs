@@ -43,6 +43,7 @@ pub(crate) async fn show(
     concerns.extend(concerns_of_breakglass(&authority, now).await?);
     concerns.extend(authority.alarms.concern());
     concerns.extend(authority.notices.concerns());
+    concerns.extend(crate::risk::overdue(authority.risk().weights(), now));
     concerns.extend(authority.witnesses.concerns());
     Ok(Json(Status {
         authority_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wire::api::SessionView;
 use wire::hostlink::ToAuthority;
+use wire::identifier::SessionId;
 use wire::problem::Code;
 use wire::record::{Event, Record};
 use wire::request::State;
@@ -165,12 +166,8 @@ async fn weights_on_trial_are_recorded_and_count_for_pilots_alone() {
     assert!(site.authority.run(&["risk", "compare", "--at", "95"]).starts_with("2 risks; 0 would"));
 }
 
-#[tokio::test]
-async fn only_what_a_reviewer_found_in_order_becomes_usual() {
-    let site = site().await;
-    weights(&site, "risk.toml", &[("new-login", 40), ("outcomes", 60)], "");
-    site.authority.restart();
-    // A session of ana's under a certificate that the ledger issued, as a host reports it.
+/// A session of ana's on db3 under a certificate that the ledger issued, as a host reports it; it has ended.
+async fn used(site: &Site) -> SessionId {
     let host = site.authority.host("db3").await;
     let (mut frames, _) = greeted(&site.authority, &host, 0).await;
     let issued = issue(&site.authority, site.token("ana"), &ask("db3")).await.unwrap();
@@ -185,6 +182,17 @@ async fn only_what_a_reviewer_found_in_order_becomes_usual() {
     let at = |number, event| Record { at: now, ..record(number, event) };
     frames.send(&ToAuthority::Records(vec![at(1, event), at(2, ended())])).await;
     acknowledged(&mut frames).await;
+    let sessions: Vec<SessionView> =
+        site.authority.read("/v1/sessions", site.token("ops")).await.unwrap();
+    sessions[0].session
+}
+
+#[tokio::test]
+async fn only_what_a_reviewer_found_in_order_becomes_usual() {
+    let site = site().await;
+    weights(&site, "risk.toml", &[("new-login", 40), ("outcomes", 60)], "");
+    site.authority.restart();
+    let session = used(&site).await;
     let score = async |request: u64| {
         site.request("ana", &dba(&[if request == 1 { "db1" } else { "db2" }])).await.unwrap();
         let made = entries(&site.authority, "request_made");
@@ -193,9 +201,6 @@ async fn only_what_a_reviewer_found_in_order_becomes_usual() {
     };
     let (before, past) = score(1).await;
     assert_eq!(past["own"]["weight"], 0, "nobody has looked at it: {past}");
-    let sessions: Vec<SessionView> =
-        site.authority.read("/v1/sessions", site.token("ops")).await.unwrap();
-    let session = sessions[0].session;
     let ask = ReviewAsk { session, verdict: Verdict::Ok, note: String::new(), gap: None };
     let _: Review =
         site.authority.send("/v1/reviews", Some(site.token("ops")), &ask).await.unwrap();
@@ -262,4 +267,51 @@ async fn who_signed_weights_is_in_their_entry_and_only_who_administers_signs_the
     let verified = site.authority.run(&["ledger", "verify"]);
     assert!(verified.contains("1 weights of risks"), "{verified}");
     site.holds();
+}
+
+#[tokio::test]
+async fn scores_are_held_against_what_reviewers_found_and_somebody_is_reminded_to() {
+    let site = site().await;
+    weights(&site, "risk.toml", &[("tier", 60)], "review_by = '2026-01-01'");
+    site.authority.restart();
+    put(&site.authority, &from(90)).await;
+    let session = used(&site).await;
+    let note = "it read the customers".to_owned();
+    let ask = ReviewAsk { session, verdict: Verdict::Incident, note, gap: None };
+    let _: Review =
+        site.authority.send("/v1/reviews", Some(site.token("ops")), &ask).await.unwrap();
+    let foreseen = site.authority.run(&["risk", "verdicts", "--at", "60"]);
+    assert!(
+        foreseen.starts_with("of 1 sessions that were not in order 1 had a risk of 60"),
+        "{foreseen}"
+    );
+    let missed = site.authority.run(&["risk", "verdicts", "--at", "61"]);
+    let line = format!(
+        "missed: session {session} was incident with a risk of 60: it read the customers\n"
+    );
+    assert!(
+        missed.starts_with(&line) && missed.contains("in order 0 had a risk of 61"),
+        "{missed}"
+    );
+    let json = site.authority.run(&["risk", "verdicts", "--at", "61", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["agreement"]["missed"], &json["sessions"][0]["score"]),
+        (&1.into(), &60.into())
+    );
+    // It is told that somebody should look, until they have.
+    let told = || site.authority.run(&["status"]).contains("to be looked at again by 2026-01-01");
+    assert!(told(), "{}", site.authority.run(&["status"]));
+    assert!(site.authority.run(&["risk", "check"]).contains("to be looked at again by 2026-01-01"));
+    weights(&site, "risk.toml", &[("tier", 60)], "review_by = '2999-01-01'");
+    eventually(|| !told()).await;
+    assert!(!site.authority.run(&["risk", "check"]).contains("review"));
+    weights(&site, "risk.toml", &[("tier", 60)], "");
+    assert!(site.authority.run(&["check"]).contains("it names no `review_by`"));
+    weights(&site, "risk.toml", &[("tier", 60)], "review_by = 'soon'");
+    let (code, said) = site.authority.refuse(&["risk", "check"]);
+    assert!(
+        code == 78 && said.contains("risk.toml:3: review_by: write a day as 2027-06-01"),
+        "{said}"
+    );
 }
