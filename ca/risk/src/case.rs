@@ -80,6 +80,9 @@ pub struct Past {
     pub outcomes: Outcomes,
     /// What reviewers found in sessions of others of their teams.
     pub team_outcomes: Outcomes,
+    /// Incidents within 90 days on the host that had most; absent in a case of before they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incidents: Option<u32>,
 }
 
 /// What somebody uses to do, seen from what is asked for now. Weights are thousandths of a session of today.

@@ -46,11 +46,13 @@ pub enum Factor {
     Outcomes,
     /// What reviewers found in sessions of their teams.
     TeamOutcomes,
+    /// Incidents of late on the host that had most.
+    Incidents,
 }
 
 impl Factor {
     /// Every one there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Tier,
         Self::Hosts,
         Self::Root,
@@ -71,6 +73,7 @@ impl Factor {
         Self::Program,
         Self::Outcomes,
         Self::TeamOutcomes,
+        Self::Incidents,
     ];
 
     /// As files of weights name it.
@@ -97,6 +100,7 @@ impl Factor {
             Self::Program => "program",
             Self::Outcomes => "outcomes",
             Self::TeamOutcomes => "team-outcomes",
+            Self::Incidents => "incidents",
         }
     }
 
@@ -111,6 +115,7 @@ impl Factor {
             Self::Refusals => Some((5, "refusals within a day")),
             Self::Concurrent => Some((5, "grants at once")),
             Self::SecondFactor => Some((28_800, "seconds since it was shown")),
+            Self::Incidents => Some((3, "incidents within 90 days")),
             Self::Newcomer => Some((2_592_000, "seconds since they were added")),
             _ => None,
         }
@@ -140,6 +145,7 @@ impl Factor {
             Self::Program => "by a person",
             Self::Outcomes => "with sessions that reviewers found in order",
             Self::TeamOutcomes => "with sessions of the team that reviewers found in order",
+            Self::Incidents => "on hosts without an incident within 90 days",
         }
     }
 }

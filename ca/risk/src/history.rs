@@ -64,6 +64,8 @@ pub struct Marks {
     pub refusals: Vec<(u64, u32)>,
     /// How many grants they hold.
     pub concurrent: u32,
+    /// Incidents, each with its host.
+    pub incidents: Vec<(String, u64)>,
 }
 
 /// What was before, seen from what is asked for.
@@ -85,7 +87,18 @@ pub fn past(own: &[Use], team: &[Use], marks: &Marks, asked: &Asked<'_>) -> Past
         concurrent: marks.concurrent,
         outcomes: outcomes(own, asked.at),
         team_outcomes: outcomes(team, asked.at),
+        incidents: Some(incidents(marks, asked)),
     }
+}
+
+/// How many there were of late on the host that had most.
+fn incidents(marks: &Marks, asked: &Asked<'_>) -> u32 {
+    let is_late = |at: u64| at <= asked.at && asked.at.saturating_sub(at) < INCIDENT_SPAN;
+    let on = |host: &String| {
+        let its = marks.incidents.iter().filter(|(name, at)| name == host && is_late(*at));
+        u32::try_from(its.count()).unwrap_or(u32::MAX)
+    };
+    asked.hosts.iter().map(on).max().unwrap_or(0)
 }
 
 impl Use {
@@ -186,6 +199,8 @@ fn outcomes(uses: &[Use], at: u64) -> Outcomes {
 
 /// How long a session must have been over for it to count without a review.
 pub const UNTOUCHED_SECS: u64 = 14 * DAY;
+/// For how long an incident counts, in seconds: 90 days.
+const INCIDENT_SPAN: u64 = 90 * 24 * 3_600;
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
 
@@ -263,9 +278,32 @@ mod tests {
             requests: vec![NOW - HOUR, NOW - 10, NOW - DAY, NOW + 1],
             refusals: vec![(NOW - 5, 3), (NOW - DAY - 1, 9)],
             concurrent: 2,
+            incidents: ["db1", "db1", "db2"].map(|host| (host.to_owned(), NOW - DAY)).into(),
         };
         let past = past(&[], &[], &marks, &asked);
+        assert_eq!(past.incidents, Some(0), "on no host of these");
         assert_eq!((past.requests_hour, past.requests_day), (1, 2));
         assert_eq!((past.refusals, past.concurrent), (3, 2));
+    }
+
+    #[test]
+    fn incidents_count_for_a_while_on_the_host_that_had_most() {
+        let hosts = BTreeSet::from(["db1".to_owned(), "db2".to_owned()]);
+        let logins = BTreeSet::new();
+        let asked = Asked {
+            at: NOW,
+            hosts: &hosts,
+            logins: &logins,
+            hour: 0,
+            source: None,
+            learn_until: None,
+        };
+        let of = |incidents: &[(&str, u64)]| {
+            let incidents = incidents.iter().map(|(host, at)| ((*host).to_owned(), *at)).collect();
+            past(&[], &[], &Marks { incidents, ..Marks::default() }, &asked).incidents
+        };
+        let old = NOW - INCIDENT_SPAN;
+        assert_eq!(of(&[("db1", NOW), ("db2", NOW - 9), ("db2", old + 1), ("db3", NOW)]), Some(2));
+        assert_eq!(of(&[("db1", old), ("db1", NOW + 1)]), Some(0));
     }
 }

@@ -138,6 +138,7 @@ fn found(case: &Case, factor: Factor, (weights, full): (&Weights, u64)) -> Found
         Factor::Program => plain(case.who.program, "it is a program"),
         Factor::Outcomes => judged(case.past.outcomes, "their sessions"),
         Factor::TeamOutcomes => judged(case.past.team_outcomes, "sessions of their teams"),
+        Factor::Incidents => incidents(case, full),
     }
 }
 
@@ -237,6 +238,19 @@ fn velocity(case: &Case, factor: Factor, full: u64) -> Found {
         _ => (past.concurrent, "grants under way"),
     };
     said(share(count.into(), full), format!("{count} {what}"))
+}
+
+/// What has happened on the hosts.
+fn incidents(case: &Case, full: u64) -> Found {
+    match case.past.incidents {
+        None => {
+            let missing = Some("incidents on the hosts".to_owned());
+            Found { value: WHOLE, says: "nobody counted incidents on the hosts".into(), missing }
+        }
+        Some(count) => {
+            said(share(count.into(), full), format!("{count} incidents on a host within 90 days"))
+        }
+    }
 }
 
 /// By what they logged in. A program shows no second factor and touches no key, which counts by itself.

@@ -81,7 +81,15 @@ fn marks(connection: &Connection, whose: Whose<'_>, at: Timestamp) -> Result<Mar
         )?
         .query_row(params![who, at.millis()], |row| row.get(0))?;
     let concurrent = u32::try_from(concurrent).unwrap_or(u32::MAX);
-    Ok(Marks { requests, refusals, concurrent })
+    let incidents = connection
+        .prepare_cached(
+            "SELECT host, first FROM incidents WHERE first > ? AND first <= ? ORDER BY first DESC LIMIT 10000",
+        )?
+        .query_map(params![at.before(QUARTER).millis(), at.millis()], |row| {
+            Ok((row.get::<String>(0)?, seconds(row, 1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(Marks { requests, refusals, concurrent, incidents })
 }
 
 /// Whether a login key lies in a security key.
@@ -134,4 +142,6 @@ const SELECT: &str = "SELECT host, login, remote, began, until, ended, review FR
 const OWN: u64 = 1_000;
 /// Most of others.
 const TEAM: u64 = 2_000;
+/// For how long incidents count.
+const QUARTER: std::time::Duration = std::time::Duration::from_secs(90 * 24 * 3_600);
 const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);

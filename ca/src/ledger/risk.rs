@@ -106,6 +106,8 @@ impl Ledger {
                 past: ::risk::Past {
                     own: with_source(&again.past.own, &case.past.own),
                     team: with_source(&again.past.team, &case.past.team),
+                    // Those of before incidents were counted have none.
+                    incidents: case.past.incidents.and(again.past.incidents),
                     ..again.past
                 },
                 ..again

@@ -6,7 +6,7 @@ use wire::api::SessionView;
 use wire::hostlink::ToAuthority;
 use wire::identifier::SessionId;
 use wire::problem::Code;
-use wire::record::{Event, Record};
+use wire::record::{Event, Incident, Meddled, Record};
 use wire::request::State;
 use wire::review::{Review, ReviewAsk, Verdict};
 
@@ -314,4 +314,38 @@ async fn scores_are_held_against_what_reviewers_found_and_somebody_is_reminded_t
         code == 78 && said.contains("risk.toml:3: review_by: write a day as 2027-06-01"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn an_incident_on_a_host_raises_the_risk_of_going_there() {
+    let site = site().await;
+    weights(&site, "risk.toml", &[("incidents", 90)], "");
+    site.authority.restart();
+    let host = site.authority.host("db3").await;
+    let score = async |name: &str| {
+        let made = site.request("ana", &dba(&[name])).await.unwrap();
+        let because = serde_json::json!({"reason": "asked anew"});
+        let path = format!("/v1/requests/{}/withdraw", made.view.request);
+        let _over: serde_json::Value =
+            site.authority.send(&path, Some(site.token("ana")), &because).await.unwrap();
+        made.risk.unwrap()
+    };
+    assert_eq!(score("db3").await.score, 0);
+    let (mut frames, _) = greeted(&site.authority, &host, 0).await;
+    for (number, risk) in [(1, 30), (2, 60), (3, 90), (4, 90)] {
+        let meddled = Meddled { what: format!("sshd was changed {number}"), mended: false };
+        let event = Event::Incident(Box::new(Incident::Meddled(meddled)));
+        frames.send(&ToAuthority::Records(vec![record(number, event)])).await;
+        acknowledged(&mut frames).await;
+        let told = score("db3").await;
+        assert_eq!(told.score, risk, "{told:?}");
+    }
+    let told = score("db3").await;
+    assert!(told.reasons[0].contains("4 incidents on a host within 90 days"), "{told:?}");
+    assert_eq!(score("db1").await.score, 0, "elsewhere nothing happened");
+    // Settled is not forgotten, and it comes out the same again.
+    let open = site.authority.run(&["incident", "list", "--json"]);
+    assert!(open.contains("sshd was changed 1"), "{open}");
+    let explained = site.authority.run(&["risk", "explain", "r2"]);
+    assert!(explained.contains("reckoned again as of then: the same"), "{explained}");
 }

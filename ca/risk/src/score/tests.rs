@@ -219,7 +219,7 @@ fn before() -> impl Strategy<Value = Past> {
             source,
         })
     };
-    let counts = (0u32..9, 0u32..30, 0u32..9, 0u32..9);
+    let counts = (0u32..9, 0u32..30, 0u32..9, 0u32..9, proptest::option::of(0u32..5));
     let outcomes = || (0u64..30, 0u64..30).prop_map(|(ok, bad)| Outcomes { ok, bad });
     (habits(), habits(), proptest::option::of(1u64..90_000), counts, outcomes(), outcomes())
         .prop_map(
@@ -227,7 +227,7 @@ fn before() -> impl Strategy<Value = Past> {
                 own,
                 team,
                 usual_seconds,
-                (requests_hour, requests_day, refusals, concurrent),
+                (requests_hour, requests_day, refusals, concurrent, incidents),
                 outcomes,
                 team_outcomes,
             )| Past {
@@ -240,6 +240,7 @@ fn before() -> impl Strategy<Value = Past> {
                 concurrent,
                 outcomes,
                 team_outcomes,
+                incidents,
             },
         )
 }
@@ -275,6 +276,8 @@ fn worse(case: &Case, which: u8) -> Case {
         20 => past.own.host.seen /= 2,
         21 => past.own.login.seen = 0,
         22 => past.team.source.seen = 0,
+        23 => past.incidents = past.incidents.map(|count| count + 1),
+        24 => past.incidents = None,
         _ => past.own.hour.seen = 0,
     }
     case
@@ -282,7 +285,7 @@ fn worse(case: &Case, which: u8) -> Case {
 
 proptest! {
     #[test]
-    fn one_more_thing_that_speaks_against_it_never_lowers_the_score(case in case(), which in 0u8..24) {
+    fn one_more_thing_that_speaks_against_it_never_lowers_the_score(case in case(), which in 0u8..26) {
         let (before, after) = (score(&case, &weights()), score(&worse(&case, which), &weights()));
         prop_assert!(after.score >= before.score, "{which}: {before:?} {after:?}");
     }
