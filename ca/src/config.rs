@@ -84,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) link_certificate_lifetime: Duration,
     /// How long a login lasts.
     pub(crate) login_lifetime: Duration,
+    /// Whether nobody does anything without a second factor.
+    pub(crate) second_factor: bool,
     /// How long a challenge can be answered.
     pub(crate) challenge_lifetime: Duration,
     /// After how long a host is overdue on which break-glass was not tried.
@@ -206,6 +208,7 @@ impl Config {
                 minutes(8 * 60),
                 &(minutes(1)..=minutes(24 * 60)),
             )?,
+            second_factor: form.second_factor,
             challenge_lifetime: challenges(source, form.challenge_lifetime)?,
             drills: drills(source, form.breakglass_drill_every)?,
             breakglass_alarm: alarm(source, form.breakglass_alarm)?,
@@ -451,6 +454,8 @@ struct Form {
     host_certificate_lifetime: Option<Spanned<String>>,
     link_certificate_lifetime: Option<Spanned<String>>,
     login_lifetime: Option<Spanned<String>>,
+    #[serde(default)]
+    second_factor: bool,
     challenge_lifetime: Option<Spanned<String>>,
     approval_timeout: Option<Spanned<String>>,
     first_use_timeout: Option<Spanned<String>>,
@@ -480,7 +485,7 @@ const DEFAULT_TRIAL: &str = "/etc/curfew/risk-trial.toml";
 /// Where the operator's socket is, unless the settings say otherwise.
 const DEFAULT_ADMIN_SOCKET: &str = "/run/curfew-ca/admin.sock";
 /// Every setting, for `check --settings` and for whoever reads this file.
-pub(crate) const SETTINGS: [Setting; 23] = [
+pub(crate) const SETTINGS: [Setting; 24] = [
     Setting {
         key: "state_dir",
         default: "/var/lib/curfew-ca",
@@ -588,6 +593,12 @@ pub(crate) const SETTINGS: [Setting; 23] = [
         default: "8h",
         range: "1m to 24h",
         sentence: "How long a login lasts.",
+    },
+    Setting {
+        key: "second_factor",
+        default: "false",
+        range: "true or false",
+        sentence: "Whether a login without a second factor is good for nothing: people log in with a security key that asks for touch and PIN, or through a provider that says it asked for one. Jobs are not asked, nor is root on the authority's machine.",
     },
     Setting {
         key: "challenge_lifetime",

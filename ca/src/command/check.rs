@@ -64,6 +64,12 @@ pub(crate) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     let policy = Policy::read(&config.policy_dir, config.time_zone.clone())?;
     say(&good(&policy, &config.policy_dir))?;
     doubts(&policy, &roles).iter().try_for_each(|doubt| say(doubt))?;
+    if !config.second_factor && !policy.set().reads("mfaAge") {
+        say(
+            "nobody is asked for a second factor: a stolen login key is enough. Set `second_factor = true`, or ask for one in the policy \
+             where it matters (`context.mfaAge`)",
+        )?;
+    }
     test(&policy, &config.policy_dir)?;
     super::risk::check(&config)?;
     match &config.behaviour {

@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use wire::identifier::Identity;
+use wire::identity::Kind;
 use wire::problem::Code;
 
 use super::refusal::Refusal;
@@ -91,7 +92,10 @@ impl FromRequestParts<Arc<Authority>> for Caller {
             return Ok(Self::Local);
         }
         match authority.ledger.login(token(parts)?, clock::now()).await? {
-            Some(login) => Ok(Self::Person(login)),
+            Some(login) => {
+                demand_factor(authority, &login)?;
+                Ok(Self::Person(login))
+            }
             None => Err(ended()),
         }
     }
@@ -109,8 +113,20 @@ impl FromRequestParts<Arc<Authority>> for Asking {
         }
         let token = token(parts)?;
         let login = authority.ledger.login_lately(token, clock::now()).await?;
-        login.map(|login| Self { token, login }).ok_or_else(ended)
+        let login = login.ok_or_else(ended)?;
+        demand_factor(authority, &login)?;
+        Ok(Self { token, login })
     }
+}
+
+/// A refusal where everybody is asked for a second factor and this person has shown none in this login.
+fn demand_factor(authority: &Authority, login: &Login) -> Result<(), Refusal> {
+    if !authority.config.second_factor || login.kind == Kind::Workload || login.mfa_at.is_some() {
+        return Ok(());
+    }
+    let message = "this authority asks everybody for a second factor: log in with a security key that asks for touch and PIN, or through the \
+                   provider. To get such a key enrolled, give an operator what `curfew keys offer` prints";
+    Err(Refusal::new(Code::Denied, message))
 }
 
 /// The hash of the token that the request shows.

@@ -9,6 +9,7 @@ use wire::problem::{Code, Problem};
 
 use crate::authority::Authority;
 use crate::certificate::{ask, issue};
+use crate::sk::SecurityKey;
 
 #[tokio::test]
 async fn an_enrolled_key_logs_in_and_the_token_says_who() {
@@ -245,4 +246,45 @@ async fn a_revoked_key_logs_in_nowhere_and_what_it_obtained_is_over() {
         assert!(rebuilt.contains("the state is identical to what the entries say"), "{rebuilt}");
         authority.restart();
     }
+}
+
+#[tokio::test]
+async fn where_a_second_factor_is_demanded_a_login_without_one_is_good_for_nothing() {
+    let authority = Authority::start();
+    authority.add("ana", 1, &[]);
+    authority.add("ops", 2, &["--operator"]);
+    authority.add("ci:deploy", 3, &["--workload"]);
+    drop(authority.host("db1").await);
+    assert!(authority.run(&["check"]).contains("nobody is asked for a second factor"));
+    let before = authority.login("ana", 1).await.unwrap();
+    let config = authority.dir.path().join("ca.toml");
+    let settings = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("second_factor = true\n{settings}")).unwrap();
+    authority.restart();
+    assert!(!authority.run(&["check"]).contains("nobody is asked for a second factor"));
+    // Neither a login of before nor a new one, nor an operator's.
+    let plain = authority.login("ana", 1).await.unwrap();
+    let ops = authority.login("ops", 2).await.unwrap();
+    for token in [&before, &plain, &ops] {
+        for path in ["/v1/whoami", "/v1/hosts", "/v1/requests", "/v1/sessions", "/v1/locks"] {
+            let no = authority.read::<serde_json::Value>(path, token).await.unwrap_err();
+            assert!(
+                no.code == Code::Denied && no.message.contains("second factor"),
+                "{path}: {no}"
+            );
+        }
+        let no = issue(&authority, token, &ask("db1")).await.unwrap_err();
+        assert!(no.message.contains("curfew keys offer"), "{no}");
+    }
+    // Who has a security key gets on, and so do jobs and root here.
+    let sk = SecurityKey::new(21);
+    authority.run(&["identity", "add", "ana", "--key", &sk.public()]);
+    let mut answer = authority.answer("ana", 1).await;
+    let said = wire::login::message(&authority.fingerprint, &answer.identity, &answer.challenge);
+    answer.signature = sk.seal(wire::login::NAMESPACE, said.as_bytes(), 5);
+    let token: Token = authority.send("/v1/login", None, &answer).await.unwrap();
+    issue(&authority, &token.token, &ask("db1")).await.unwrap();
+    let job = authority.login("ci:deploy", 3).await.unwrap();
+    authority.read::<serde_json::Value>("/v1/whoami", &job).await.unwrap();
+    authority.run(&["lock", "identity", "bob", "--reason", "test"]);
 }
