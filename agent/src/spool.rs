@@ -192,6 +192,29 @@ impl Spool {
         Ok(())
     }
 
+    /// The file whose records are not on the disk yet, for somebody else to bring there: whoever waits for a slow disk must
+    /// not keep a login waiting. What comes of it is told to [`Spool::was_synced`].
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn to_sync(&mut self) -> Result<File, SpoolError> {
+        let file = self.file.try_clone();
+        let file = file.map_err(|source| SpoolError::Io { path: self.segment.clone(), source })?;
+        self.dirty = false;
+        Ok(file)
+    }
+
+    /// What [`Spool::to_sync`] gave is on the disk, or is not and is tried again.
+    ///
+    /// # Errors
+    /// When the disk failed.
+    pub fn was_synced(&mut self, synced: io::Result<()>) -> Result<(), SpoolError> {
+        synced.map_err(|source| {
+            self.dirty = true;
+            SpoolError::Io { path: self.segment.clone(), source }
+        })
+    }
+
     /// The authority has every record up to `number`: segments that end before it are removed.
     ///
     /// # Errors
