@@ -53,6 +53,8 @@ pub struct Config {
     pub room: Room,
     /// The account that break-glass opens, where root has placed group keys.
     pub breakglass_login: Login,
+    /// Files whose opening is recorded as well as their writing.
+    pub sensitive_files: Vec<PathBuf>,
     /// What is started when break-glass is used: a program and its arguments; nothing when empty.
     pub breakglass_alarm: Vec<String>,
 }
@@ -193,6 +195,14 @@ pub const SETTINGS: &[Setting] = &[
         sentence: "What recordings of terminals leave free on the disk of `state_dir`, for records of what is run; a twentieth of the disk, where that is less. Those that are required may use three quarters of it.",
     },
     Setting {
+        key: "sensitive_files",
+        default: Some(
+            "[\"/etc/shadow\", \"/etc/gshadow\", \"/etc/sudoers\", \"/etc/ssh/ssh_host_ecdsa_key\", \"/etc/ssh/ssh_host_ed25519_key\", \"/etc/ssh/ssh_host_rsa_key\"]",
+        ),
+        range: "at most 64 absolute paths of files",
+        sentence: "Files of which it is recorded that a session opened them, whatever for. That a session wrote a file is recorded of every file.",
+    },
+    Setting {
         key: "breakglass_login",
         default: Some("\"breakglass\""),
         range: "the name of an account that nothing else uses",
@@ -326,6 +336,7 @@ impl Config {
             strict_silence: page.setting(&table, "strict_silence", silence)?,
             breakglass_login: page.setting(&table, "breakglass_login", account)?,
             breakglass_alarm: page.setting(&table, "breakglass_alarm", program)?,
+            sensitive_files: page.setting(&table, "sensitive_files", paths)?,
             ceiling: Limits {
                 idle_secs: page.setting(&table, "idle", limit)?,
                 transfer_idle_secs: page.setting(&table, "transfer_idle", limit)?,
@@ -631,6 +642,17 @@ fn program(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     }
 }
 
+/// Absolute paths.
+fn paths(value: &DeValue<'_>) -> Result<Vec<PathBuf>, String> {
+    let DeValue::Array(values) = value else {
+        return Err("this is no list".to_owned());
+    };
+    if values.len() > MAX_PATHS {
+        return Err(format!("these are {}", values.len()));
+    }
+    values.iter().map(|value| folder(value.get_ref())).collect()
+}
+
 fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
     match value {
         DeValue::String(text) => Ok(text),
@@ -693,6 +715,8 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(20);
 const MAX_WARNING_SECS: u64 = 24 * 3_600;
 /// A key with so many wrong letters still means a setting.
 const MAX_SLIPS: usize = 3;
+/// Most sensitive files.
+const MAX_PATHS: usize = files::MAX_SENSITIVE;
 /// Most words of a command.
 const MAX_WORDS: usize = 16;
 /// Where a comment's line ends.

@@ -33,6 +33,7 @@ mod bar;
 mod breakglass;
 mod channel;
 mod explain;
+mod files;
 mod handed;
 mod kills;
 mod krl;
@@ -154,6 +155,8 @@ pub struct Host {
     /// sshd's own of each session that is ending, as long as they carried the last line.
     spared: BTreeMap<SessionId, BTreeSet<(u32, u64)>>,
     kills: kills::Book,
+    /// What is seen of files.
+    seeing: files::Seeing,
     marks: crate::marks::Book,
     /// The kernel's event numbers of each session.
     sequences: BTreeMap<SessionId, watch::Sequence>,
@@ -228,6 +231,7 @@ impl Host {
             struck: BTreeMap::new(),
             spared: BTreeMap::new(),
             kills: kills::Book::resume(&config.run_dir),
+            seeing: files::Seeing::default(),
             marks: crate::marks::Book::default(),
             sequences: BTreeMap::new(),
             running: program::Running::default(),
@@ -597,6 +601,24 @@ impl Host {
         }
     }
 
+    /// The records that are not on the disk yet, for somebody else to bring there.
+    pub fn to_sync(&mut self) -> Option<std::fs::File> {
+        match self.spool.to_sync() {
+            Ok(file) => Some(file),
+            Err(error) => {
+                tracing::error!(%error, "records could not be brought to the disk");
+                None
+            }
+        }
+    }
+
+    /// What came of it.
+    pub fn was_synced(&mut self, synced: std::io::Result<()>) {
+        if let Err(error) = self.spool.was_synced(synced) {
+            tracing::error!(%error, "records could not be brought to the disk");
+        }
+    }
+
     fn rules(&self) -> Rules<'_> {
         Rules {
             host: &self.trust.host,
@@ -640,6 +662,7 @@ impl Host {
                 .or_else(|| self.concern())
                 .or_else(|| self.doors.concern()),
             denials: self.attempts.denials(),
+            files: self.files_standing(),
         }
     }
 

@@ -176,7 +176,7 @@ impl Work<'_> {
                 ));
             }
         }
-        for path in [HELPER, TERMINAL, RECORDER, AGENT].map(Path::new) {
+        for path in [HELPER, TERMINAL, RECORDER, FILES, AGENT].map(Path::new) {
             if !self.at(path).is_file() {
                 return Err(format!("{} is missing; install the package again", path.display()));
             }
@@ -528,6 +528,8 @@ const HELPER: &str = "/usr/lib/curfew/curfew-principals";
 /// What sshd starts in channels.
 const TERMINAL: &str = "/usr/lib/curfew/curfew-pty";
 const RECORDER: &str = "/usr/lib/curfew/curfew-recorder";
+/// What the kernel lets watch file systems.
+const FILES: &str = "/usr/lib/curfew/curfew-files";
 const AGENT: &str = "/usr/bin/curfew-agent";
 /// Where distributions keep PAM's modules.
 const MODULE_DIRS: &[&str] = &[
@@ -538,7 +540,12 @@ const MODULE_DIRS: &[&str] = &[
     "/lib/x86_64-linux-gnu/security",
     "/lib/security",
 ];
-const UNITS: [&str; 3] = ["curfew-agent.service", "curfew-link.service", "curfew-recorder.socket"];
+const UNITS: [&str; 4] = [
+    "curfew-agent.service",
+    "curfew-link.service",
+    "curfew-recorder.socket",
+    "curfew-files.socket",
+];
 /// For both names that distributions give to sshd's unit.
 const UNIT_DROP_INS: &[&str] = &[
     "/etc/systemd/system/ssh.service.d/curfew.conf",

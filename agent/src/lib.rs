@@ -16,6 +16,7 @@ pub mod config;
 pub mod enrol;
 pub mod explain;
 pub mod feed;
+pub mod files;
 pub mod gate;
 pub mod handed;
 pub mod host;

@@ -1,13 +1,15 @@
 //! `curfew-agent run`: opens, listens, and turns the one loop. It decides nothing.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::unistd::User;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use wire::hostlink::HEARTBEAT_SECS;
 use wire::time::Uptime;
 
@@ -15,6 +17,7 @@ use crate::channel::{self, Said};
 use crate::clock::now;
 use crate::config::Config;
 use crate::feed::{self, Fed};
+use crate::files::{self, Word};
 use crate::host::{Host, HostError, recorder_uid};
 use crate::journal::Follower;
 use crate::krl::keeper::{Keeper, Report};
@@ -60,6 +63,7 @@ struct Doors {
     log: mpsc::Receiver<Entry>,
     _follower: Follower,
     channels: mpsc::Receiver<Said>,
+    files: mpsc::UnboundedReceiver<Word>,
     kernel: Option<AsyncFd<Readiness>>,
 }
 
@@ -183,7 +187,12 @@ fn open_doors(
         what: "cannot start the thread that follows sshd's log",
         source,
     })?;
-    Ok(Doors { channels, gate, feed, status, lists, local, log, _follower: follower, kernel })
+    let (files_in, files) = mpsc::unbounded_channel();
+    files::start(&config.run_dir, config.sensitive_files.clone(), files_in).map_err(|source| {
+        RunError::Io { what: "cannot start the thread that asks for word of files", source }
+    })?;
+    let _follower = follower;
+    Ok(Doors { channels, gate, feed, status, lists, local, log, files, _follower, kernel })
 }
 
 /// The kernel room's descriptor, made ready for waiting.
@@ -201,11 +210,14 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
     let mut beat = tokio::time::interval(Duration::from_secs(HEARTBEAT_SECS));
     let alive_every = supervisor::watchdog_interval().unwrap_or(Duration::from_secs(3600));
     let mut alive = tokio::time::interval(alive_every);
-    // Not in the turn that wrote: a login must not wait for a slow disk.
+    // Not in the turn that wrote, nor in any other: a login must not wait for a slow disk.
+    let mut syncing: Option<JoinHandle<std::io::Result<()>>> = None;
     let mut disk = tokio::time::interval(SYNC_EVERY);
     disk.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut alarm = Alarm::default();
     let mut rested = now().up;
+    let mut group: Option<AsyncFd<OwnedFd>> = None;
+    let mut gathered = now().up;
     loop {
         let up = now().up;
         alarm.set(host.next_tick(up));
@@ -214,27 +226,27 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
             alarm.set(host.next_tick(now().up));
         }
         let rest = rested.since(now().up);
+        let file_rest = gathered.since(now().up);
         let wait = alarm.0.map_or(Duration::from_secs(3600), |at| at.since(now().up));
         tokio::select! {
             biased;
             Some(fed) = doors.feed.recv() => host.hear(fed, now()),
             Some(asked) = doors.gate.recv() => answer(host, asked),
-            _ = disk.tick(), if host.is_dirty() => host.sync(),
+            _ = disk.tick(), if host.is_dirty() && syncing.is_none() => {
+                let file = host.to_sync();
+                syncing = file.map(|file| tokio::task::spawn_blocking(move || file.sync_data()));
+            }
+            synced = finished(&mut syncing) => (syncing, ()) = (None, host.was_synced(synced)),
             Some(reply) = doors.status.recv() => drop(reply.send(host.status(now()))),
             Some(reading) = doors.local.recv() => host.take_local(reading, now()),
             Some(said) = doors.channels.recv() => host.channel(said, now()),
             Some(report) = doors.lists.recv() => host.list_reported(report, now()),
             Some(entry) = doors.log.recv() => host.log_says(entry, now()),
-            _ = beat.tick() => {
-                host.lists_look(now());
-                host.local_look();
-                host.look_for_unfinished(now());
-                host.look_for_disorder(now());
-                host.look_for_words(now());
-                host.look_at_channels(now());
-                host.look_at_recordings(now());
-                host.beat(now());
+            Some(word) = doors.files.recv() => {
+                let heard = host.hear_of_files(word, now());
+                group = heard.map_or(group, wait_for_files);
             }
+            _ = beat.tick() => look_around(host),
             _ = alive.tick() => {
                 supervisor::alive();
                 supervisor::standing(&host.standing());
@@ -243,10 +255,26 @@ async fn turn(host: &mut Host, mut doors: Doors) -> Result<(), RunError> {
                 host.drain(now());
                 rested = now().up.after(REST);
             }
+            () = files_touched(group.as_ref(), host.is_behind_on_files(), file_rest) => {
+                host.drain_files(now());
+                gathered = now().up.after(GATHER);
+            }
             () = tokio::time::sleep(wait) => {}
         }
         host.settle(now().up);
     }
+}
+
+/// What is looked at now and then.
+fn look_around(host: &mut Host) {
+    host.lists_look(now());
+    host.local_look();
+    host.look_for_unfinished(now());
+    host.look_for_disorder(now());
+    host.look_for_words(now());
+    host.look_at_channels(now());
+    host.look_at_recordings(now());
+    host.beat(now());
 }
 
 fn answer(host: &mut Host, asked: Asked) {
@@ -292,6 +320,44 @@ async fn ready(kernel: Option<&AsyncFd<Readiness>>, behind: bool, rest: Duration
     }
 }
 
+/// Where the kernel tells of files, made ready for waiting.
+#[expect(unsafe_code, reason = "tokio asks for a promise that the descriptor stays open")]
+fn wait_for_files(descriptor: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what waits on it, and stays open as long.
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    if let Err(error) = &registered {
+        tracing::error!(%error, "cannot wait for word of files: it is taken when sessions end");
+    }
+    registered.ok()
+}
+
+/// Returns when the kernel has something to tell of files. Who has just taken some rests, so that it is taken together: the
+/// kernel says the same thing of the same process once as long as nobody has read it.
+async fn files_touched(group: Option<&AsyncFd<OwnedFd>>, behind: bool, rest: Duration) {
+    if behind {
+        return tokio::task::yield_now().await;
+    }
+    let Some(group) = group else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep(rest).await;
+    match group.readable().await {
+        Ok(mut guard) => guard.clear_ready(),
+        Err(error) => {
+            tracing::error!(%error, "cannot wait for word of files: it is taken when sessions end");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Returns when what was under way is done; never where nothing is.
+async fn finished(syncing: &mut Option<JoinHandle<std::io::Result<()>>>) -> std::io::Result<()> {
+    match syncing {
+        None => std::future::pending().await,
+        Some(syncing) => syncing.await.map_err(std::io::Error::other)?,
+    }
+}
+
 /// Answers each connection with the status, once.
 async fn say_status(listener: UnixListener, desk: mpsc::Sender<oneshot::Sender<Status>>) {
     loop {
@@ -315,6 +381,8 @@ async fn say_status(listener: UnixListener, desk: mpsc::Sender<oneshot::Sender<S
 
 /// How long the kernel's events gather after some were taken. Its ring holds 2 MiB, of which this is a small part.
 const REST: Duration = Duration::from_millis(10);
+/// How long word of files gathers; the kernel keeps 16,384 of them.
+const GATHER: Duration = Duration::from_millis(50);
 /// Longest time that a record waits to be brought to the disk.
 const SYNC_EVERY: Duration = Duration::from_millis(20);
 const LINK_USER: &str = "curfew-link";

@@ -157,6 +157,15 @@ pub enum Input {
         /// The program.
         program: Box<Started>,
     },
+    /// A file was written in a session that has thresholds.
+    Wrote {
+        /// The session.
+        session: SessionId,
+        /// The file.
+        path: Vec<u8>,
+        /// Who wrote it, where that is known.
+        program: Option<wire::octets::Octets>,
+    },
     /// A grant ends later than it did.
     Extended {
         /// The grant.
@@ -302,6 +311,7 @@ impl Sessions {
             Input::Looked { session, look } => self.looked(session, &look, now),
             Input::Relayed { session, word } => self.relayed(session, word, now),
             Input::Started { session, program } => self.started(session, &program, now),
+            Input::Wrote { session, path, program } => self.wrote(session, &path, program, now),
             Input::Extended { grant, until } => self.extend(grant, until, now),
             Input::Struck { session, killed, left, steps } => {
                 self.count(session, (killed, left), *steps);

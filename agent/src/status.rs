@@ -78,6 +78,22 @@ pub struct Status {
     /// Logins that were refused since the agent started.
     #[serde(default)]
     pub denials: Denials,
+    /// Whether files that sessions write are seen.
+    #[serde(default)]
+    pub files: Files,
+}
+
+/// Whether files that sessions write are seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// On how many file systems.
+    pub filesystems: usize,
+    /// Where they are not, and why, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<String>,
+    /// Why none is seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// Logins that were refused since the agent started.

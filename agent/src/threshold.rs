@@ -39,6 +39,8 @@ pub struct Meter {
     /// Paths seen, by hash.
     paths: BTreeSet<u64>,
     privileged: u64,
+    /// Files written, by hash of their paths.
+    files: BTreeSet<u64>,
     /// Bytes that sshd had sent when it was first looked at.
     sent_before: Option<u64>,
     /// How often each rule was broken.
@@ -83,6 +85,39 @@ impl Meter {
         for (measure, count) in self.counts(thresholds, program, at) {
             let named = Some(Octets::new(program.file.clone()));
             verdicts.extend(self.hold(thresholds, (measure, count), named));
+        }
+        verdicts
+    }
+
+    /// A file was written.
+    pub fn wrote(
+        &mut self,
+        thresholds: &Thresholds,
+        path: &[u8],
+        program: Option<Octets>,
+    ) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        for (rule, response) in
+            thresholds.forbidden.iter().filter(|(rule, _)| rule.forbids_path(path))
+        {
+            if let Some(times) = self.is_told(rule) {
+                verdicts.push(Verdict::Crossed(Crossed {
+                    measure: Measure::Forbidden,
+                    limit: 1,
+                    count: times,
+                    response: *response,
+                    rule: Some(rule.to_string()),
+                    program: program.clone(),
+                    file: Some(Octets::new(path.to_vec())),
+                }));
+            }
+        }
+        let known = u64::try_from(self.files.len()).unwrap_or(u64::MAX);
+        if thresholds.files_written.largest().is_some_and(|largest| known < largest)
+            && self.files.insert(hash(path))
+        {
+            let count = (Measure::FilesWritten, known.saturating_add(1));
+            verdicts.extend(self.hold(thresholds, count, program));
         }
         verdicts
     }
@@ -136,7 +171,8 @@ impl Meter {
             && self.answered.get(&measure).is_none_or(|before| *before < response)
         {
             self.answered.insert(measure, response);
-            let crossed = Crossed { measure, limit, count, response, rule: None, program };
+            let crossed =
+                Crossed { measure, limit, count, response, rule: None, program, file: None };
             return vec![Verdict::Crossed(crossed)];
         }
         match steps.0.get(&Response::Kill) {
@@ -154,20 +190,28 @@ impl Meter {
             if !rule.is_broken_by(&files, program.argv.args()) {
                 continue;
             }
-            let times = self.broken.entry(rule.clone()).or_default();
-            *times = times.saturating_add(1);
-            if times.is_power_of_two() {
+            if let Some(times) = self.is_told(rule) {
                 verdicts.push(Verdict::Crossed(Crossed {
                     measure: Measure::Forbidden,
                     limit: 1,
-                    count: *times,
+                    count: times,
                     response: *response,
                     rule: Some(rule.to_string()),
                     program: Some(Octets::new(program.file.clone())),
+                    file: None,
                 }));
             }
         }
         verdicts
+    }
+}
+
+impl Meter {
+    /// A rule was broken once more: how often, where that is told.
+    fn is_told(&mut self, rule: &Rule) -> Option<u64> {
+        let times = self.broken.entry(rule.clone()).or_default();
+        *times = times.saturating_add(1);
+        times.is_power_of_two().then_some(*times)
     }
 }
 
@@ -275,6 +319,33 @@ mod tests {
         }
         assert_eq!(times, [1, 2, 4, 8, 16, 32, 64]);
         assert!(meter.started(&thresholds, &program(&["/bin/nc", "x"]), at(0)).is_empty());
+    }
+
+    #[test]
+    fn files_are_counted_once_each_and_those_that_are_forbidden_are_told() {
+        let forbidden = BTreeMap::from([
+            ("path /etc/".parse().unwrap(), Response::Alert),
+            ("command hosts".parse().unwrap(), Response::Kill),
+        ]);
+        let files_written = steps(&[(Response::Alert, 2), (Response::Kill, 5)]);
+        let thresholds = Thresholds { forbidden, files_written, ..Thresholds::default() };
+        let mut meter = Meter::default();
+        let mut wrote = |path: &str| responses(&meter.wrote(&thresholds, path.as_bytes(), None));
+        assert!(wrote("/tmp/a").is_empty() && wrote("/tmp/a").is_empty());
+        assert_eq!(wrote("/etc/hosts"), [Some(Response::Alert), Some(Response::Alert)]);
+        assert_eq!(wrote("/etc/hosts"), [Some(Response::Alert)], "the rule, for the second time");
+        assert!(wrote("/tmp/b").is_empty());
+        assert_eq!(wrote("/tmp/c"), [None], "one is left");
+        assert_eq!(wrote("/tmp/d"), [Some(Response::Kill)]);
+        for number in 0..100 {
+            assert!(wrote(&format!("/tmp/{number}")).is_empty());
+        }
+        assert_eq!(meter.files.len(), 5);
+        let crossed = |meter: &mut Meter| meter.wrote(&thresholds, b"/etc/x", None);
+        let told = (0..2).flat_map(|_| crossed(&mut meter)).next();
+        let Some(Verdict::Crossed(crossed)) = told else { panic!("{told:?}") };
+        assert_eq!(crossed.to_string(), "a file was written that is forbidden (path /etc/)");
+        assert!(Meter::default().wrote(&Thresholds::default(), b"/etc/x", None).is_empty());
     }
 
     #[test]

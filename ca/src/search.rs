@@ -6,7 +6,7 @@
 
 use wire::identifier::{HostName, SessionId};
 use wire::octets::Octets;
-use wire::record::{Event, Exec, Network, NetworkDeed, Record};
+use wire::record::{Event, Exec, FileDeed, FileTouched, Network, NetworkDeed, Record};
 use wire::search::Whose;
 use wire::search::query::{Pattern, Query, Test, plain_path};
 use wire::time::Timestamp;
@@ -46,6 +46,7 @@ impl<'a> Facets<'a> {
             Event::Exit(_) | Event::AgentStarted(_) => return Ok(None),
             Event::Exec(exec) => Self::of_exec("exec".into(), exec, Vec::new()),
             Event::Network(network) => Self::of_network(network),
+            Event::File(file) => Self::of_file(file),
             Event::Delegated(delegated) => {
                 let about = delegated.login.iter().chain(&delegated.unit);
                 let about = about.map(|text| text.as_bytes().to_vec()).collect();
@@ -94,6 +95,21 @@ impl<'a> Facets<'a> {
             NetworkDeed::Listen => Vec::new(),
         };
         Self { kind: "network".into(), exec: None, connects, text, words: Vec::new() }
+    }
+
+    /// `wrote /etc/hosts` on one line, so that a search for a text finds it as it is shown.
+    fn of_file(file: &FileTouched) -> Self {
+        let deed = match file.what {
+            FileDeed::Written => "wrote",
+            FileDeed::Opened => "opened",
+        };
+        let line = [deed.as_bytes(), b" ", file.path.as_bytes()].concat();
+        let program = file.program.iter().map(|program| program.as_bytes().to_vec());
+        let about: Vec<Vec<u8>> = std::iter::once(line).chain(program).collect();
+        let mut text = joined(&about);
+        text.make_ascii_lowercase();
+        let words = vec![file.path.as_bytes().to_vec()];
+        Self { kind: "file".into(), exec: None, connects: Vec::new(), text, words }
     }
 
     /// How many bytes of text there are, which bounds what an index takes from it.

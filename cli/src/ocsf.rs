@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 use wire::record::{
-    Event, Exec, Exit, ExitStatus, Incident, Network, NetworkDeed, Refused, SessionBegan,
-    SessionEnded,
+    Event, Exec, Exit, ExitStatus, FileDeed, FileTouched, Incident, Network, NetworkDeed, Refused,
+    SessionBegan, SessionEnded,
 };
 use wire::search::Hit;
 
@@ -21,6 +21,7 @@ pub(crate) fn event(hit: &Hit) -> Option<Value> {
         {
             connected(hit, network)
         }
+        Event::File(file) => touched(hit, file),
         Event::Refused(refused) => failed(hit, refused),
         Event::Incident(incident) => found(hit, incident),
         Event::Threshold(crossed) => {
@@ -117,6 +118,24 @@ fn connected(hit: &Hit, network: &Network) -> Map<String, Value> {
     let event = base(hit, (NETWORK, 1), INFORMATIONAL);
     let more = json!({"dst_endpoint": to, "connection_info": connection, "actor": actor, "device": device(hit)});
     with(event, more)
+}
+
+/// File System Activity: Update, or Open.
+fn touched(hit: &Hit, file: &FileTouched) -> Map<String, Value> {
+    let path = file.path.display();
+    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let program = file.program.as_ref().map(|program| program.display());
+    let mut actor = actor(hit);
+    if let Some(body) = actor.as_object_mut() {
+        body.insert("process".to_owned(), json!({"pid": file.pid, "name": program}));
+    }
+    let activity = match file.what {
+        FileDeed::Written => UPDATE,
+        FileDeed::Opened => OPEN,
+    };
+    let event = base(hit, (FILE, activity), INFORMATIONAL);
+    let file = json!({"name": name, "path": path, "type_id": REGULAR});
+    with(event, json!({"file": file, "actor": actor, "device": device(hit)}))
 }
 
 /// SSH Activity: Open.
@@ -227,6 +246,10 @@ fn endpoint(remote: &str) -> Value {
 }
 
 const VERSION: &str = "1.2.0";
+const FILE: u64 = 1001;
+const UPDATE: u64 = 3;
+const OPEN: u64 = 14;
+const REGULAR: u64 = 1;
 const PROCESS: u64 = 1007;
 const FINDING: u64 = 2004;
 const AUTHENTICATION: u64 = 3002;
@@ -246,7 +269,20 @@ mod tests {
     ///
     /// Source: github.com/ocsf/ocsf-schema, `events/` and `objects/`, `requirement: required` and `at_least_one`, of 1.2.0 and of the main branch
     /// at a5cfc68 (2026-07-22), whichever asks for more.
-    const REQUIRED: [(u64, &[u64], &[&str]); 5] = [
+    const REQUIRED: [(u64, &[u64], &[&str]); 6] = [
+        (
+            1001,
+            &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+            &[
+                "actor",
+                "actor/process|actor/user|actor/session|actor/app_name",
+                "device",
+                "device/type_id",
+                "file",
+                "file/name",
+                "file/type_id",
+            ],
+        ),
         (
             1007,
             &[1, 2, 3, 4, 5],
@@ -347,6 +383,14 @@ mod tests {
             (
                 4001,
                 json!({"network": {"sequence": 3, "pid": 50, "program": "curl", "what": "connect", "address": "10.0.0.9", "port": 443}}),
+            ),
+            (
+                1001,
+                json!({"file": {"pid": 50, "program": "tee", "what": "written", "path": "/etc/hosts", "inode": 9, "device": 1}}),
+            ),
+            (
+                1001,
+                json!({"file": {"pid": 50, "what": "opened", "path": "/etc/shadow", "inode": 9, "device": 1}}),
             ),
             (4007, began),
             (4007, ended),

@@ -8,8 +8,9 @@ use wire::channel::End;
 use wire::kill::{Killed, Kills, SignedKill};
 use wire::octets::Octets;
 use wire::record::{
-    ChannelEvent, Crossed, Delegated, DelegatedEnded, EndReason, Event, Exec, ExitStatus, KrlEvent,
-    LocalLock, Loss, Network, NetworkDeed, Record, SessionBegan, SessionEnded, Slow,
+    AgentStarted, ChannelEvent, Crossed, Delegated, DelegatedEnded, EndReason, Event, Exec,
+    ExitStatus, FileDeed, FileTouched, KrlEvent, LocalLock, Loss, Network, NetworkDeed, Record,
+    SessionBegan, SessionEnded, Slow,
 };
 use wire::time::Uptime;
 
@@ -138,17 +139,7 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
             format!("a record of {bytes} bytes cannot be read any more on the host"),
             Tone::Bad,
         ),
-        Event::AgentStarted(started) => {
-            let adopted = count(u64::from(started.adopted), "session");
-            (
-                "agent",
-                format!(
-                    "curfew-agent {} started again, {adopted} adopted",
-                    plain(&started.agent_version)
-                ),
-                Tone::Warning,
-            )
-        }
+        Event::AgentStarted(started) => ("agent", started_text(started), Tone::Warning),
         Event::Refused(refused) => ("refused", plain(&refused.reason), Tone::Warning),
         Event::Outside(outside) => ("outside", plain(&outside.to_string()), Tone::Warning),
         Event::Incident(incident) => ("INCIDENT", plain(&incident.to_string()), Tone::Bad),
@@ -166,21 +157,27 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
         Event::LocalLock(local) => ("lock", local_text(local), Tone::Warning),
         Event::Delegated(delegated) => ("handed", delegated_text(delegated), Tone::Warning),
         Event::DelegatedEnded(ended) => {
-            let tone = if ended.survivors == 0 { Tone::Strong } else { Tone::Bad };
-            ("handed", delegated_ended_text(ended), tone)
+            ("handed", delegated_ended_text(ended), end_tone(ended.survivors))
         }
-        Event::Meddled(meddled) if meddled.mended => {
-            ("meddled", plain(&meddled.what), Tone::Strong)
+        Event::Meddled(meddled) => {
+            let tone = if meddled.mended { Tone::Strong } else { Tone::Bad };
+            ("meddled", plain(&meddled.what), tone)
         }
-        Event::Meddled(meddled) => ("meddled", plain(&meddled.what), Tone::Bad),
         Event::BreakGlassOver(over) => ("over", over_text(over), Tone::Strong),
         Event::Network(network) => network_line(network),
+        Event::File(file) => file_line(file),
+        Event::FilesUnseen(unseen) => ("UNSEEN", plain(&unseen.why), Tone::Bad),
         Event::Killed(signed) => killed_line(signed),
         Event::AlarmFailed(alarm) => ("ALARM", alarm_text(alarm), Tone::Bad),
         Event::AlarmEnded(ended) => alarm_line(&ended.alarm),
         // Told with the exec it belongs to; one of a process that never started a program says nothing.
         Event::Exit(_) => return None,
     })
+}
+
+fn started_text(started: &AgentStarted) -> String {
+    let adopted = count(u64::from(started.adopted), "session");
+    format!("curfew-agent {} started again, {adopted} adopted", plain(&started.agent_version))
 }
 
 /// What it took to end a session, as its host's agent said it; who signed it is told elsewhere.
@@ -244,10 +241,32 @@ fn network_line(network: &Network) -> (&'static str, String, Tone) {
     }
 }
 
+/// `/etc/hosts by tee  [pid 5]`
+fn file_line(file: &FileTouched) -> (&'static str, String, Tone) {
+    let by = file
+        .program
+        .as_ref()
+        .map_or_else(String::new, |program| format!(" by {}", program.display()));
+    let nameless = if file.nameless { " (which has no name any more)" } else { "" };
+    let times = if file.times > 1 { format!(", {} times", file.times) } else { String::new() };
+    let text = format!("{}{nameless}{by}{times}  [pid {}]", file.path.display(), file.pid);
+    match file.what {
+        FileDeed::Written => ("wrote", text, Tone::Plain),
+        FileDeed::Opened => ("opened", text, Tone::Warning),
+    }
+}
+
 /// What was crossed, by which program, and what came of it.
 fn threshold_text(crossed: &Crossed) -> String {
     let by = crossed.program.as_ref().map(|program| format!(" by {}", program.display()));
-    format!("{}{}: {}", plain(&crossed.to_string()), by.unwrap_or_default(), crossed.response)
+    let file = crossed.file.as_ref().map(|file| format!(" in {}", file.display()));
+    format!(
+        "{}{}{}: {}",
+        plain(&crossed.to_string()),
+        file.unwrap_or_default(),
+        by.unwrap_or_default(),
+        crossed.response
+    )
 }
 
 fn channel_line(event: &ChannelEvent) -> (&'static str, String, Tone) {

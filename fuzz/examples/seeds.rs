@@ -505,6 +505,7 @@ fn certificates() -> Done {
     let text = certificate.to_openssh();
     put("certificate", "binary", certificate.as_bytes())?;
     put("certificate", "text", &text)?;
+    put("mounts", "two", "22 1 0:20 / / rw shared:1 - overlay overlay rw\n26 22 254:1 / /srv/a\\040b rw - ext4 /dev/vda1 rw\n")?;
     put("sshd_log", "one", "app\0ana/g1/7")?;
     put("auth_info", "publickey", format!("publickey {text}\napp\0\x03"))?;
     put("auth_info", "password", "password\nkeyboard-interactive/pam\n\x04")?;

@@ -133,6 +133,7 @@ fn bring(ca: &Host) -> Result<(), FleetError> {
         "curfew-principals",
         "curfew-pty",
         "curfew-recorder",
+        "curfew-files",
         "libpam_curfew.so",
     ] {
         let program = fs::read(programs.path(name)).map_err(unread("a program"))?;

@@ -33,8 +33,9 @@ fn calls(host: &Host) -> Result<Vec<String>, FleetError> {
 }
 
 /// Each unit, and the most that `systemd-analyze security` may say of it, in tenths.
-const EXPOSED: [(&str, &str); 3] = [
+const EXPOSED: [(&str, &str); 4] = [
     ("curfew-agent.service", "25"),
     ("curfew-link.service", "15"),
     ("curfew-recorder.service", "15"),
+    ("curfew-files.service", "25"),
 ];

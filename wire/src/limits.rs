@@ -94,7 +94,10 @@ pub struct Thresholds {
     /// Bytes sent to the client.
     #[serde(skip_serializing_if = "Steps::is_empty")]
     pub bytes_out: Steps,
-    /// What must not be run or named, and what happens when it is.
+    /// Different files written.
+    #[serde(skip_serializing_if = "Steps::is_empty")]
+    pub files_written: Steps,
+    /// What must not be run, named or written, and what happens when it is.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub forbidden: BTreeMap<Rule, Response>,
 }
@@ -128,7 +131,9 @@ pub enum Measure {
     PrivilegeChanges,
     /// Bytes sent to the client.
     BytesOut,
-    /// Something forbidden was run or named.
+    /// Different files written.
+    FilesWritten,
+    /// Something forbidden was run, named or written.
     Forbidden,
 }
 
@@ -274,12 +279,13 @@ impl Thresholds {
 
     /// Each measure that is a count, with its steps.
     #[must_use]
-    pub const fn counted(&self) -> [(Measure, &Steps); 4] {
+    pub const fn counted(&self) -> [(Measure, &Steps); 5] {
         [
             (Measure::ExecsPerMinute, &self.execs_per_minute),
             (Measure::DistinctPaths, &self.distinct_paths),
             (Measure::PrivilegeChanges, &self.privilege_changes),
             (Measure::BytesOut, &self.bytes_out),
+            (Measure::FilesWritten, &self.files_written),
         ]
     }
 
@@ -291,6 +297,7 @@ impl Thresholds {
             Measure::DistinctPaths => Some(&self.distinct_paths),
             Measure::PrivilegeChanges => Some(&self.privilege_changes),
             Measure::BytesOut => Some(&self.bytes_out),
+            Measure::FilesWritten => Some(&self.files_written),
             Measure::Forbidden => None,
         }
     }
@@ -306,6 +313,7 @@ impl Thresholds {
             distinct_paths: self.distinct_paths.meet(&other.distinct_paths),
             privilege_changes: self.privilege_changes.meet(&other.privilege_changes),
             bytes_out: self.bytes_out.meet(&other.bytes_out),
+            files_written: self.files_written.meet(&other.files_written),
             forbidden,
         }
     }
@@ -376,6 +384,7 @@ impl Measure {
             Self::DistinctPaths => "distinct_paths",
             Self::PrivilegeChanges => "privilege_changes",
             Self::BytesOut => "bytes_out",
+            Self::FilesWritten => "files_written",
             Self::Forbidden => "forbidden",
         }
     }
@@ -388,7 +397,8 @@ impl Measure {
             Self::DistinctPaths => format!("{count} different programs started"),
             Self::PrivilegeChanges => format!("{count} programs started with other rights"),
             Self::BytesOut => format!("{count} bytes sent to the client"),
-            Self::Forbidden => "something forbidden was started".into(),
+            Self::FilesWritten => format!("{count} different files written"),
+            Self::Forbidden => "something forbidden was started or touched".into(),
         }
     }
 
@@ -397,7 +407,7 @@ impl Measure {
     pub const fn range(self) -> &'static RangeInclusive<u64> {
         match self {
             Self::ExecsPerMinute | Self::PrivilegeChanges | Self::Forbidden => &COUNTS,
-            Self::DistinctPaths => &PATHS,
+            Self::DistinctPaths | Self::FilesWritten => &PATHS,
             Self::BytesOut => &BYTES,
         }
     }

@@ -106,6 +106,68 @@ pub enum Event {
     Killed(Box<SignedKill>),
     /// An alarm of break-glass that was under way has ended.
     AlarmEnded(AlarmEnded),
+    /// A process of the session wrote a file, or opened one that the host's settings name.
+    File(Box<FileTouched>),
+    /// Files that the session's processes touched may be missing.
+    FilesUnseen(FilesUnseen),
+}
+
+/// A file that a process of the session wrote, or opened. What was written is not kept.
+///
+/// The kernel tells of files apart from everything else: there is no sequence number, and what was told late of a process
+/// that is gone is known by what was seen of it before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileTouched {
+    /// Its process id on the host; sshd's own for what is copied by its own sftp server.
+    pub pid: i32,
+    /// What the process called itself when it was seen last, at most 15 bytes; absent where it was never seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Octets>,
+    /// What it did.
+    pub what: FileDeed,
+    /// The file, from the root of the namespace in which it was opened.
+    pub path: Octets,
+    /// Its inode.
+    pub inode: u64,
+    /// The device that it lies on.
+    pub device: u64,
+    /// Whether it had no name any more when it was told of.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nameless: bool,
+    /// How often at once.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub times: u64,
+}
+
+/// What was done with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileDeed {
+    /// It was closed by somebody who could write to it.
+    Written,
+    /// It was opened, for whatever.
+    Opened,
+}
+
+/// From here on files may be missing among what is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesUnseen {
+    /// Why: one sentence.
+    pub why: String,
+}
+
+const fn once() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_once(times: &u64) -> bool {
+    *times == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_false(said: &bool) -> bool {
+    !*said
 }
 
 /// What a process did with a stream socket (TCP and its kin). Whether anybody answered is not known; datagrams are not seen.
@@ -179,6 +241,7 @@ impl Event {
             Self::Network(_) => 4,
             Self::Killed(_) => 5,
             Self::AlarmEnded(_) => 6,
+            Self::File(_) | Self::FilesUnseen(_) => 7,
             Self::AgentStarted(_)
             | Self::SessionBegan(_)
             | Self::Exec(_)
@@ -196,7 +259,7 @@ impl Event {
 }
 
 /// The newest generation of [`Event`]s that this version reads; 1 is what authorities read that do not say.
-pub const GENERATION: u32 = 6;
+pub const GENERATION: u32 = 7;
 
 /// A program started by work that a login handed to a daemon: a user unit, `at`, `cron`, `systemd-run`, a container.
 ///
@@ -577,11 +640,17 @@ pub struct Crossed {
     /// The program that did it, where it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<Octets>,
+    /// The file that was written, where that was it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Octets>,
 }
 
 impl fmt::Display for Crossed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.rule {
+            Some(rule) if self.file.is_some() => {
+                write!(f, "a file was written that is forbidden ({rule})")
+            }
             Some(rule) => write!(f, "a program was started that is forbidden ({rule})"),
             None => {
                 write!(f, "{}; the limit is {}", self.measure.described(self.count), self.limit)

@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 pub enum Class {
     /// What passed terminals: recordings.
     Terminals,
-    /// What ran in sessions, how that ended, and where it connected to: records of programs and of the network.
+    /// What ran in sessions, how that ended, where it connected to and which files it wrote: records of programs, of the network and of files.
     Activity,
 }
 
@@ -215,6 +215,7 @@ impl Class {
                     | Event::Delegated(_)
                     | Event::DelegatedEnded(_)
                     | Event::Network(_)
+                    | Event::File(_)
             ),
         }
     }

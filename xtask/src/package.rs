@@ -268,10 +268,13 @@ const PACKAGES: &[Package] = &[
             ("curfew-principals", "usr/lib/curfew/curfew-principals"),
             ("curfew-pty", "usr/lib/curfew/curfew-pty"),
             ("curfew-recorder", "usr/lib/curfew/curfew-recorder"),
+            ("curfew-files", "usr/lib/curfew/curfew-files"),
             ("libpam_curfew.so", "usr/lib/x86_64-linux-gnu/security/pam_curfew.so"),
         ],
         files: &[
             ("systemd/curfew-agent.service", "usr/lib/systemd/system/curfew-agent.service"),
+            ("systemd/curfew-files.service", "usr/lib/systemd/system/curfew-files.service"),
+            ("systemd/curfew-files.socket", "usr/lib/systemd/system/curfew-files.socket"),
             ("systemd/curfew-link.service", "usr/lib/systemd/system/curfew-link.service"),
             ("systemd/curfew-recorder.service", "usr/lib/systemd/system/curfew-recorder.service"),
             ("systemd/curfew-recorder.socket", "usr/lib/systemd/system/curfew-recorder.socket"),

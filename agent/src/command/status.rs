@@ -17,7 +17,7 @@ use wire::time::Timestamp;
 use super::{Exit, table};
 use crate::config::Config;
 use crate::revocation::LocalLock;
-use crate::status::Status;
+use crate::status::{Files, Status};
 
 /// The agent's status socket gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         if status.connected { "connected" } else { "out of reach; limits stay in force" };
     table::say(&format!(
         "host       {}\nauthority  {} ({authority})\nsees       {tier}\norders     up to {} in force, {} locks\n\
-         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\nrecordings {}\ncertified  {}\nsessions   {}\nrefused    {}",
+         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\nrecordings {}\nfiles      {}\ncertified  {}\nsessions   {}\nrefused    {}",
         status.host,
         config.authority,
         status.last_order,
@@ -50,6 +50,7 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         ledger(&status),
         status.spooled,
         recordings(&status),
+        files(&status.files),
         life(&status.certificates, status.at),
         status.sessions.len(),
         denials(&status)
@@ -114,6 +115,20 @@ fn recordings(status: &Status) -> String {
     match &status.recordings_full {
         None => waiting,
         Some(why) => format!("{waiting}; NOTHING MORE IS KEPT that need not be: {why}"),
+    }
+}
+
+/// Whether files that sessions write are seen.
+fn files(files: &Files) -> String {
+    match (&files.trouble, files.missed.len()) {
+        (Some(trouble), _) => format!("NOT SEEN when they are written: {trouble}"),
+        (None, 0) if files.filesystems == 0 => "not seen yet when they are written".to_owned(),
+        (None, 0) => format!("seen when they are written, on {} file systems", files.filesystems),
+        (None, _) => format!(
+            "seen when they are written, on {} file systems, and not on: {}",
+            files.filesystems,
+            files.missed.join("; ")
+        ),
     }
 }
 

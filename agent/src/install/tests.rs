@@ -196,6 +196,7 @@ impl Fake {
             ("/usr/lib/curfew/curfew-principals", ""),
             ("/usr/lib/curfew/curfew-pty", ""),
             ("/usr/lib/curfew/curfew-recorder", ""),
+            ("/usr/lib/curfew/curfew-files", ""),
             ("/usr/bin/curfew-agent", ""),
             ("/usr/lib/x86_64-linux-gnu/security/pam_curfew.so", ""),
         ] {

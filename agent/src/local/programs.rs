@@ -112,12 +112,13 @@ fn print(root: &Path, path: &str) -> Option<Print> {
 }
 
 /// Our programs; and the file by which root loads a library into all of them.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "/usr/bin/curfew-agent",
     "/usr/bin/curfew-link",
     "/usr/lib/curfew/curfew-principals",
     "/usr/lib/curfew/curfew-pty",
     "/usr/lib/curfew/curfew-recorder",
+    "/usr/lib/curfew/curfew-files",
     "/etc/ld.so.preload",
 ];
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -142,7 +143,7 @@ mod tests {
         fs::write(at("new"), "another").unwrap();
         fs::rename(at("new"), at(FILES[1])).unwrap();
         fs::remove_file(at(FILES[2])).unwrap();
-        fs::write(at(FILES[5]), "/tmp/evil.so\n").unwrap();
+        fs::write(at(FILES[6]), "/tmp/evil.so\n").unwrap();
         let found: Vec<String> = programs.changed(root.path()).into_iter().collect();
         assert_eq!(
             found,

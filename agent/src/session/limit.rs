@@ -115,6 +115,21 @@ impl Sessions {
         self.answer(id, verdicts, now)
     }
 
+    /// A file was written.
+    pub(super) fn wrote(
+        &mut self,
+        id: SessionId,
+        path: &[u8],
+        program: Option<wire::octets::Octets>,
+        now: Uptime,
+    ) -> Vec<Action> {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.is_live()) else {
+            return Vec::new();
+        };
+        let verdicts = session.meter.wrote(&session.limits.thresholds, path, program);
+        self.answer(id, verdicts, now)
+    }
+
     /// A grant ends later: what began under it does too, by as much, on the clock that nobody can move. An earlier end
     /// is none: grants are shortened by locks.
     pub(super) fn extend(&mut self, grant: GrantId, until: Timestamp, now: Uptime) -> Vec<Action> {

@@ -40,7 +40,7 @@ pub(super) struct ThresholdsForm {
     distinct_paths: StepsForm,
     privilege_changes: StepsForm,
     bytes_out: StepsForm,
-    files_written: Option<Spanned<toml::Value>>,
+    files_written: StepsForm,
     forbidden: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
@@ -95,12 +95,6 @@ impl LimitsForm {
 
 impl ThresholdsForm {
     fn checked(self, source: &Source, role: &RoleName) -> Result<Thresholds, ConfigError> {
-        if let Some(value) = self.files_written {
-            let message = format!(
-                "role {role}: files_written cannot be counted: no host watches files yet; leave it out, and forbid paths instead"
-            );
-            return Err(source.wrong(value.span().start, message));
-        }
         let wrong = |at: usize, why: String| {
             source.wrong(at, format!("role {role}: thresholds: forbidden: {why}"))
         };
@@ -120,6 +114,7 @@ impl ThresholdsForm {
             distinct_paths: steps(Measure::DistinctPaths, self.distinct_paths)?,
             privilege_changes: steps(Measure::PrivilegeChanges, self.privilege_changes)?,
             bytes_out: steps(Measure::BytesOut, self.bytes_out)?,
+            files_written: steps(Measure::FilesWritten, self.files_written)?,
             forbidden,
         })
     }
@@ -257,8 +252,8 @@ mod tests {
                 "distinct_paths: \"alert\" at 9 never comes",
             ),
             (
-                "[role.deploy.thresholds]\nfiles_written = { kill = 9 }",
-                "test.toml:6: role deploy: files_written cannot be counted: no host watches files yet",
+                "[role.deploy.thresholds]\nfiles_written = { kill = 99999 }",
+                "test.toml:6: role deploy: thresholds: files_written: 99999 is out of range; use 1 to 10000",
             ),
             (
                 "[role.deploy.thresholds.forbidden]\n\"path x\" = \"kill\"",

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// A command's first word is the program: with a slash exactly this file, without one any file of this name. The words
 /// after it must stand among the arguments, in this order. A path is forbidden to be run, and to stand among the
-/// arguments, also behind `--option=`; with a slash at its end also what is below it. What a shell opens by itself, by a
-/// redirection, by a relative name or by a copy of the program under another name is not seen.
+/// arguments, also behind `--option=`, and to be written; with a slash at its end also what is below it. Where the host sees
+/// files it is no matter how one is written; else, and for what is only read, what a shell opens by itself, by a redirection,
+/// by a relative name or by a copy of the program under another name is not seen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Rule(What);
@@ -39,6 +40,15 @@ pub enum RuleFlaw {
 }
 
 impl Rule {
+    /// Whether touching the file of this path breaks it, whoever did.
+    #[must_use]
+    pub fn forbids_path(&self, file: &[u8]) -> bool {
+        match &self.0 {
+            What::Command(_) => false,
+            What::Path(path) => is_in(file, path),
+        }
+    }
+
     /// Whether a program that was started from one of `files`, with these arguments (its own name first), breaks it.
     #[must_use]
     pub fn is_broken_by<'a>(
@@ -60,16 +70,19 @@ impl Rule {
                 rest.iter().all(|word| arguments.any(|argument| argument == word.as_bytes()))
             }
             What::Path(path) => {
-                let is_named = |named: &[u8]| {
-                    named == path.as_bytes()
-                        || (path.ends_with('/') && named.starts_with(path.as_bytes()))
-                        || path.strip_suffix('/').is_some_and(|folder| named == folder.as_bytes())
-                };
+                let is_named = |named: &[u8]| is_in(named, path);
                 files.iter().any(|file| is_named(file))
                     || arguments.any(|argument| is_named(argument) || is_named(value(argument)))
             }
         }
     }
+}
+
+/// Whether `named` is this path, or lies below it where it ends with a slash.
+fn is_in(named: &[u8], path: &str) -> bool {
+    named == path.as_bytes()
+        || (path.ends_with('/') && named.starts_with(path.as_bytes()))
+        || path.strip_suffix('/').is_some_and(|folder| named == folder.as_bytes())
 }
 
 /// The name of a file without its folders.

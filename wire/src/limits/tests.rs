@@ -132,28 +132,30 @@ fn the_hardest_answer_that_was_reached_counts() {
     assert_eq!(reached(10), Some(Response::Kill));
 }
 
-fn some_steps() -> impl Strategy<Value = Steps> {
+fn some_steps(numbers: std::ops::Range<u64>) -> impl Strategy<Value = Steps> {
     proptest::collection::btree_map(
         proptest::sample::select(Response::ALL.to_vec()),
-        65_536_u64..70_000,
+        numbers,
         0..=3,
     )
     .prop_map(|map| Steps::default().meet(&Steps(map)))
 }
 
 fn thresholds() -> impl Strategy<Value = Thresholds> {
+    let steps = || some_steps(65_536..70_000);
     let rules = proptest::sample::select(vec!["command a", "command a b", "path /x", "path /y/"]);
     let forbidden = proptest::collection::btree_map(
         rules.prop_map(|line| line.parse().unwrap()),
         proptest::sample::select(Response::ALL.to_vec()),
         0..4,
     );
-    (some_steps(), some_steps(), some_steps(), forbidden).prop_map(
-        |(execs_per_minute, privilege_changes, bytes_out, forbidden)| Thresholds {
+    (steps(), steps(), steps(), some_steps(1..10_000), forbidden).prop_map(
+        |(execs_per_minute, privilege_changes, bytes_out, files_written, forbidden)| Thresholds {
             execs_per_minute,
             distinct_paths: Steps::default(),
             privilege_changes,
             bytes_out,
+            files_written,
             forbidden,
         },
     )

@@ -626,7 +626,7 @@ const FIELDS: [Field; 14] = [
     ("until", |piece| moment_of(&piece).map(Test::Until)),
 ];
 /// The kinds of record that can be searched for, as records name them.
-pub const KINDS: [&str; 20] = [
+pub const KINDS: [&str; 22] = [
     "exec",
     "session_began",
     "ending",
@@ -647,6 +647,8 @@ pub const KINDS: [&str; 20] = [
     "meddled",
     "channel",
     "network",
+    "file",
+    "files_unseen",
 ];
 /// Longest search: what a person types, with room.
 pub const MAX_QUERY: usize = 1024;
