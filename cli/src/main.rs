@@ -13,6 +13,7 @@ mod identity_file;
 mod issue;
 mod ledger;
 mod login_key;
+mod manner;
 mod narrow;
 mod ocsf;
 mod progress;

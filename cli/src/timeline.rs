@@ -15,6 +15,7 @@ use wire::record::{
 use wire::time::Uptime;
 
 use crate::duration::{rough, took};
+use crate::manner::{Starter, manners};
 use crate::render::{Tone, count, plain};
 
 /// One line.
@@ -34,9 +35,14 @@ pub(crate) struct Line {
 pub(crate) fn lines(records: &[Record]) -> Vec<Line> {
     let start = records.first().map_or(Uptime::from_nanos(0), |record| record.uptime);
     let fates = fates(records);
+    let manners = manners(records);
     let mut lines = Vec::new();
     for record in records {
-        if let Some((what, text, tone)) = describe(record, &fates) {
+        if let Some((what, mut text, tone)) = describe(record, &fates) {
+            let manner = manners.get(&record.number.number());
+            if manner.is_some_and(|manner| manner.starter == Starter::Person) {
+                text.push_str("  typed");
+            }
             lines.push(Line { offset: record.uptime.since(start), what, text, tone });
         }
     }

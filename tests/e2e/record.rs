@@ -383,3 +383,44 @@ const CROWD: &str = r"#!/bin/bash
 for row in {1..8}; do (for seat in {1..100}; do /bin/true $row-$seat; done) & done
 wait
 ";
+
+#[test]
+fn who_typed_and_what_a_program_started_is_told_apart() -> Result<(), FleetError> {
+    let site = Site::open()?;
+    let db1 = site.host("db1")?;
+    let ana = site.person("ana@example.com")?;
+    let mut shell = ana.shell("deploy", &db1)?;
+    let session = site.session(&ana, &db1)?;
+    shell.enter("printf 'head -n 1 /etc/hostname\\n' > script; cat script")?;
+    shell.wait_for("head -n 1 /etc/hostname")?;
+    shell.enter("sh script; echo en''d")?;
+    shell.wait_for("end")?;
+    shell.enter("exit")?;
+    shell.wait()?;
+    site.ended(&session)?;
+    let id = session["session"].as_str().unwrap_or_default();
+    let detail = ana.listing(["sessions", "show", id])?;
+    assert_eq!(
+        (&detail["manner"]["starter"], &detail["manner"]["confidence"]),
+        (&"person".into(), &"high".into())
+    );
+    let label = |words: &[&str]| {
+        let records = detail["records"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let called =
+            |record: &&Value| record["event"]["exec"]["arguments"] == serde_json::json!(words);
+        let number = records.iter().find(called).map(|record| record["number"].to_string());
+        detail["manners"][number.unwrap_or_default()]["starter"].clone()
+    };
+    let head = ["head", "-n", "1", "/etc/hostname"];
+    let labels = (label(&["cat", "script"]), label(&["sh", "script"]), label(&head));
+    assert_eq!(labels, ("person".into(), "person".into(), "program".into()), "{detail}");
+    let shown = ana.curfew(["sessions", "show", id])?.ok()?.stdout;
+    assert!(shown.contains("manual (surely): "), "{shown}");
+
+    ana.ssh("deploy", &db1).run(["true"])?.done()?;
+    let session = site.last_of(2)?;
+    let id = session["session"].as_str().unwrap_or_default();
+    let shown = ana.curfew(["sessions", "show", id])?.ok()?.stdout;
+    assert!(shown.contains("programmatic (surely): nobody typed any of "), "{shown}");
+    Ok(())
+}

@@ -1,7 +1,10 @@
 //! `curfew sessions`: who is where, and what happened.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 use wire::api::{SessionDetail, SessionView};
 use wire::identifier::{HostName, Identity, Login, RoleName, SessionId};
 use wire::kill::{Kills, Seal};
@@ -15,6 +18,7 @@ use crate::clock;
 use crate::duration::Span;
 use crate::exit::Exit;
 use crate::home::Home;
+use crate::manner::{self, Manner, Whole};
 use crate::render::{Cell, Screen, Table, Tone, count, moment, plain};
 use crate::timeline::{self, Line};
 use crate::url::query;
@@ -83,13 +87,36 @@ enum One {
     },
 }
 
+/// A session with who started what in it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    detail: &'a SessionDetail,
+    /// Of the session; absent where nothing was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manner: Option<Whole>,
+    /// Of each program, by the number of its record.
+    manners: BTreeMap<u64, Manner>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(detail: &'a SessionDetail) -> Self {
+        let manners = manner::manners(&detail.records);
+        Self { detail, manner: manner::whole(&manners), manners }
+    }
+}
+
 impl Sessions {
     pub(crate) fn run(self, screen: &Screen) -> Result<Exit> {
         let mut client = Client::of(&Home::find()?)?;
         match self.one {
             Some(One::Show { session, json }) => {
                 let detail: SessionDetail = client.get(&format!("/v1/sessions/{session}"))?;
-                if json { screen.json(&detail)? } else { show(&detail, clock::now(), screen)? }
+                if json {
+                    screen.json(&Shown::of(&detail))?;
+                } else {
+                    show(&detail, clock::now(), screen)?;
+                }
             }
             None => {
                 let all = self.all || self.which.ended.is_some() || self.which.verdict.is_some();
@@ -214,6 +241,9 @@ fn show(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
         screen.toned(tone, &timeline::killed(&view.killed, &kills))?;
     }
     kept(detail, now, screen)?;
+    if let Some(whole) = manner::whole(&manner::manners(&detail.records)) {
+        screen.toned(Tone::Faint, &whole.to_string())?;
+    }
     screen.line("")?;
     let lines = timeline::lines(&detail.records);
     if lines.is_empty() {
