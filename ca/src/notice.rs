@@ -19,36 +19,11 @@ use wire::request::{Asked, End, RequestDetail, RequestView, State};
 use wire::retention::Class;
 use wire::time::Timestamp;
 
+pub(crate) use crate::config::notify::Event;
 use crate::ledger::{Kind, Noted};
 
 pub(crate) mod keep;
 pub(crate) mod receiver;
-
-/// What somebody can be told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Event {
-    /// Something was seen that must never happen.
-    Incident,
-    /// A request for access waits for approvals.
-    Request,
-    /// A request for access is a high risk, whether it waits or not.
-    Risk,
-    /// What became of a request for access.
-    Decision,
-    /// A request for a key waits for an approval.
-    Key,
-    /// A deletion waits for a second person.
-    Deletion,
-    /// Roles, policy, weights of risks or rules of behaviour changed, or a change was refused.
-    Rules,
-    /// Somebody or something was locked, or the lock was lifted.
-    Lock,
-    /// The authority or the policy said no.
-    Refusal,
-    /// Nothing: whether the receiver can be told.
-    Test,
-}
 
 /// What a receiver is told of.
 #[derive(Debug, Clone)]
@@ -174,43 +149,6 @@ struct Refused {
 }
 
 impl Event {
-    /// Each that can be named in the settings.
-    pub(crate) const ALL: [Self; 9] = [
-        Self::Incident,
-        Self::Request,
-        Self::Risk,
-        Self::Decision,
-        Self::Key,
-        Self::Deletion,
-        Self::Rules,
-        Self::Lock,
-        Self::Refusal,
-    ];
-    /// Those of a receiver that names none.
-    pub(crate) const USUAL: [Self; 5] =
-        [Self::Incident, Self::Request, Self::Risk, Self::Key, Self::Deletion];
-
-    /// The one of this name.
-    pub(crate) fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|event| event.as_str() == name)
-    }
-
-    /// Its name.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Incident => "incident",
-            Self::Request => "request",
-            Self::Risk => "risk",
-            Self::Decision => "decision",
-            Self::Key => "key",
-            Self::Deletion => "deletion",
-            Self::Rules => "rules",
-            Self::Lock => "lock",
-            Self::Refusal => "refusal",
-            Self::Test => "test",
-        }
-    }
-
     /// The kinds of entries that it can follow from.
     pub(crate) const fn kinds(self) -> &'static [Kind] {
         match self {

@@ -6,12 +6,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use hyper::Uri;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::keys::Place;
 use super::{ConfigError, Setting, Source, command};
-use crate::notice::Event;
 
 /// Somebody who is told.
 #[derive(Debug, Clone)]
@@ -24,6 +23,32 @@ pub(crate) struct NotifyAt {
     pub(crate) events: BTreeSet<Event>,
     /// From which score on a request is an event of its own.
     pub(crate) risk_from: u8,
+}
+
+/// What somebody can be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// Something was seen that must never happen.
+    Incident,
+    /// A request for access waits for approvals.
+    Request,
+    /// A request for access is a high risk, whether it waits or not.
+    Risk,
+    /// What became of a request for access.
+    Decision,
+    /// A request for a key waits for an approval.
+    Key,
+    /// A deletion waits for a second person.
+    Deletion,
+    /// Roles, policy, weights of risks or rules of behaviour changed, or a change was refused.
+    Rules,
+    /// Somebody or something was locked, or the lock was lifted.
+    Lock,
+    /// The authority or the policy said no.
+    Refusal,
+    /// Nothing: whether the receiver can be told.
+    Test,
 }
 
 /// How somebody is told.
@@ -69,6 +94,45 @@ pub(super) struct NotifyForm {
     root: Option<PathBuf>,
     events: Option<Spanned<Vec<Spanned<String>>>>,
     risk_from: Option<Spanned<u8>>,
+}
+
+impl Event {
+    /// Each that can be named in the settings.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Incident,
+        Self::Request,
+        Self::Risk,
+        Self::Decision,
+        Self::Key,
+        Self::Deletion,
+        Self::Rules,
+        Self::Lock,
+        Self::Refusal,
+    ];
+    /// Those of a receiver that names none.
+    pub(crate) const USUAL: [Self; 5] =
+        [Self::Incident, Self::Request, Self::Risk, Self::Key, Self::Deletion];
+
+    /// The one of this name.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event| event.as_str() == name)
+    }
+
+    /// Its name.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Incident => "incident",
+            Self::Request => "request",
+            Self::Risk => "risk",
+            Self::Decision => "decision",
+            Self::Key => "key",
+            Self::Deletion => "deletion",
+            Self::Rules => "rules",
+            Self::Lock => "lock",
+            Self::Refusal => "refusal",
+            Self::Test => "test",
+        }
+    }
 }
 
 impl NotifyAt {
