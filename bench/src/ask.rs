@@ -85,7 +85,7 @@ fn timed(person: &Person, arguments: &[&str]) -> Result<(String, f64)> {
 
 fn rows(rounds: &[Round]) -> Vec<Row> {
     let of = |(place, name): (usize, &&'static str)| {
-        row(*name, &Sample::new(rounds.iter().filter_map(|round| round.get(place).copied())))
+        row(name, &Sample::new(rounds.iter().filter_map(|round| round.get(place).copied())))
     };
     STEPS.iter().enumerate().map(of).collect()
 }
