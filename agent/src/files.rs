@@ -176,7 +176,7 @@ impl Group {
         self.0.as_fd().try_clone_to_owned()
     }
 
-    /// What is there now, up to a limit.
+    /// What is there now, up to a limit: [`Read::more`] says whether it was reached.
     ///
     /// # Errors
     /// When the kernel tells nothing any more.
@@ -258,8 +258,8 @@ const DELETED: &[u8] = b" (deleted)";
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Reads of up to 170 events each that are taken together: more than the 16,384 events that the kernel keeps.
-const MAX_READS: usize = 100;
+/// Reads of up to 170 events each that are taken together, so that nobody who writes many files keeps others waiting.
+const MAX_READS: usize = 6;
 
 #[cfg(test)]
 mod tests {

@@ -86,7 +86,17 @@ impl Host {
         self.running.tidy(now.up);
     }
 
-    /// Records what is there to be told of files of sessions that are not over.
+    /// Takes all that there was when a session ended: what it did last is recorded before its end.
+    pub(super) fn take_last_files(&mut self, now: Now) {
+        for _ in 0..MAX_PASSES {
+            self.take_files(now);
+            if !self.seeing.behind {
+                break;
+            }
+        }
+    }
+
+    /// Records what is there to be told of files of sessions that are not over, up to a limit.
     pub(super) fn take_files(&mut self, now: Now) {
         let Some(group) = &self.seeing.group else { return };
         let Read { touched, overflowed, more } = match group.read() {
@@ -170,3 +180,6 @@ impl Host {
         }
     }
 }
+
+/// Together these take more than the 16,384 events that the kernel keeps.
+const MAX_PASSES: usize = 20;

@@ -167,7 +167,7 @@ impl Host {
             Ok(0) => {
                 // Nobody is left to make more of them: its last events come before its end.
                 self.take_events(now);
-                self.take_files(now);
+                self.take_last_files(now);
                 self.note_losses(id, now);
                 self.gone(id, now);
             }
