@@ -14,7 +14,7 @@ use wire::time::Timestamp;
 use wire::trust;
 
 use super::entry::{self, Kind};
-use super::sql::{Connection, OptionalExtension as _, params};
+use super::sql::{Connection, OptionalExtension as _, Row, params};
 use super::{Actor, Ledger, LedgerError, column, grant, log, order};
 use crate::key::{Keyring, Purpose, Sign};
 use crate::rotation::{Confirmation, Exceptions, Facts, Fresh, Input, Key, Keys, Refusal, Stage};
@@ -258,25 +258,29 @@ fn end(
     key: &Key,
 ) -> Result<Option<Timestamp>, LedgerError> {
     let is_first = keys.all().first().is_some_and(|first| first.number == key.number);
-    let (sql, print) = match purpose {
-        Purpose::User => (
-            "SELECT max(valid_before) FROM certificates WHERE authority = ?1 OR (?2 AND authority IS NULL)",
-            &key.fingerprint,
-        ),
-        Purpose::Host => (
+    let sql = match purpose {
+        // Each goes down the index once, however many certificates there are; joined by OR they would all be read.
+        Purpose::User => [
+            "SELECT max(valid_before) FROM certificates WHERE authority = ?",
+            "SELECT max(valid_before) FROM certificates WHERE authority IS NULL",
+        ],
+        Purpose::Host => [
             "SELECT max(CAST(json_extract(certified, '$.window.until') AS BIGINT)) FROM hosts \
-             WHERE json_extract(certified, '$.authority') = ?1 \
-             OR (?2 AND json_extract(certified, '$.authority') IS NULL)",
-            &key.fingerprint,
-        ),
+             WHERE json_extract(certified, '$.authority') = ?",
+            "SELECT max(CAST(json_extract(certified, '$.window.until') AS BIGINT)) FROM hosts \
+             WHERE json_extract(certified, '$.authority') IS NULL",
+        ],
         // Every key that is believed signs each checkpoint: what a retired one leaves behind is what came before.
         Purpose::Log => return log_end(connection, keys, key),
         Purpose::Order => return Ok(None),
     };
-    let end = connection
-        .prepare_cached(sql)?
-        .query_row(params![print.as_str(), is_first], |row| column::maybe_moment(row, 0))?;
-    Ok(end)
+    let [named, unnamed] = sql;
+    let read = |row: &Row<'_>| column::maybe_moment(row, 0);
+    let end = connection.prepare_cached(named)?.query_row([key.fingerprint.as_str()], read)?;
+    if !is_first {
+        return Ok(end);
+    }
+    Ok(end.max(connection.prepare_cached(unnamed)?.query_row((), read)?))
 }
 
 /// The certificates whose proof this key signed and the other that is believed did not: those from before that was made.
@@ -292,8 +296,12 @@ fn log_end(
         .prepare_cached("SELECT made FROM authority_keys WHERE purpose = 'log' AND number = ?")?
         .query_row([other.number], |row| row.get(0))?;
     let end = connection
-        .prepare_cached("SELECT max(valid_before) FROM certificates WHERE issued <= ?")?
-        .query_row([made], |row| column::maybe_moment(row, 0))?;
+        // From the last end down: what was issued since is passed over, and what is older never read.
+        .prepare_cached(
+            "SELECT valid_before FROM certificates WHERE issued <= ? ORDER BY valid_before DESC LIMIT 1",
+        )?
+        .query_row([made], |row| column::moment(row, 0))
+        .optional()?;
     Ok(end)
 }
 
