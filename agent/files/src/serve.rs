@@ -65,7 +65,7 @@ impl Desk {
     fn turn(&mut self) -> Result<(), ServeError> {
         for came in self.wait()? {
             match came {
-                Came::Nothing => match (&self.agent, &self.watch) {
+                Came::Nothing => match (&self.agent, &mut self.watch) {
                     (Some(_), Some(watch)) => watch.mark_sensitive(),
                     _ => self.watch = None,
                 },
@@ -176,7 +176,7 @@ impl Desk {
         // Read anew each time; this one stays open because it is the one that is waited on.
         let read = File::open(MOUNTS).and_then(|mut mounts| mounts.read_to_end(&mut table));
         read.map_err(ServeError::Mounts)?;
-        Ok(self.watch.as_ref().map_or_else(nothing, |watch| watch.mark(&table)))
+        Ok(self.watch.as_mut().map_or_else(nothing, |watch| watch.mark(&table)))
     }
 }
 

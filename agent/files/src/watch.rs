@@ -1,5 +1,6 @@
 //! The group and its marks.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -14,6 +15,8 @@ use crate::{MAX_MISSED, VERSION, Watching};
 pub struct Watch {
     group: Fanotify,
     sensitive: Vec<PathBuf>,
+    /// Those of which it was said that they are not seen, so that it is said once.
+    said: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -30,7 +33,11 @@ impl Watch {
             | EventFFlags::O_LARGEFILE
             | EventFFlags::O_CLOEXEC
             | EventFFlags::O_NONBLOCK;
-        Ok(Self { group: Fanotify::init(flags, opened)?, sensitive: Vec::new() })
+        Ok(Self {
+            group: Fanotify::init(flags, opened)?,
+            sensitive: Vec::new(),
+            said: BTreeSet::new(),
+        })
     }
 
     /// The group, to hand on.
@@ -46,7 +53,7 @@ impl Watch {
 
     /// Marks every file system of `mountinfo` and every sensitive file that is there now. What has its mark keeps it.
     #[must_use]
-    pub fn mark(&self, mountinfo: &[u8]) -> Watching {
+    pub fn mark(&mut self, mountinfo: &[u8]) -> Watching {
         let mut watching = Watching { version: VERSION, ..Watching::default() };
         for point in watched(mountinfo) {
             match self.mark_filesystem(&point) {
@@ -65,13 +72,14 @@ impl Watch {
     }
 
     /// Marks the sensitive files anew: one that was replaced is another file.
-    pub fn mark_sensitive(&self) {
+    pub fn mark_sensitive(&mut self) {
         for path in &self.sensitive {
             let flags = MarkFlags::FAN_MARK_ADD;
             let marked =
                 self.group.mark(flags, MaskFlags::FAN_OPEN, AT_FDCWD, Some(path.as_path()));
             if let Err(error) = marked
-                && error != Errno::ENOENT
+                && !matches!(error, Errno::ENOENT | Errno::ENOTDIR)
+                && self.said.insert(path.clone())
             {
                 crate::serve::say(&format!("{}: its opening is not seen: {error}", path.display()));
             }
