@@ -100,17 +100,8 @@ impl Meter {
         for (rule, response) in
             thresholds.forbidden.iter().filter(|(rule, _)| rule.forbids_path(path))
         {
-            if let Some(times) = self.is_told(rule) {
-                verdicts.push(Verdict::Crossed(Crossed {
-                    measure: Measure::Forbidden,
-                    limit: 1,
-                    count: times,
-                    response: *response,
-                    rule: Some(rule.to_string()),
-                    program: program.clone(),
-                    file: Some(Octets::new(path.to_vec())),
-                }));
-            }
+            let file = Some(Octets::new(path.to_vec()));
+            verdicts.extend(self.broke((rule, *response), program.clone(), file));
         }
         let known = u64::try_from(self.files.len()).unwrap_or(u64::MAX);
         if thresholds.files_written.largest().is_some_and(|largest| known < largest)
@@ -190,28 +181,34 @@ impl Meter {
             if !rule.is_broken_by(&files, program.argv.args()) {
                 continue;
             }
-            if let Some(times) = self.is_told(rule) {
-                verdicts.push(Verdict::Crossed(Crossed {
-                    measure: Measure::Forbidden,
-                    limit: 1,
-                    count: times,
-                    response: *response,
-                    rule: Some(rule.to_string()),
-                    program: Some(Octets::new(program.file.clone())),
-                    file: None,
-                }));
-            }
+            let started = Some(Octets::new(program.file.clone()));
+            verdicts.extend(self.broke((rule, *response), started, None));
         }
         verdicts
     }
 }
 
 impl Meter {
-    /// A rule was broken once more: how often, where that is told.
-    fn is_told(&mut self, rule: &Rule) -> Option<u64> {
+    /// A rule was broken once more, by a program that was started or that wrote a file; what is told of it, if it is.
+    fn broke(
+        &mut self,
+        (rule, response): (&Rule, Response),
+        program: Option<Octets>,
+        file: Option<Octets>,
+    ) -> Option<Verdict> {
         let times = self.broken.entry(rule.clone()).or_default();
         *times = times.saturating_add(1);
-        times.is_power_of_two().then_some(*times)
+        times.is_power_of_two().then(|| {
+            Verdict::Crossed(Crossed {
+                measure: Measure::Forbidden,
+                limit: 1,
+                count: *times,
+                response,
+                rule: Some(rule.to_string()),
+                program,
+                file,
+            })
+        })
     }
 }
 
