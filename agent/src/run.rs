@@ -191,8 +191,18 @@ fn open_doors(
     files::start(&config.run_dir, config.sensitive_files.clone(), files_in).map_err(|source| {
         RunError::Io { what: "cannot start the thread that asks for word of files", source }
     })?;
-    let _follower = follower;
-    Ok(Doors { channels, gate, feed, status, lists, local, log, files, _follower, kernel })
+    Ok(Doors {
+        channels,
+        gate,
+        feed,
+        status,
+        lists,
+        local,
+        log,
+        files,
+        _follower: follower,
+        kernel,
+    })
 }
 
 /// The kernel room's descriptor, made ready for waiting.
