@@ -1,13 +1,15 @@
 //! A key that somebody else holds: an ssh-agent, a token. Whoever wants a signature waits no longer than the settings say.
 //!
 //! A call to a device cannot be interrupted, so each key has a thread of its own that alone talks to its holder. Every
-//! signature is checked before it is believed.
+//! signature is checked before it is believed. Whoever drops a key waits for its thread: one that still closes its session
+//! while the program ends would use a module that is being taken down, and crash.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ssh_key::{PublicKey, Signature};
+use ssh_key::{Fingerprint, HashAlg, PublicKey, Signature};
 
 use super::{Sign, SignError};
 use crate::clock;
@@ -18,12 +20,20 @@ pub(super) trait Holder: Send + 'static {
     fn sign(&mut self, message: &[u8]) -> Result<Signature, SignError>;
 }
 
-/// A key behind its thread, which ends when this is dropped.
+/// A key behind its thread, which has ended when this was dropped, unless the holder hangs for longer than the timeout.
 pub(super) struct RemoteKey {
     public: PublicKey,
     timeout: Duration,
-    jobs: SyncSender<Job>,
+    thread: Option<Thread>,
     trouble: Mutex<Option<String>>,
+}
+
+/// The thread that talks to the holder.
+struct Thread {
+    jobs: SyncSender<Job>,
+    /// Closed when the holder is gone.
+    gone: Mutex<Receiver<()>>,
+    handle: JoinHandle<()>,
 }
 
 /// A signature that somebody waits for.
@@ -41,17 +51,28 @@ impl RemoteKey {
         holder: impl Holder,
     ) -> Result<Self, SignError> {
         let (jobs, waiting) = sync_channel(MAX_WAITING);
+        let (here, gone) = sync_channel(0);
+        let work = move || {
+            work(holder, &waiting);
+            drop::<SyncSender<()>>(here);
+        };
         let thread = std::thread::Builder::new().name("key".into());
-        thread.spawn(move || work(holder, &waiting)).map_err(SignError::Thread)?;
+        let handle = thread.spawn(work).map_err(SignError::Thread)?;
+        let thread = Some(Thread { jobs, gone: Mutex::new(gone), handle });
         let public = PublicKey::new(public.key_data().clone(), "");
-        Ok(Self { public, timeout, jobs, trouble: Mutex::new(None) })
+        Ok(Self { public, timeout, thread, trouble: Mutex::new(None) })
+    }
+
+    fn print(&self) -> Fingerprint {
+        self.public.fingerprint(HashAlg::Sha256)
     }
 
     fn ask(&self, message: &[u8]) -> Result<Signature, SignError> {
         let (answer, answered) = sync_channel(1);
         let until = clock::instant().checked_add(self.timeout);
         let job = Job { message: message.to_vec(), until, answer };
-        self.jobs.try_send(job).map_err(|error| match error {
+        let thread = self.thread.as_ref().ok_or(SignError::Ended)?;
+        thread.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => SignError::Busy,
             TrySendError::Disconnected(_) => SignError::Ended,
         })?;
@@ -81,6 +102,20 @@ impl Sign for RemoteKey {
     }
 }
 
+impl Drop for RemoteKey {
+    fn drop(&mut self) {
+        let Some(Thread { jobs, gone, handle }) = self.thread.take() else { return };
+        drop(jobs);
+        let gone = gone.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // A call that hangs in the device cannot be ended; its thread is left behind.
+        if gone.recv_timeout(self.timeout) != Err(RecvTimeoutError::Timeout)
+            && handle.join().is_err()
+        {
+            tracing::error!("the thread of the key {} panicked", self.print());
+        }
+    }
+}
+
 /// Signs what comes, until the key is dropped.
 fn work(mut holder: impl Holder, waiting: &Receiver<Job>) {
     while let Ok(job) = waiting.recv() {
@@ -98,6 +133,7 @@ pub(super) const MAX_WAITING: usize = 64;
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::key::given;
@@ -135,6 +171,41 @@ mod tests {
             assert!(never.recv_timeout(Duration::from_millis(20)).is_err());
         }
         panic!("the key never signed again");
+    }
+
+    /// Is slow to let go, as a session is that a token closes.
+    struct Lingering(Arc<AtomicBool>);
+
+    impl Holder for Lingering {
+        fn sign(&mut self, _message: &[u8]) -> Result<Signature, SignError> {
+            Err(SignError::Computation)
+        }
+    }
+
+    impl Drop for Lingering {
+        fn drop(&mut self) {
+            let (_silent, never) = std::sync::mpsc::channel::<()>();
+            assert!(never.recv_timeout(Duration::from_millis(200)).is_err());
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_drops_a_key_waits_until_its_holder_is_gone_and_no_longer_than_the_timeout() {
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let (key, timeout) = (given::key(1), Duration::from_secs(60));
+        let remote =
+            RemoteKey::start(key.public(), timeout, Lingering(Arc::clone(&is_gone))).unwrap();
+        drop(remote);
+        assert!(is_gone.load(Ordering::SeqCst));
+
+        let (let_go, gate) = std::sync::mpsc::channel();
+        let timeout = Duration::from_millis(50);
+        let remote =
+            RemoteKey::start(key.public(), timeout, Gated(Arc::clone(&key), gate)).unwrap();
+        assert!(matches!(remote.sign(b"message"), Err(SignError::Slow(_))));
+        drop(remote);
+        drop(let_go);
     }
 
     #[test]
