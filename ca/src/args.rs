@@ -211,6 +211,13 @@ mod tests {
         assert_eq!(unexplained(&command), Vec::<String>::new());
     }
 
+    #[test]
+    fn every_command_that_the_pages_show_is_understood() {
+        let held = pages::held(&Arguments::command(), &pages::all().unwrap());
+        assert_eq!(held.faults, Vec::<String>::new());
+        assert!(held.shown >= 100, "the pages show few commands: {}", held.shown);
+    }
+
     fn unexplained(command: &clap::Command) -> Vec<String> {
         let name = command.get_name();
         let mut found = Vec::new();

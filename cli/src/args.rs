@@ -61,15 +61,23 @@ const AFTER: &str = "Files are kept in $CURFEW_HOME, else ~/.config/curfew.";
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
     fn every_subcommand_and_every_argument_is_explained() {
-        use clap::CommandFactory as _;
         let mut command = Args::command();
         command.build();
         command.clone().debug_assert();
         assert_eq!(unexplained(&command), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_command_that_the_pages_show_is_understood() {
+        let held = pages::held(&Args::command(), &pages::all().unwrap());
+        assert_eq!(held.faults, Vec::<String>::new());
+        assert!(held.shown >= 100, "the pages show few commands: {}", held.shown);
     }
 
     fn unexplained(command: &clap::Command) -> Vec<String> {

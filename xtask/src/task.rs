@@ -106,6 +106,19 @@ mod tests {
     }
 
     #[test]
+    fn every_command_that_the_pages_show_is_understood() {
+        let pages = pages::all().unwrap();
+        let shown: Vec<_> = pages.iter().flat_map(|page| page.commands("cargo").unwrap()).collect();
+        let ours = shown.iter().filter(|shown| shown.words.get(1).is_some_and(|it| it == "xtask"));
+        let ours: Vec<_> = ours.collect();
+        assert!(ours.len() >= 20, "the pages show few commands: {}", ours.len());
+        for shown in ours {
+            let task = Task::parse(shown.words.iter().skip(2).cloned());
+            assert!(task.is_some(), "{}: {}", shown.place, shown.words.join(" "));
+        }
+    }
+
+    #[test]
     fn anything_else_is_not() {
         for line in ["", "tests", "ci --fast", "bench", "fuzz 0", "fuzz frame", "fuzz 1 2"] {
             assert_eq!(parse(line), None, "{line}");
