@@ -1,4 +1,5 @@
-//! The page of capabilities: every line is there once, says how it stands, and names tests that exist.
+//! The page of capabilities: every line is there once, says how it stands, and names tests that exist. The page of controls: the
+//! same, and what is left to others.
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the tree has failed")]
 
 use std::collections::BTreeSet;
@@ -25,6 +26,28 @@ fn every_capability_has_its_line_and_every_test_that_is_named_exists() {
         }
     }
     assert_eq!(due.next(), None, "lines are missing");
+}
+
+#[test]
+fn every_control_says_what_is_left_and_names_tests_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/controls.md")).unwrap();
+    let known = tests_in(&root);
+    let heads = ["| control |", "| function |", "|---"];
+    let is_row =
+        |line: &&str| line.starts_with('|') && !heads.iter().any(|it| line.starts_with(it));
+    let rows: Vec<&str> = page.lines().filter(is_row).collect();
+    assert!(rows.len() >= 60, "the page has lost rows: {}", rows.len());
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, control, does, left, tests, _] = cells[..] else { panic!("{row}") };
+        assert!(![control, does, left].contains(&""), "{control} leaves something unsaid");
+        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(tests == "–" || !named.is_empty(), "{control} names no test, and does not say so");
+        for name in named {
+            assert!(known.contains(name), "{control}: there is no test {name}");
+        }
+    }
 }
 
 /// The name of every function that is marked as a test, or stands in a macro of properties.
