@@ -31,6 +31,7 @@ mod lapse;
 mod ledger;
 mod metrics;
 mod notice;
+mod odd;
 mod oidc;
 mod pass;
 mod policy;

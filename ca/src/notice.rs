@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wire::identifier::{Fingerprint, HostName, Identity, RequestId};
+use wire::api::SessionView;
+use wire::identifier::{Fingerprint, HostName, Identity, RequestId, SessionId};
 use wire::incident::Cause;
 use wire::key_request::{KeyRequestState, KeyRequestView};
 use wire::lock::Target;
@@ -32,6 +33,8 @@ pub(crate) struct Interest<'a> {
     pub(crate) events: &'a BTreeSet<Event>,
     /// The score from which a request is a risk.
     pub(crate) risk_from: u8,
+    /// The weight from which that a session was odd is told.
+    pub(crate) odd_from: u8,
 }
 
 /// What a receiver is sent, as JSON.
@@ -70,6 +73,7 @@ enum About {
     Rules { what: &'static str, refused: Option<String> },
     Lock { target: Target, by: String, reason: String, lifted: bool },
     Refusal { by: String, reason: String },
+    Session { session: Box<SessionView> },
     Nothing,
 }
 
@@ -80,6 +84,8 @@ pub(crate) struct Standing {
     pub(crate) request: Option<Box<RequestDetail>>,
     /// The request for a key.
     pub(crate) key: Option<Box<KeyRequestView>>,
+    /// The session, with what was odd in it.
+    pub(crate) session: Option<Box<SessionView>>,
 }
 
 /// What must be looked up before an entry can be told.
@@ -91,6 +97,8 @@ pub(crate) enum LookUp {
     Request(RequestId),
     /// This request for a key.
     Key(u64),
+    /// This session.
+    Session(SessionId),
 }
 
 /// An entry that says other things than its kind says.
@@ -140,6 +148,13 @@ struct Ordered {
     signed: SignedOrder,
 }
 
+/// [`Kind::SessionOdd`].
+#[derive(Deserialize)]
+struct Odd {
+    session: SessionId,
+    weight: u8,
+}
+
 /// Whatever was refused: a file, a request, an act, a certificate.
 #[derive(Deserialize)]
 struct Refused {
@@ -170,6 +185,7 @@ impl Event {
             Self::Refusal => {
                 &[Kind::Denial, Kind::RequestRefused, Kind::ActRefused, Kind::ExtensionDenied]
             }
+            Self::Odd => &[Kind::SessionOdd],
             Self::Test => &[],
         }
     }
@@ -186,6 +202,7 @@ pub(crate) fn look_up(noted: &Noted) -> Result<LookUp, Unreadable> {
         }
         Kind::RequestMoved => LookUp::Request(read::<Moved>(noted, body)?.request),
         Kind::KeyRequested => LookUp::Key(noted.entry),
+        Kind::SessionOdd => LookUp::Session(read::<Odd>(noted, body)?.session),
         _ => LookUp::Nothing,
     })
 }
@@ -211,6 +228,11 @@ impl Notice {
             Kind::DeletionAsked => Some(deletion(noted.entry, read(noted, body)?)),
             Kind::Lock | Kind::Unlock => {
                 locked(read(noted, body)?).map_err(|why| Unreadable { entry: noted.entry, why })?
+            }
+            Kind::SessionOdd => {
+                let odd: Odd = read(noted, body)?;
+                let is_theirs = odd.weight >= interest.odd_from;
+                standing.session.as_deref().filter(|_| is_theirs).map(|it| reviewable(it, &odd))
             }
             kind if Event::Refusal.kinds().contains(&kind) => Some(refusal(read(noted, body)?)),
             kind => rules(kind, body),
@@ -363,6 +385,18 @@ fn locked(ordered: Ordered) -> Result<Option<Told>, serde_json::Error> {
     let word = if lifted { "unlocked" } else { "locked" };
     let text = format!("{target} is {word} by {by}: {reason}");
     Ok(Some(Told::new(Event::Lock, text, About::Lock { target, by, reason, lifted })))
+}
+
+/// A session in which something was odd. Why is said as it is known now: what was deleted meanwhile is told to nobody.
+fn reviewable(view: &SessionView, odd: &Odd) -> Told {
+    let SessionView { session, identity, login, host, role, .. } = view;
+    let why = view.odd.as_ref().map_or("", |glance| glance.first.as_str());
+    let weight = odd.weight;
+    let text = format!(
+        "odd ({weight} of 100): session {session} of {identity} as {login}@{host} under role {role}: {why}"
+    );
+    Told::new(Event::Odd, text, About::Session { session: Box::new(view.clone()) })
+        .next(format!("curfew sessions show {session}"))
 }
 
 fn refusal(refused: Refused) -> Told {

@@ -27,6 +27,7 @@ use crate::index;
 use crate::krl;
 use crate::lapse;
 use crate::notice;
+use crate::odd;
 use crate::retention;
 use crate::tls::Leaf;
 use crate::tracker;
@@ -95,7 +96,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What becomes of requests by time, by their tickets, and when nobody approved them; and who is told of what goes on.
+/// What becomes of requests by time, by their tickets, and when nobody approved them; what was odd in
+/// sessions; and who is told of what goes on.
 fn see_to_requests(
     authority: &Arc<Authority>,
     tasks: &mut JoinSet<()>,
@@ -104,6 +106,7 @@ fn see_to_requests(
     tasks.spawn(lapse::keep(Arc::clone(authority), stopped.clone()));
     tasks.spawn(tracker::follow(Arc::clone(authority), stopped.clone()));
     tasks.spawn(alarm::keep(Arc::clone(authority), stopped.clone()));
+    tasks.spawn(odd::keep::keep(Arc::clone(authority), stopped.clone()));
     for receiver in &authority.receivers {
         let receiver = Arc::clone(receiver);
         tasks.spawn(notice::keep::keep(Arc::clone(authority), receiver, stopped.clone()));

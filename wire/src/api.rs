@@ -54,6 +54,7 @@ use crate::kill::{KillView, Kills};
 use crate::krl::signed::KrlStanding;
 use crate::lock::{Lock, Target};
 use crate::log::LogKey;
+use crate::odd::{Glance, Odd};
 use crate::options::Wishes;
 use crate::record::{EndReason, Receipt, Record, Tier};
 use crate::retention::{Deleted, HoldView};
@@ -281,6 +282,9 @@ pub struct SessionView {
     /// What a reviewer found; absent while nobody has looked at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review: Option<Review>,
+    /// What was odd in it, for whoever may review it; absent where nothing was, and while it has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub odd: Option<Glance>,
 }
 
 /// How a session ended.
@@ -314,6 +318,9 @@ pub struct SessionDetail {
     /// What of it was deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deleted: Vec<Deleted>,
+    /// What was odd in it, with all reasons, for whoever may review it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub odd: Option<Odd>,
 }
 
 /// A grant in a listing.

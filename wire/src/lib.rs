@@ -31,6 +31,7 @@ pub mod log;
 pub mod login;
 pub mod network;
 pub mod octets;
+pub mod odd;
 pub mod options;
 pub mod order;
 pub mod problem;

@@ -108,17 +108,27 @@ impl Use {
         said.max_by_key(|(when, _)| *when).map(|(_, verdict)| *verdict)
     }
 
-    /// Whether it says what is usual: found in order, or over for long without an objection.
-    fn counts(&self, asked: &Asked<'_>) -> bool {
-        let may_be_learnt = asked.learn_until.is_none_or(|until| self.began < until);
-        let is_settled = match (self.verdict(asked.at), self.ended) {
+    /// Whether it said by then what is usual: found in order, or over for long without an objection. What began from
+    /// `learn_until` on says nothing.
+    #[must_use]
+    pub fn is_usual(&self, at: u64, learn_until: Option<u64>) -> bool {
+        let may_be_learnt = learn_until.is_none_or(|until| self.began < until);
+        let is_settled = match (self.verdict(at), self.ended) {
             (Some(Verdict::Bad), _) | (_, None) => false,
-            (Some(Verdict::Ok), Some(ended)) => ended <= asked.at,
-            (None, Some(ended)) => {
-                !self.was_stopped && ended.saturating_add(UNTOUCHED_SECS) <= asked.at
-            }
+            (Some(Verdict::Ok), Some(ended)) => ended <= at,
+            (None, Some(ended)) => !self.was_stopped && ended.saturating_add(UNTOUCHED_SECS) <= at,
         };
-        self.began <= asked.at && may_be_learnt && is_settled
+        self.began <= at && may_be_learnt && is_settled
+    }
+
+    /// Whether it did, and because a reviewer had found it in order.
+    #[must_use]
+    pub fn is_approved(&self, at: u64, learn_until: Option<u64>) -> bool {
+        self.is_usual(at, learn_until) && self.verdict(at) == Some(Verdict::Ok)
+    }
+
+    fn counts(&self, asked: &Asked<'_>) -> bool {
+        self.is_usual(asked.at, asked.learn_until)
     }
 }
 

@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::keys::Place;
 use super::{ConfigError, Setting, Source, command};
+use crate::odd::TOLD_FROM;
 
 /// Somebody who is told.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct NotifyAt {
     pub(crate) events: BTreeSet<Event>,
     /// From which score on a request is an event of its own.
     pub(crate) risk_from: u8,
+    /// From which weight on that a session was odd is told.
+    pub(crate) odd_from: u8,
 }
 
 /// What somebody can be told of.
@@ -47,6 +50,8 @@ pub(crate) enum Event {
     Lock,
     /// The authority or the policy said no.
     Refusal,
+    /// A session has ended in which something was odd.
+    Odd,
     /// Nothing: whether the receiver can be told.
     Test,
 }
@@ -94,11 +99,12 @@ pub(super) struct NotifyForm {
     root: Option<PathBuf>,
     events: Option<Spanned<Vec<Spanned<String>>>>,
     risk_from: Option<Spanned<u8>>,
+    odd_from: Option<Spanned<u8>>,
 }
 
 impl Event {
     /// Each that can be named in the settings.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Incident,
         Self::Request,
         Self::Risk,
@@ -108,6 +114,7 @@ impl Event {
         Self::Rules,
         Self::Lock,
         Self::Refusal,
+        Self::Odd,
     ];
     /// Those of a receiver that names none.
     pub(crate) const USUAL: [Self; 5] =
@@ -130,6 +137,7 @@ impl Event {
             Self::Rules => "rules",
             Self::Lock => "lock",
             Self::Refusal => "refusal",
+            Self::Odd => "odd",
             Self::Test => "test",
         }
     }
@@ -163,15 +171,24 @@ impl NotifyAt {
             return Err(source.wrong(form.name.span().start, why));
         }
         let events = events(source, form.events.take())?;
-        let risk_from = match form.risk_from.take() {
-            None => RISK_FROM,
-            Some(score) if *score.get_ref() <= 100 => score.into_inner(),
-            Some(score) => {
-                let why = "notify: risk_from: a score is 0 to 100".to_owned();
-                return Err(source.wrong(score.span().start, why));
-            }
-        };
-        Ok(Self { name: name.clone(), way: way(source, (offset, form))?, events, risk_from })
+        let risk = (form.risk_from.take(), RISK_FROM, 0);
+        let risk_from = number(source, risk, "risk_from: a score is 0 to 100")?;
+        let odd = (form.odd_from.take(), ODD_FROM, TOLD_FROM);
+        let odd_from = number(source, odd, "odd_from: such a weight is 30 to 100")?;
+        let name = name.clone();
+        Ok(Self { name, way: way(source, (offset, form))?, events, risk_from, odd_from })
+    }
+}
+
+fn number(
+    source: &Source,
+    (given, usual, least): (Option<Spanned<u8>>, u8, u8),
+    why: &str,
+) -> Result<u8, ConfigError> {
+    match given {
+        None => Ok(usual),
+        Some(given) if (least..=100).contains(given.get_ref()) => Ok(given.into_inner()),
+        Some(given) => Err(source.wrong(given.span().start, format!("notify: {why}"))),
     }
 }
 
@@ -278,8 +295,10 @@ fn events(
 const MAX_NAME: usize = 32;
 /// The score from which a request is an event of its own, unless the table says otherwise.
 const RISK_FROM: u8 = 70;
+/// The weight from which that a session was odd is told, unless the table says otherwise.
+const ODD_FROM: u8 = 50;
 /// The settings of the table, for `check --settings`.
-pub(crate) const NOTIFY_SETTINGS: [Setting; 11] = [
+pub(crate) const NOTIFY_SETTINGS: [Setting; 12] = [
     Setting {
         key: "name",
         default: "chat",
@@ -325,7 +344,7 @@ pub(crate) const NOTIFY_SETTINGS: [Setting; 11] = [
     Setting {
         key: "events",
         default: "[\"incident\", \"request\", \"risk\", \"key\", \"deletion\"]",
-        range: "those, and decision, rules, lock, refusal",
+        range: "those, and decision, rules, lock, refusal, odd",
         sentence: "What they are told of.",
     },
     Setting {
@@ -333,6 +352,12 @@ pub(crate) const NOTIFY_SETTINGS: [Setting; 11] = [
         default: "70",
         range: "0 to 100",
         sentence: "From which score on a request for access is told of as a risk, approved or not.",
+    },
+    Setting {
+        key: "odd_from",
+        default: "50",
+        range: "30 to 100",
+        sentence: "From which weight on a session that has ended is told of because of what was odd in it.",
     },
     Setting {
         key: "token_file",
@@ -368,6 +393,7 @@ mod tests {
         let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["chat", "pager"]);
         assert_eq!((all[0].risk_from, all[1].risk_from), (70, 40));
+        assert_eq!(all[0].odd_from, 50);
         assert!(all[0].events.contains(&Event::Key) && !all[0].events.contains(&Event::Lock));
         assert_eq!(all[1].events, BTreeSet::from([Event::Incident]));
         assert!(
@@ -408,6 +434,7 @@ mod tests {
                 "did you mean `incident`?",
             ),
             (table(&format!("{url}risk_from = 101")), "test.toml:5: notify: risk_from"),
+            (table(&format!("{url}odd_from = 29")), "test.toml:5: notify: odd_from"),
             (table(&format!("{url}token = \"x\"")), "test.toml:5: unknown field `token`"),
             (
                 table("command = [\"page\"]"),

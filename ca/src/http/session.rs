@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use wire::api::{SessionDetail, SessionView};
 use wire::identifier::{HostName, Identity, Login, NameError, RoleName, SessionId};
+use wire::odd::Odd;
 use wire::problem::Code;
 use wire::record::EndReason;
 use wire::review::Verdict;
@@ -17,7 +18,8 @@ use super::caller::Caller;
 use super::power::Onlooker;
 use super::refusal::Refusal;
 use crate::authority::Authority;
-use crate::ledger::{After, LISTED, Which};
+use crate::clock;
+use crate::ledger::{After, Judged, LISTED, Which};
 
 /// Which ones.
 #[derive(Debug, Deserialize)]
@@ -112,7 +114,12 @@ async fn seen(
             session: last.session,
             host: last.host.clone(),
         });
-        found.extend(page.into_iter().filter(|session| onlooker.may_watch(session)));
+        let seen = page.into_iter().filter(|session| onlooker.may_watch(session));
+        // Who must not judge is not told either what stands out of what they do.
+        found.extend(seen.map(|session| {
+            let odd = session.odd.clone().filter(|_| onlooker.may_review(&session));
+            SessionView { odd, ..session }
+        }));
         if is_last || found.len() >= limit {
             break;
         }
@@ -132,10 +139,28 @@ pub(crate) async fn show(
         .map_err(|error: NameError| Refusal::new(Code::Malformed, error.to_string()))?;
     let detail = authority.ledger.session(session).await?;
     let onlooker = Onlooker::of(&authority, &caller).await?;
-    detail
+    let mut detail = detail
         .filter(|detail| onlooker.may_watch(&detail.session))
-        .map(Json)
-        .ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no session {session}")))
+        .ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no session {session}")))?;
+    if onlooker.may_review(&detail.session) {
+        detail.odd = odd(&authority, &detail.session).await?;
+        detail.session.odd = detail.odd.as_ref().and_then(Odd::glance);
+    }
+    Ok(Json(detail))
+}
+
+/// What was odd in a session, or is so far.
+async fn odd(authority: &Authority, session: &SessionView) -> Result<Option<Odd>, Refusal> {
+    let (ledger, place) = (&authority.ledger, (session.session, session.host.clone()));
+    if session.ended.is_some() {
+        let (session, host) = place.clone();
+        if let Some(odd) = ledger.odd_of(session, host).await? {
+            return Ok(Some(odd));
+        }
+    }
+    let learn_until = authority.risk().weights().learn_until();
+    let judged = ledger.judge(place, (learn_until, clock::now())).await?;
+    Ok(judged.map(Judged::into_odd))
 }
 
 fn own(caller: Caller) -> Option<Identity> {

@@ -15,6 +15,7 @@ use wire::identity::Method;
 use wire::incident::Cause;
 use wire::kill::{Seal, SignedKill};
 use wire::log::{Hash, Leaf, leaf_hash};
+use wire::odd::Oddity;
 use wire::options::Ability;
 use wire::order::SignedOrder;
 use wire::record::{SessionBegan, SessionEnded};
@@ -187,6 +188,8 @@ pub(crate) enum Kind {
     RequestReviewed,
     /// A host says how an alarm of break-glass ended.
     BreakglassAlarm,
+    /// A session was odd.
+    SessionOdd,
 }
 
 impl Kind {
@@ -714,6 +717,15 @@ pub(super) struct BreakglassReviewed<'a> {
 pub(super) struct BreakglassAlarm<'a> {
     pub(super) host: &'a HostName,
     pub(super) ended: &'a AlarmEnded,
+}
+
+/// [`Kind::SessionOdd`]: which kinds of things were odd, and none of what was done, which can be deleted.
+#[derive(Serialize)]
+pub(super) struct SessionOdd<'a> {
+    pub(super) session: SessionId,
+    pub(super) host: &'a HostName,
+    pub(super) weight: u8,
+    pub(super) why: &'a [Oddity],
 }
 
 /// Adds an entry and says its number.

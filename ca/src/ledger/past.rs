@@ -101,6 +101,13 @@ fn is_hardware(connection: &Connection, key: &Fingerprint) -> Result<bool, Ledge
     Ok(text.is_some_and(|text| text.starts_with("sk-")))
 }
 
+/// The same with when its certificate was issued, before which it did not end, whatever its host's clock says.
+pub(super) fn used(row: &Row<'_>) -> Result<Use, SqlError> {
+    let issued = column::maybe_moment(row, 7)?.map_or(0, Timestamp::secs);
+    let one = session(row)?;
+    Ok(Use { ended: one.ended.map(|ended| ended.max(issued)), ..one })
+}
+
 fn session(row: &Row<'_>) -> Result<Use, SqlError> {
     let (began, until) = (column::moment(row, 3)?, column::moment(row, 4)?);
     let ended: Option<Ended> = column::maybe_json(row, 5)?;

@@ -1,7 +1,7 @@
 //! The state, made again from the entries alone: a replay into empty tables beside the ledger, and the comparison.
 //!
 //! What is no decision is not replayed: records and receipts of hosts, login tokens, when a host was heard of, what it has
-//! in force, and what is counted of a session.
+//! in force, and what is counted of a session or found odd in it.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +22,7 @@ use super::sql::{Cell, Connection, Params, SqlError, params};
 use super::vouch::Certified;
 use super::{
     LedgerError, approval, behaviour, ceremony, column, directory, extend, grant, incident,
-    key_request, kill, order, pass, request, restore, retention, subject, team,
+    key_request, kill, odd, order, pass, request, restore, retention, subject, team,
 };
 use crate::risk::Reckoned;
 
@@ -246,6 +246,7 @@ impl Said<'_> {
             Kind::SessionBegun
             | Kind::SessionEnded
             | Kind::SessionReviewed
+            | Kind::SessionOdd
             | Kind::SessionKilled => {
                 self.session(connection)
             }
@@ -298,6 +299,11 @@ impl Said<'_> {
             Kind::SessionBegun => self.begun(connection),
             Kind::SessionEnded => self.ended(connection),
             Kind::SessionKilled => self.killed(connection),
+            Kind::SessionOdd => {
+                let (host, session): (HostName, _) = (self.read("/host")?, self.read("/session")?);
+                odd::told(connection, (session, &host), self.seq)?;
+                Ok(Told::Wholly)
+            }
             _ => self.reviewed(connection),
         }
     }
@@ -834,7 +840,7 @@ const TABLES: [Table; 33] = [
     Table {
         name: "sessions",
         key: "session, host",
-        columns: "identity, login, role, grant_id, serial, remote, began, until, ended, known, review",
+        columns: "identity, login, role, grant_id, serial, remote, began, until, ended, known, review, odd_entry",
     },
     Table {
         name: "authority_keys",

@@ -24,7 +24,7 @@ use wire::time::Timestamp;
 use super::entry::{self, Kind};
 use super::session::{SELECT, view};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Actor, Ledger, LedgerError, column};
+use super::{Actor, Ledger, LedgerError, column, odd};
 use crate::command::shown;
 
 /// What a deletion has come to, of one session.
@@ -313,7 +313,8 @@ impl Ledger {
         .await
     }
 
-    /// Deletes the records of programs, and says so in the same transaction; unless the session was held meanwhile.
+    /// Deletes the records of programs with what was derived from them, and says so in the same transaction; unless the session was
+    /// held meanwhile.
     pub(crate) async fn delete_records(
         &self,
         doomed: Doomed,
@@ -330,6 +331,7 @@ impl Ledger {
                     connection.set("secure_delete", 1)?;
                 }
                 let what = remove_records(connection, &doomed)?;
+                odd::forget_deeds(connection, (doomed.session, &doomed.host))?;
                 if is_file {
                     connection.set("secure_delete", 0)?;
                 }
@@ -339,7 +341,9 @@ impl Ledger {
             })
             .await?;
         if done {
-            self.forget("records").await?;
+            for table in ["records", "habits", "sessions"] {
+                self.forget(table).await?;
+            }
         }
         Ok(done)
     }

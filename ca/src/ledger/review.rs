@@ -7,7 +7,7 @@ use wire::review::{Review, ReviewAsk, Verdict};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
-use super::session::{SELECT, view};
+use super::session::{SELECT_WITH_ODD, view_with_odd};
 use super::sql::{Connection, OptionalExtension as _, params};
 use super::{Actor, Ledger, LedgerError, column, incident};
 
@@ -48,13 +48,14 @@ impl Ledger {
         .await
     }
 
-    /// Sessions that have ended and have no verdict, the oldest first.
+    /// Sessions that have ended and have no verdict: the oddest first, and of those alike the oldest.
     pub(crate) async fn due(&self) -> Result<Vec<SessionView>, LedgerError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&format!(
-                "{SELECT} WHERE ended IS NOT NULL AND review IS NULL ORDER BY began, session, host LIMIT {DUE}"
+                "{SELECT_WITH_ODD} WHERE ended IS NOT NULL AND review IS NULL \
+                 ORDER BY oddness DESC, began, session, host LIMIT {DUE}"
             ))?;
-            let sessions = statement.query_map((), view)?;
+            let sessions = statement.query_map((), view_with_odd)?;
             Ok(sessions.collect::<Result<_, _>>()?)
         })
         .await
@@ -67,9 +68,9 @@ impl Ledger {
         self.read(|connection| {
             // What people write has its quotes escaped, so that this stands nowhere else.
             let mut statement = connection.prepare_cached(&format!(
-                "{SELECT} WHERE review LIKE '%\"gap\":\"%' ORDER BY began DESC, session, host LIMIT {DUE}"
+                "{SELECT_WITH_ODD} WHERE review LIKE '%\"gap\":\"%' ORDER BY began DESC, session, host LIMIT {DUE}"
             ))?;
-            let sessions = statement.query_map((), view)?;
+            let sessions = statement.query_map((), view_with_odd)?;
             Ok(sessions.collect::<Result<_, _>>()?)
         })
         .await

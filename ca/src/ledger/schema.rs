@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 24] = [("
+const STEPS: [Step; 25] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -511,6 +511,18 @@ CREATE TABLE breakglass_alarms (
 ) STRICT, WITHOUT ROWID;
 ", nothing), ("
 CREATE TABLE notices (receiver TEXT PRIMARY KEY, told INTEGER NOT NULL, node TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+", nothing), ("
+ALTER TABLE sessions ADD COLUMN oddness INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE sessions ADD COLUMN odd TEXT;
+ALTER TABLE sessions ADD COLUMN odd_entry INTEGER;
+CREATE INDEX sessions_unjudged ON sessions (began) WHERE ended IS NOT NULL AND oddness < 0;
+CREATE INDEX sessions_to_review ON sessions (oddness DESC, began) WHERE ended IS NOT NULL AND review IS NULL;
+CREATE TABLE habits (
+    facet TEXT NOT NULL, what TEXT NOT NULL, whose TEXT NOT NULL, began INTEGER NOT NULL, session TEXT NOT NULL, host TEXT NOT NULL,
+    PRIMARY KEY (facet, what, whose, began, session, host)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX habits_by_session ON habits (session, host);
+CREATE INDEX incidents_by_host ON incidents (host, number);
 ", nothing)];
 
 #[cfg(test)]

@@ -1,16 +1,21 @@
 //! What hosts report: records, kept as they came, and the sessions that they tell of.
 
+use std::collections::BTreeSet;
+
 use wire::api::{Ended, SessionDetail, SessionView};
 use wire::identifier::{GrantId, HostName, Identity, Login, RoleName, Serial, SessionId};
 use wire::incident::Cause;
 use wire::octets::Octets;
+use wire::odd::Odd;
 use wire::record::{Event, Incident, Record, SessionBegan, SessionEnded};
 use wire::review::Verdict;
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
-use super::{Ledger, LedgerError, attempt, ceremony, column, incident, kill, restore, retention};
+use super::{
+    Ledger, LedgerError, attempt, ceremony, column, incident, kill, odd, restore, retention,
+};
 
 /// Counts for the one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +81,7 @@ impl Ledger {
                 .query_row(params![host.as_str(), enrolment], |row| row.get(0))
                 .optional()?
                 .ok_or_else(|| LedgerError::NotFound(format!("host {host} has enrolled anew")))?;
+            let mut of = BTreeSet::new();
             for record in &records {
                 let (due, number) = (last.saturating_add(1), record.number.number());
                 if number > due {
@@ -83,8 +89,13 @@ impl Ledger {
                 }
                 if number == due {
                     take(connection, (&host, enrolment), record, now)?;
+                    of.extend(record.session);
                     last = number;
                 }
+            }
+            // What was odd in one that had ended is looked at anew.
+            for session in of {
+                odd::look_again(connection, (session, &host))?;
             }
             connection
                 .prepare_cached("UPDATE hosts SET last_record = ? WHERE name = ?")?
@@ -94,7 +105,7 @@ impl Ledger {
         .await
     }
 
-    /// Sessions: live ones first, and of each kind the newest.
+    /// Sessions: live ones first, and of each kind the newest. What was odd in them is for whoever may review them.
     pub(crate) async fn sessions(&self, which: Which) -> Result<Vec<SessionView>, LedgerError> {
         self.read(move |connection| listed(connection, &which)).await
     }
@@ -123,7 +134,7 @@ impl Ledger {
                 .collect::<Result<_, _>>()?;
             let (held, deleted) = retention::kept(connection, session, &found.host)?;
             let killed = kill::of(connection, (&found.host, session))?;
-            Ok(Some(SessionDetail { session: found, records, killed, held, deleted }))
+            Ok(Some(SessionDetail { session: found, records, killed, held, deleted, odd: None }))
         })
         .await
     }
@@ -157,7 +168,7 @@ fn listed(connection: &Connection, which: &Which) -> Result<Vec<SessionView>, Le
     let after = which.after.as_ref();
     let stored = |at: Timestamp| at.millis().min(i64::MAX.unsigned_abs());
     let mut statement = connection.prepare_cached(&format!(
-        "{SELECT} WHERE (?1 IS NULL OR identity = ?1) AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR login = ?3) \
+        "{SELECT_WITH_ODD} WHERE (?1 IS NULL OR identity = ?1) AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR login = ?3) \
          AND (?4 IS NULL OR role = ?4) AND began >= ?5 AND began < ?6 AND (NOT ?7 OR ended IS NULL) \
          AND (?8 IS NULL OR json_extract(ended, '$.reason') = ?8 OR json_extract(ended, '$.reason') LIKE ?9) \
          AND (?10 IS NULL OR (ended IS NOT NULL) > ?10 OR ((ended IS NOT NULL) = ?10 \
@@ -184,7 +195,7 @@ fn listed(connection: &Connection, which: &Which) -> Result<Vec<SessionView>, Le
             which.limit.min(LISTED),
             which.verdict.map(Verdict::as_str)
         ],
-        view,
+        view_with_odd,
     )?;
     Ok(sessions.collect::<Result<_, _>>()?)
 }
@@ -345,10 +356,19 @@ pub(super) fn view(row: &Row<'_>) -> Result<SessionView, SqlError> {
         execs: row.get(11)?,
         lost: row.get(12)?,
         review: column::maybe_json(row, 13)?,
+        odd: None,
     })
+}
+
+/// The same with what was odd in it, for whoever may review it.
+pub(super) fn view_with_odd(row: &Row<'_>) -> Result<SessionView, SqlError> {
+    let odd: Option<Odd> = column::maybe_json(row, 14)?;
+    Ok(SessionView { odd: odd.and_then(|odd| odd.glance()), ..view(row)? })
 }
 
 pub(super) const SELECT: &str = "SELECT session, host, identity, login, role, grant_id, serial, remote, began, until, ended, \
                                  execs, lost, review FROM sessions";
+pub(super) const SELECT_WITH_ODD: &str = "SELECT session, host, identity, login, role, grant_id, serial, remote, began, until, ended, \
+                                          execs, lost, review, odd FROM sessions";
 /// Most sessions in one listing.
 pub(crate) const LISTED: u64 = 1000;

@@ -180,6 +180,13 @@ async fn look(
         Ok(LookUp::Key(number)) => {
             standing.key = ledger.key_request(number, now).await?.map(Box::new);
         }
+        Ok(LookUp::Session(session)) => {
+            if let Some(mut view) = ledger.session_head(session).await? {
+                let odd = ledger.odd_of(session, view.host.clone()).await?;
+                view.odd = odd.and_then(|odd| odd.glance());
+                standing.session = Some(Box::new(view));
+            }
+        }
         Err(error) => {
             unreadable(error);
             return Ok(None);

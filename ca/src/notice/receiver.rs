@@ -95,7 +95,8 @@ impl Receiver {
 
     /// What it is told of.
     pub(crate) const fn interest(&self) -> Interest<'_> {
-        Interest { events: &self.at.events, risk_from: self.at.risk_from }
+        let NotifyAt { events, risk_from, odd_from, .. } = &self.at;
+        Interest { events, risk_from: *risk_from, odd_from: *odd_from }
     }
 
     /// Tells it, once.

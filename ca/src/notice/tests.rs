@@ -19,7 +19,7 @@ fn told(noted: &Noted, standing: &Standing, interest: &Interest<'_>) -> Option<N
 }
 
 fn any(noted: &Noted, standing: &Standing) -> Option<Notice> {
-    told(noted, standing, &Interest { events: &all(), risk_from: 70 })
+    told(noted, standing, &Interest { events: &all(), risk_from: 70, odd_from: 50 })
 }
 
 /// A request in this state, of this score.
@@ -35,7 +35,7 @@ fn request(state: Value, score: Option<u8>) -> Standing {
     if let Some(score) = score {
         detail["risk"] = json!({"score": score, "reasons": []});
     }
-    Standing { request: Some(serde_json::from_value(detail).unwrap()), key: None }
+    Standing { request: Some(serde_json::from_value(detail).unwrap()), ..Standing::default() }
 }
 
 fn pending() -> Value {
@@ -83,7 +83,8 @@ fn what_does_not_wait_any_more_is_told_as_a_risk_or_not_at_all() {
     assert_eq!((both.event, both.next.as_deref()), (Event::Risk, Some("curfew approve r7")));
     let only = |events: &[Event], standing: &Standing| {
         let events = events.iter().copied().collect();
-        told(&made(), standing, &Interest { events: &events, risk_from: 70 }).map(|one| one.event)
+        told(&made(), standing, &Interest { events: &events, risk_from: 70, odd_from: 50 })
+            .map(|one| one.event)
     };
     assert_eq!(only(&[Event::Request], &request(pending(), Some(90))), Some(Event::Request));
     assert_eq!(only(&[Event::Request], &request(approved(), Some(90))), None);
@@ -116,7 +117,8 @@ fn a_key_is_told_of_while_it_waits() {
     let key = |state: &str, by: &str| {
         let view = json!({"request": 42, "identity": "ana", "by": by, "key": Fingerprint::of(b"key"), "wish": "{}",
             "at": 1, "until": 9, "state": state, "yours_to_approve": false, "now": 2});
-        let standing = Standing { key: Some(serde_json::from_value(view).unwrap()), request: None };
+        let key = Some(serde_json::from_value(view).unwrap());
+        let standing = Standing { key, ..Standing::default() };
         any(&noted(Kind::KeyRequested, json!({})), &standing)
     };
     let own = key("waiting", "ana").unwrap();
@@ -173,9 +175,32 @@ fn incidents_deletions_locks_rules_and_refusals_are_told_in_words() {
         assert!(notice.text.starts_with(start), "{}", notice.text);
         assert_eq!(notice.event.as_str(), event);
         let events = BTreeSet::from([Event::Key]);
-        let other = Interest { events: &events, risk_from: 0 };
+        let other = Interest { events: &events, risk_from: 0, odd_from: 30 };
         assert_eq!(told(&noted, &Standing::default(), &other), None, "{event} is not theirs");
     }
+}
+
+#[test]
+fn an_odd_session_is_told_from_a_weight_on_with_what_is_known_of_it_now() {
+    let body =
+        json!({"session": "4f0c9a1be2d37781", "host": "db1", "weight": 60, "why": ["new-program"]});
+    let noted = noted(Kind::SessionOdd, body);
+    let view = json!({"session": "4f0c9a1be2d37781", "identity": "ana", "host": "db1", "login": "app", "role": "dba", "grant": 1,
+        "serial": 1, "remote": "10.0.0.9", "began": 1, "until": 9, "execs": 1, "lost": 0,
+        "odd": {"weight": 60, "first": "ran /usr/bin/nc\u{1b}[2J", "reasons": 2}});
+    let standing =
+        Standing { session: Some(serde_json::from_value(view).unwrap()), ..Standing::default() };
+    assert!(matches!(look_up(&noted).unwrap(), LookUp::Session(_)));
+    let notice = any(&noted, &standing).unwrap();
+    assert_eq!(
+        notice.text,
+        "odd (60 of 100): session 4f0c9a1be2d37781 of ana as app@db1 under role dba: ran /usr/bin/nc\\u{1b}[2J \
+         — curfew sessions show 4f0c9a1be2d37781"
+    );
+    assert_eq!(notice.event, Event::Odd);
+    let patient = Interest { events: &all(), risk_from: 70, odd_from: 61 };
+    assert_eq!(told(&noted, &standing, &patient), None, "it does not weigh enough for them");
+    assert_eq!(any(&noted, &Standing::default()), None, "it is gone");
 }
 
 #[test]
@@ -195,7 +220,7 @@ fn what_was_erased_or_cannot_be_read_is_told_to_nobody() {
     let gone = Noted { body: None, ..noted(Kind::Incident, json!({})) };
     assert_eq!(any(&gone, &Standing::default()), None);
     assert_eq!(look_up(&gone).unwrap(), LookUp::Nothing);
-    let interest = Interest { events: &all(), risk_from: 70 };
+    let interest = Interest { events: &all(), risk_from: 70, odd_from: 50 };
     let odd =
         Notice::of(&root(), &noted(Kind::Incident, json!({})), &Standing::default(), &interest);
     assert!(odd.unwrap_err().to_string().starts_with("entry 42 cannot be told of"));

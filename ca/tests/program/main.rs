@@ -31,6 +31,7 @@ mod login;
 mod metrics;
 mod nodes;
 mod notice;
+mod odd;
 mod oidc;
 mod options;
 mod pass;

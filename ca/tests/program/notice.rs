@@ -27,8 +27,8 @@ struct Post {
 }
 
 /// Somebody who is told, answers as they are told to, and remembers what they took.
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     status: Arc<Mutex<u16>>,
     /// What it will never take: whatever holds this.
     never: Arc<Mutex<Option<String>>>,
@@ -36,7 +36,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook/hidden-in-the-address", listener.local_addr().unwrap());
         let (status, posts) = (Arc::new(Mutex::new(204)), Arc::new(Mutex::new(Vec::new())));
@@ -60,7 +60,7 @@ impl Receiver {
     }
 
     /// What was taken, each once, in the order in which it first came.
-    fn taken(&self) -> Vec<Value> {
+    pub(crate) fn taken(&self) -> Vec<Value> {
         let mut entries = Vec::new();
         let mut taken = Vec::new();
         for (status, post) in self.posts.lock().unwrap().iter() {
@@ -82,7 +82,7 @@ impl Receiver {
         self.posts.lock().unwrap().iter().filter(|(said, _)| *said == status).count()
     }
 
-    async fn has(&self, events: &[&str]) {
+    pub(crate) async fn has(&self, events: &[&str]) {
         eventually(async || self.events() == events).await;
     }
 }
@@ -135,7 +135,7 @@ fn secret(authority: &Authority, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-fn table(name: &str, url: &str, more: &str) -> String {
+pub(crate) fn table(name: &str, url: &str, more: &str) -> String {
     format!("[[notify]]\nname = {name:?}\nurl = {url:?}\n{more}\n")
 }
 

@@ -5,12 +5,13 @@ use wire::api::SessionView;
 use wire::identifier::SessionId;
 use wire::request::Sentence;
 use wire::review::{Review as Kept, ReviewAsk, Verdict};
+use wire::time::Timestamp;
 
-use super::sessions;
 use crate::client::Client;
+use crate::clock;
 use crate::exit::{Exit, Fault};
 use crate::home::Home;
-use crate::render::{Screen, Table, Tone};
+use crate::render::{Cell, Screen, Table, Tone, moment};
 
 /// Say whether what was done in a session fits what was granted
 ///
@@ -35,7 +36,11 @@ pub(crate) struct Review {
     json: bool,
 }
 
-/// List sessions that have ended and have no verdict, the oldest first
+/// List sessions that have ended and have no verdict: the oddest first, then the oldest
+///
+/// Odd is what is not usual under the role or for the person, what an incident was raised over, and what could not be seen. It accuses nobody; the
+/// weight, 0 to 100, says what to look at first. Only sessions that a reviewer found in order, or that nobody objected to for 14 days,
+/// say what is usual. `curfew sessions show` has all reasons with what they rest on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Reviews {
     /// Instead those in whose review somebody found what roles or policy should not have let through
@@ -76,10 +81,36 @@ impl Reviews {
         } else if due.is_empty() {
             screen.line("No review is due.")?;
         } else {
-            sessions::print(&due, screen)?;
+            screen.table(&table(&due, clock::now()))?;
         }
         Ok(Exit::Done)
     }
+}
+
+fn table(due: &[SessionView], now: Timestamp) -> Table {
+    let mut table = Table::new(&["SESSION", "WHO", "WHERE", "ROLE", "ENDED", "ODD", "WHY"]);
+    for session in due {
+        let ended = session.ended.as_ref().map(|ended| moment::relative(ended.at, now));
+        let (weight, why) = match &session.odd {
+            None => (Cell::toned(Tone::Faint, "-"), String::new()),
+            Some(odd) => {
+                let tone = if odd.weight >= HEAVY { Tone::Bad } else { Tone::Warning };
+                let more = odd.reasons.saturating_sub(1);
+                let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+                (Cell::toned(tone, odd.weight.to_string()), format!("{}{more}", odd.first))
+            }
+        };
+        table.row(vec![
+            session.session.into(),
+            Cell::toned(Tone::Strong, session.identity.as_str()),
+            format!("{}@{}", session.login, session.host).into(),
+            session.role.as_str().into(),
+            ended.unwrap_or_default().into(),
+            weight,
+            why.into(),
+        ]);
+    }
+    table
 }
 
 fn gaps(found: &[SessionView], screen: &Screen) -> Result<()> {
@@ -101,3 +132,6 @@ fn gaps(found: &[SessionView], screen: &Screen) -> Result<()> {
     }
     screen.table(&table)
 }
+
+/// From which weight on something is shown as wrong and not only as worth a look.
+const HEAVY: u8 = 50;

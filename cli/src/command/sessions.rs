@@ -241,6 +241,7 @@ fn show(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
         screen.toned(tone, &timeline::killed(&view.killed, &kills))?;
     }
     kept(detail, now, screen)?;
+    odd(detail, screen)?;
     if let Some(whole) = manner::whole(&manner::manners(&detail.records)) {
         screen.toned(Tone::Faint, &whole.to_string())?;
     }
@@ -253,6 +254,20 @@ fn show(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
         let at = format!("+{}.{:03}", offset.as_secs(), offset.subsec_millis());
         let at = screen.paint(Tone::Faint, &format!("{at:>10}"));
         screen.line(&format!("{at}  {}", screen.paint(tone, &format!("{what:<7}  {text}"))))?;
+    }
+    Ok(())
+}
+
+/// What was odd in it, for whoever may review it.
+fn odd(detail: &SessionDetail, screen: &Screen) -> Result<()> {
+    let Some(odd) = &detail.odd else { return Ok(()) };
+    if odd.reasons.is_empty() {
+        return screen.toned(Tone::Faint, "nothing in it is odd");
+    }
+    let so_far = if detail.session.ended.is_some() { "" } else { " so far" };
+    screen.toned(Tone::Warning, &format!("odd{so_far}, {} of 100:", odd.weight))?;
+    for reason in &odd.reasons {
+        screen.line(&format!("  {:>+3} {}", reason.weight, plain(&reason.says)))?;
     }
     Ok(())
 }

@@ -48,6 +48,38 @@ fn a_session_is_told_as_a_timeline() {
 }
 
 #[test]
+fn what_is_odd_is_first_in_reviews_and_has_all_its_reasons_in_the_session() {
+    let authority = Authority::start();
+    let mut odd = session(locked());
+    odd["odd"] = json!({"weight": 85, "first": "wrote what guards who gets in: /etc/sudoers\u{1b}[2J", "reasons": 3});
+    let plain = session(locked());
+    authority.answer("GET /v1/reviews/due", json!([odd.clone(), plain]));
+    let reason =
+        |says: &str, weight: u8| json!({"oddity": "new-moon", "weight": weight, "says": says});
+    let all = json!({"weight": 85, "as_of": now(), "reasons": [reason("wrote\u{1b}[2J it", 40), reason("ran nc", 20)]});
+    let detail = json!({"session": odd, "records": [], "odd": all});
+    authority.answer("GET /v1/sessions/00000000000000a1", detail);
+    let person = Person::new().log_in(&authority, &["app"]);
+    let reviews = said(&person.curfew(["reviews"]));
+    let lines: Vec<&str> = reviews.lines().collect();
+    assert!(
+        lines[1]
+            .contains("  85   wrote what guards who gets in: /etc/sudoers\\u{1b}[2J (and 2 more)"),
+        "{reviews}"
+    );
+    assert!(lines[2].trim_end().ends_with('-'), "{reviews}");
+    let shown = said(&person.curfew(["sessions", "show", "00000000000000a1"]));
+    let expected = "odd, 85 of 100:\n  +40 wrote\\u{1b}[2J it\n  +20 ran nc\n";
+    assert!(shown.contains(expected), "{shown}");
+    let json: serde_json::Value =
+        serde_json::from_str(&said(&person.curfew(["reviews", "--json"]))).unwrap();
+    assert_eq!((&json[0]["odd"]["weight"], &json[1]["odd"]), (&json!(85), &json!(null)));
+    let json = said(&person.curfew(["sessions", "show", "00000000000000a1", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["odd"]["reasons"][1]["says"], "ran nc");
+}
+
+#[test]
 fn living_sessions_are_listed_and_ended_ones_on_request() {
     let authority = Authority::start();
     authority.answer("GET /v1/sessions?live=true&limit=200", json!([session(json!(null))]));
