@@ -51,6 +51,8 @@ pub struct Config {
     pub ceiling: Limits,
     /// How much room recordings of terminals may take.
     pub room: Room,
+    /// How many bytes records may take that the authority does not have yet.
+    pub records_quota: u64,
     /// The account that break-glass opens, where root has placed group keys.
     pub breakglass_login: Login,
     /// Files whose opening is recorded as well as their writing.
@@ -193,6 +195,12 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("\"512MiB\""),
         range: "a number with MiB or GiB, 1MiB to 1024GiB",
         sentence: "What recordings of terminals leave free on the disk of `state_dir`, for records of what is run; a twentieth of the disk, where that is less. Those that are required may use three quarters of it.",
+    },
+    Setting {
+        key: "records_quota",
+        default: Some("\"4GiB\""),
+        range: "a number with MiB or GiB, 16MiB to 1024GiB",
+        sentence: "How much records of what is run take in `state_dir` that the authority does not have yet. Of the last sixteenth programs, connections and files take nothing: then they are counted and not kept, and nobody gets in, or stays, whose role requires a recording.",
     },
     Setting {
         key: "sensitive_files",
@@ -348,6 +356,7 @@ impl Config {
                 all: page.setting(&table, "recordings_quota", size)?,
                 reserve: page.setting(&table, "disk_reserve", size)?,
             },
+            records_quota: page.setting(&table, "records_quota", quota)?,
         })
     }
 
@@ -486,6 +495,14 @@ fn folder(value: &DeValue<'_>) -> Result<PathBuf, String> {
 
 /// A number of bytes, with its unit.
 fn size(value: &DeValue<'_>) -> Result<u64, String> {
+    size_from(value, 1 << 20)
+}
+
+fn quota(value: &DeValue<'_>) -> Result<u64, String> {
+    size_from(value, 1 << 24)
+}
+
+fn size_from(value: &DeValue<'_>, least: u64) -> Result<u64, String> {
     let text = text(value)?;
     let (number, unit) = match (text.strip_suffix("MiB"), text.strip_suffix("GiB")) {
         (Some(number), _) => (number, 1 << 20),
@@ -496,7 +513,7 @@ fn size(value: &DeValue<'_>) -> Result<u64, String> {
     let bytes =
         number.parse::<u64>().ok().filter(|_| plain).and_then(|count| count.checked_mul(unit));
     match bytes {
-        Some(bytes) if (1 << 20..=1 << 40).contains(&bytes) => Ok(bytes),
+        Some(bytes) if (least..=1 << 40).contains(&bytes) => Ok(bytes),
         _ => Err(format!("{text:?} is not within that")),
     }
 }

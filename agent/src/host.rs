@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use wire::hostlink::{ToAuthority, Trust};
 use wire::identifier::{OrderNumber, SessionId};
-use wire::limits::{Limits, Need};
-use wire::lock::{Lock, Target};
+use wire::limits::Limits;
 use wire::record::{AgentStarted, Event, Receipt, Tier};
 use wire::time::Uptime;
 
@@ -19,12 +18,12 @@ use crate::kernel::{self, Kernel, KernelError};
 use crate::kills::Part;
 use crate::peer::Held;
 use crate::proof::Proofs;
-use crate::revocation::{LocalLock, Revocation};
+use crate::revocation::Revocation;
 use crate::session::{Action, Input, Session, Sessions, State};
 use crate::spool::{Spool, SpoolError};
 use crate::status::Status;
 use crate::store::{self, StoreError};
-use crate::unwritten::{Unwritten, Waiting};
+use crate::unwritten::Unwritten;
 use crate::witness::Witness;
 
 mod attempt;
@@ -43,6 +42,7 @@ mod local;
 mod login;
 mod outside;
 mod program;
+mod record;
 mod recording;
 mod renewal;
 mod restore;
@@ -214,7 +214,7 @@ impl Host {
             upkeep: Upkeep::open(&config.state_dir)?,
             others: config.others(),
             ceiling: config.ceiling.clone(),
-            spool: Spool::open(&config.state_dir.join("spool"))?,
+            spool: Spool::open(&config.state_dir.join("spool"), config.records_quota)?,
             unwritten: Unwritten::default(),
             sessions: Sessions::new(config.warn_before.clone()),
             proofs: ledger::proofs(config, &trust)?,
@@ -447,58 +447,6 @@ impl Host {
         }
     }
 
-    /// Writes a record. A spool that takes none is an error that an operator must act on; what is being done goes on.
-    fn record(&mut self, session: Option<SessionId>, event: Event, now: Now) {
-        if !self.is_recorded(session, event, now) {
-            self.unrecorded.extend(session);
-        }
-    }
-
-    /// Writes a record; whether the spool took it. One that it did not take waits in memory, or is counted as lost.
-    fn is_recorded(&mut self, session: Option<SessionId>, event: Event, now: Now) -> bool {
-        self.write_what_waits(now);
-        if !self.unwritten.is_empty() {
-            self.unwritten.keep(Waiting { session, event, now });
-            return false;
-        }
-        let written = self.spool.append(session, &event, now);
-        if let Err(error) = &written {
-            tracing::error!(%error, "the disk takes no records: they wait in memory, and those of programs are lost");
-            self.unwritten.keep(Waiting { session, event, now });
-        }
-        written.is_ok()
-    }
-
-    /// Tries the disk again, where it took nothing before.
-    fn write_what_waits(&mut self, now: Now) {
-        if !self.unwritten.is_due(now.up) {
-            return;
-        }
-        while let Some(Waiting { session, event, now: when }) = self.unwritten.next(now) {
-            if self.spool.append(session, &event, when).is_err() {
-                return self.unwritten.put_off(now.up);
-            }
-            self.unwritten.written();
-        }
-        tracing::warn!("the disk takes records again; what was lost meanwhile is recorded as lost");
-    }
-
-    /// Ends the sessions of which a record could not be written and that must not go on without.
-    fn end_unrecorded(&mut self) {
-        let now = now();
-        for id in std::mem::take(&mut self.unrecorded) {
-            let required = |session: &Session| session.limits.recording.need == Need::Required;
-            if !self.sessions.find(id).is_some_and(required) {
-                continue;
-            }
-            let reason = "this host cannot record it any more".to_owned();
-            let lock = Lock { target: Target::Session(id), reason, until: None };
-            let local = LocalLock { source: "records".into(), lock };
-            let actions = self.sessions.step(Input::LockedHere(local), now.up);
-            self.perform(actions, now);
-        }
-    }
-
     fn receipt(&mut self, receipt: Receipt) {
         self.receipts.retain(|kept| kept.order != receipt.order);
         self.receipts.push(receipt.clone());
@@ -648,6 +596,7 @@ impl Host {
             recordings_full: self.recordings.full().map(str::to_owned),
             handed: self.handed_work(),
             spooled: self.spool.waiting(),
+            spool: Some(self.spool.extent()),
             certificates: self.upkeep.renewal.standing(),
             at: now.at,
             up: now.up,
@@ -658,7 +607,7 @@ impl Host {
             dispute: self.witness.dispute().cloned(),
             concern: self
                 .barred(now)
-                .or_else(|| self.unwritten.trouble().map(|trouble| format!("this host: {trouble}")))
+                .or_else(|| self.record_trouble().map(|trouble| format!("this host: {trouble}")))
                 .or_else(|| self.concern())
                 .or_else(|| self.doors.concern()),
             denials: self.attempts.denials(),

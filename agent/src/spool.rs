@@ -4,6 +4,9 @@
 //! numbered without gaps. After a crash a torn last line is cut off and said so; a segment that is acknowledged to
 //! its end is removed, except the newest, which carries the numbering on.
 //!
+//! It takes no more of the disk than its quota. The last sixteenth of that is kept from what sessions do (programs,
+//! connections, files), for what must not be lost: who came, went, was refused or ended, and what was lost.
+//!
 //! Who can change this: root on the host. Gains: can remove or invent records that the authority does not have yet.
 
 use std::fs::{self, File, OpenOptions};
@@ -14,9 +17,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use wire::identifier::{RecordNumber, SessionId};
 use wire::record::{Event, Record};
+use wire::retention::Class;
 use wire::time::{Timestamp, Uptime};
 
 use crate::clock::Now;
+use crate::status::Extent;
 
 /// The spool could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,12 @@ pub enum SpoolError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The authority has been away for too long, or takes records more slowly than they come.
+    #[error("spool: what waits for the authority takes all of `records_quota`, {quota} bytes")]
+    Quota {
+        /// In bytes.
+        quota: u64,
     },
     /// A record has no JSON form.
     #[error("spool: a record cannot be written: {0}")]
@@ -44,6 +55,9 @@ pub struct Spool {
     segment: PathBuf,
     file: File,
     length: u64,
+    /// Of all segments, and the most that it may become.
+    bytes: u64,
+    quota: u64,
     /// The number of the newest record; 0 for none.
     newest: u64,
     /// The newest record that the authority has; 0 for none.
@@ -75,15 +89,20 @@ struct Place {
 }
 
 impl Spool {
-    /// Opens the spool in `folder`, which exists; an empty folder is an empty spool.
+    /// Opens the spool in `folder`, which exists; an empty folder is an empty spool. It takes at most `quota` bytes.
     ///
     /// # Errors
     /// When the newest segment cannot be read or mended.
-    pub fn open(folder: &Path) -> Result<Self, SpoolError> {
-        let segment = match segments(folder)?.pop() {
+    pub fn open(folder: &Path, quota: u64) -> Result<Self, SpoolError> {
+        let mut all = segments(folder)?;
+        let segment = match all.pop() {
             Some((_, path)) => path,
             None => segment_path(folder, 1),
         };
+        let mut bytes: u64 = 0;
+        for (_, path) in all {
+            bytes = bytes.saturating_add(size(&path)?);
+        }
         let first = first_number(&segment).unwrap_or(1);
         let failed = |source| SpoolError::Io { path: segment.clone(), source };
         let mut options = OpenOptions::new();
@@ -107,6 +126,8 @@ impl Spool {
             segment,
             file,
             length,
+            bytes: bytes.saturating_add(length),
+            quota,
             newest,
             acknowledged: 0,
             dirty: true,
@@ -136,24 +157,46 @@ impl Spool {
         self.newest.saturating_sub(self.acknowledged)
     }
 
+    /// How many bytes all segments have, and the most that they may.
+    #[must_use]
+    pub const fn extent(&self) -> Extent {
+        Extent { bytes: self.bytes, quota: self.quota }
+    }
+
+    /// Whether there is room for what sessions do: for the longest record of it, so that large ones are not lost beside
+    /// small ones that are kept.
+    #[must_use]
+    pub const fn has_room(&self) -> bool {
+        self.bytes.saturating_add(MAX_LINE) <= self.limit(true)
+    }
+
+    /// The most bytes that there may be after a record of what a session does, or of anything else.
+    const fn limit(&self, activity: bool) -> u64 {
+        if activity { self.quota.saturating_sub(self.quota / RESERVE) } else { self.quota }
+    }
+
     /// Writes a record; it survives the agent's death when this returns, and the host's after [`Spool::sync`].
     ///
     /// # Errors
-    /// When the disk is full or fails; nothing of the record is kept then.
+    /// When the disk is full or fails, or the quota is used up; nothing of the record is kept then.
     pub fn append(
         &mut self,
         session: Option<SessionId>,
         event: &Event,
         now: Now,
     ) -> Result<RecordNumber, SpoolError> {
-        if self.length >= SEGMENT_BYTES {
-            self.rotate()?;
-        }
         let number = self.newest.checked_add(1).and_then(|next| RecordNumber::try_new(next).ok());
         let number = number.ok_or(SpoolError::Exhausted)?;
         let line = Line { number, at: now.at, uptime: now.up, session, event };
         let mut line = serde_json::to_vec(&line).map_err(SpoolError::Form)?;
         line.push(b'\n');
+        let size = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        if self.bytes.saturating_add(size) > self.limit(Class::Activity.has(event)) {
+            return Err(SpoolError::Quota { quota: self.quota });
+        }
+        if self.length >= SEGMENT_BYTES {
+            self.rotate()?;
+        }
         if let Err(source) = self.file.write_all(&line) {
             let path = self.segment.clone();
             // Whatever part was written is cut off again, so that the next record does not join it.
@@ -165,7 +208,8 @@ impl Spool {
                 .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
             return Err(SpoolError::Io { path, source });
         }
-        self.length = self.length.saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX));
+        self.length = self.length.saturating_add(size);
+        self.bytes = self.bytes.saturating_add(size);
         self.newest = number.number();
         self.dirty = true;
         Ok(number)
@@ -232,8 +276,10 @@ impl Spool {
                 break;
             }
             let path = &segment.1;
+            let freed = size(path)?;
             fs::remove_file(path)
                 .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
+            self.bytes = self.bytes.saturating_sub(freed);
         }
         self.removes_at = removes_at;
         Ok(())
@@ -299,6 +345,12 @@ impl Spool {
         self.removes_at = self.removes_at.min(self.newest);
         Ok(())
     }
+}
+
+fn size(path: &Path) -> Result<u64, SpoolError> {
+    let about = fs::metadata(path);
+    let about = about.map_err(|source| SpoolError::Io { path: path.into(), source })?;
+    Ok(about.len())
 }
 
 /// How many records a segment has, and the bytes that they take: every line that ends counts, readable or not, so that
@@ -408,18 +460,25 @@ fn segment_path(folder: &Path, first: u64) -> PathBuf {
 
 /// A segment is closed when it has grown past this many bytes.
 const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+/// Which part of the quota is kept from what sessions do.
+const RESERVE: u64 = 16;
 /// Longest record, in bytes: 256 KiB of arguments, each byte a control character that JSON writes with six.
 const MAX_LINE: u64 = 2 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::record::Loss;
+    use wire::record::{Exit, ExitStatus, Loss};
 
+    const QUOTA: u64 = 1 << 30;
     const NOW: Now = Now { at: Timestamp::from_secs(1), up: Uptime::from_nanos(1) };
 
     fn event(after: u64) -> Event {
         Event::Loss(Loss { after, missing: 1 })
+    }
+
+    fn exit(sequence: u64) -> Event {
+        Event::Exit(Exit { sequence, pid: 1, status: ExitStatus::Code(0), ran_micros: None })
     }
 
     fn fill(spool: &mut Spool, count: u64) {
@@ -435,8 +494,8 @@ mod tests {
     #[test]
     fn records_are_numbered_on_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        fill(&mut Spool::open(folder.path()).unwrap(), 3);
-        let mut spool = Spool::open(folder.path()).unwrap();
+        fill(&mut Spool::open(folder.path(), QUOTA).unwrap(), 3);
+        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
         assert_eq!(spool.append(None, &event(9), NOW).unwrap().number(), 4);
         assert_eq!(numbers(&spool.after(1, u64::MAX).unwrap()), [2, 3, 4]);
         assert!(spool.after(4, u64::MAX).unwrap().is_empty());
@@ -445,7 +504,7 @@ mod tests {
     #[test]
     fn what_is_written_is_a_record_as_it_travels() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path()).unwrap();
+        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
         spool.append(None, &event(7), NOW).unwrap();
         let session = std::num::NonZeroU64::new(9).map(SessionId::new);
         spool.append(session, &event(8), NOW).unwrap();
@@ -467,12 +526,12 @@ mod tests {
     #[test]
     fn a_torn_record_is_cut_off_and_its_number_given_again() {
         let folder = tempfile::tempdir().unwrap();
-        fill(&mut Spool::open(folder.path()).unwrap(), 3);
+        fill(&mut Spool::open(folder.path(), QUOTA).unwrap(), 3);
         let path = segment_path(folder.path(), 1);
         let whole = fs::read(&path).unwrap();
         for cut in 1..whole.len() / 3 {
             fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-            let mut spool = Spool::open(folder.path()).unwrap();
+            let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
             assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 3);
             assert_eq!(numbers(&spool.after(0, u64::MAX).unwrap()), [1, 2, 3]);
         }
@@ -481,13 +540,13 @@ mod tests {
     #[test]
     fn damage_in_the_middle_costs_nothing_behind_it() {
         let folder = tempfile::tempdir().unwrap();
-        fill(&mut Spool::open(folder.path()).unwrap(), 3);
+        fill(&mut Spool::open(folder.path(), QUOTA).unwrap(), 3);
         let path = segment_path(folder.path(), 1);
         let mut bytes = fs::read(&path).unwrap();
         let second = bytes.iter().position(|byte| *byte == b'\n').unwrap().saturating_add(5);
         bytes[second] = 0xff;
         fs::write(&path, &bytes).unwrap();
-        let mut spool = Spool::open(folder.path()).unwrap();
+        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
         assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 4);
         let records = spool.after(0, u64::MAX).unwrap();
         assert_eq!(numbers(&records), [1, 2, 3, 4]);
@@ -498,7 +557,7 @@ mod tests {
     #[test]
     fn numbers_that_the_authority_knows_are_not_given_again() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path()).unwrap();
+        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
         fill(&mut spool, 2);
         spool.go_on_after(1).unwrap();
         assert_eq!(spool.newest(), 2);
@@ -506,13 +565,65 @@ mod tests {
         assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 41);
         assert_eq!(numbers(&spool.after(40, u64::MAX).unwrap()), [41]);
         drop(spool);
-        assert_eq!(Spool::open(folder.path()).unwrap().newest(), 41);
+        assert_eq!(Spool::open(folder.path(), QUOTA).unwrap().newest(), 41);
+    }
+
+    #[test]
+    fn the_quota_is_kept_and_its_last_part_is_for_what_must_not_be_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path(), 16_000).unwrap();
+        let what_runs = exit(1);
+        let mut programs = 0;
+        while spool.append(None, &what_runs, NOW).is_ok() {
+            programs += 1;
+            assert!(programs < 1_000, "there is an end");
+        }
+        let Extent { bytes, quota } = spool.extent();
+        assert!(bytes <= 15_000 && bytes > 14_000 && quota == 16_000, "{bytes}");
+        // Opened again it knows as much.
+        drop(spool);
+        let mut spool = Spool::open(folder.path(), 16_000).unwrap();
+        assert_eq!(spool.extent(), Extent { bytes, quota });
+        let refused = spool.append(None, &what_runs, NOW).unwrap_err().to_string();
+        assert!(refused.contains("takes all of `records_quota`, 16000 bytes"), "{refused}");
+        let mut others = 0;
+        while spool.append(None, &event(7), NOW).is_ok() {
+            others += 1;
+            assert!(others < 1_000, "there is an end");
+        }
+        assert!(others > 3 && spool.extent().bytes <= 16_000);
+        assert_eq!(spool.newest(), programs + others, "what is refused takes no number");
+        // What the authority has makes room, once its segment is closed.
+        spool.rotate().unwrap();
+        fill(&mut Spool::open(folder.path(), QUOTA).unwrap(), 1);
+        let mut spool = Spool::open(folder.path(), 16_000).unwrap();
+        assert!(spool.append(None, &what_runs, NOW).is_err());
+        spool.acknowledge(programs + others).unwrap();
+        assert!(spool.extent().bytes < 500);
+        spool.append(None, &what_runs, NOW).unwrap();
+    }
+
+    #[test]
+    fn there_is_room_as_long_as_the_longest_record_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let quota = 2 * MAX_LINE;
+        let mut spool = Spool::open(folder.path(), quota).unwrap();
+        assert!(spool.has_room());
+        let long = Event::Warned { message: "m".repeat(200_000), terminals: 1 };
+        let mut count = 0;
+        while spool.has_room() {
+            spool.append(None, &long, NOW).unwrap();
+            count += 1;
+            assert!(count < 100, "there is an end");
+        }
+        let Extent { bytes, .. } = spool.extent();
+        assert!(bytes + MAX_LINE > quota - quota / RESERVE && bytes < quota - MAX_LINE / 2);
     }
 
     #[test]
     fn acknowledged_segments_go_and_numbering_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path()).unwrap();
+        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
         fill(&mut spool, 2);
         spool.rotate().unwrap();
         fill(&mut spool, 2);
@@ -523,7 +634,7 @@ mod tests {
         assert_eq!(segments(folder.path()).unwrap().len(), 1);
         assert_eq!(spool.waiting(), 0);
         drop(spool);
-        let mut spool = Spool::open(folder.path()).unwrap();
+        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
         assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 5);
         assert_eq!(numbers(&spool.after(4, u64::MAX).unwrap()), [5]);
     }
@@ -531,7 +642,7 @@ mod tests {
     #[test]
     fn a_reader_takes_about_as_much_as_it_asked_for() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path()).unwrap();
+        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
         fill(&mut spool, 100);
         let mut all = Vec::new();
         while all.len() < 100 {
@@ -550,7 +661,7 @@ mod tests {
     #[test]
     fn a_large_record_goes_alone_behind_small_ones() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path()).unwrap();
+        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
         fill(&mut spool, 3);
         let large = Event::Warned { message: "\u{1}".repeat(4_000), terminals: 1 };
         spool.append(None, &large, NOW).unwrap();

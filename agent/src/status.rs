@@ -45,6 +45,9 @@ pub struct Status {
     pub local_trouble: Vec<String>,
     /// Records that the authority does not have yet.
     pub spooled: u64,
+    /// How much of the disk records take; absent from an agent that does not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool: Option<Extent>,
     /// Recordings of terminals that the authority does not have to their end.
     #[serde(default)]
     pub recordings: usize,
@@ -81,6 +84,15 @@ pub struct Status {
     /// Whether files that sessions write are seen.
     #[serde(default)]
     pub files: Files,
+}
+
+/// How much of the disk records take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// In bytes; what the authority has is removed in pieces of 4 MiB.
+    pub bytes: u64,
+    /// The most that they may: `records_quota`.
+    pub quota: u64,
 }
 
 /// Whether files that sessions write are seen.

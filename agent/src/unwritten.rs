@@ -1,4 +1,4 @@
-//! Records that the disk did not take: what must not be lost waits in memory and is written when there is room again, in its
+//! Records that the disk or the spool's quota did not take: what must not be lost waits in memory and is written when there is room again, in its
 //! order; of the rest it is counted how much is lost. Pure.
 //!
 //! While anything waits nothing is written before it, so that records stand in the order in which things happened.
@@ -38,6 +38,32 @@ impl Unwritten {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.lost.is_empty()
+    }
+
+    /// Whether anything waits that is not counted as lost.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What is lost of a session, to be written before its end is.
+    #[must_use]
+    pub fn lost_of(&self, session: SessionId) -> Option<&Loss> {
+        self.lost.get(&Some(session))
+    }
+
+    /// That is written.
+    pub fn told(&mut self, session: SessionId) {
+        self.lost.remove(&Some(session));
+        if self.is_empty() {
+            self.retry = None;
+        }
+    }
+
+    /// How many are lost.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.values().fold(0, |sum, loss| sum.saturating_add(loss.missing))
     }
 
     /// Takes what the disk did not take.
@@ -96,11 +122,11 @@ impl Unwritten {
         if self.is_empty() {
             return None;
         }
-        let lost = self.lost.values().fold(0_u64, |sum, loss| sum.saturating_add(loss.missing));
         Some(format!(
-            "its disk takes no records: {} wait in the agent's memory and {lost} of programs and connections are lost; nobody \
-             gets in who must be recorded, and who was in and must be has been ended",
-            self.waiting.len()
+            "its disk takes no records: {} wait in the agent's memory and {} of programs, connections and files are lost; \
+             nobody gets in who must be recorded, and who was in and must be has been ended",
+            self.waiting.len(),
+            self.lost()
         ))
     }
 }
@@ -166,6 +192,22 @@ mod tests {
         let loss = |after, missing| Event::Loss(Loss { after, missing });
         assert_eq!(losses, [&loss(6, 2), &loss(2, 1)]);
         assert_eq!((unwritten.next_due(), unwritten.is_empty()), (None, true));
+    }
+
+    #[test]
+    fn what_a_session_lost_is_told_before_its_end() {
+        let mut unwritten = Unwritten::default();
+        let id = NonZeroU64::new(1).map(SessionId::new).unwrap();
+        for record in [exit(1, 7), exit(2, 3), exit(1, 8)] {
+            unwritten.keep(record);
+        }
+        assert_eq!(unwritten.lost_of(id), Some(&Loss { after: 6, missing: 2 }));
+        assert!(!unwritten.is_waiting());
+        unwritten.told(id);
+        assert_eq!((unwritten.lost_of(id), unwritten.lost()), (None, 1));
+        assert!(unwritten.next_due().is_some());
+        unwritten.written();
+        assert!(unwritten.is_empty() && unwritten.next_due().is_none());
     }
 
     #[test]

@@ -37,16 +37,68 @@ fn a_full_disk_ends_who_must_be_recorded_and_what_was_lost_is_recorded_when_ther
     db1.run(["rm", "/var/lib/curfew/spool/filler"])?.done()?;
     let ended = site.ended(&must)?;
     assert_eq!(ended["ended"]["reason"]["locked_here"]["source"], "records", "{ended}");
-    let lost = |records: &[Value]| {
-        let missing = records.iter().filter_map(|it| it.pointer("/event/loss/missing")?.as_u64());
-        missing.sum::<u64>()
-    };
     let records = ops.records_when(&may, |records| lost(records) > 0)?;
     assert!(lost(&records) >= 20, "{records:?}");
     eventually("it is no concern any more", || {
         let status = site.authority.run(["status"]);
         status.is_ok_and(|said| !said.stdout.contains("takes no records"))
     })?;
+    eventually("who must be recorded gets in again", || {
+        ana.ssh("deploy", &db1).run(["true"]).is_ok_and(|said| said.succeeded())
+    })
+}
+
+#[test]
+fn an_authority_that_is_away_for_long_costs_the_host_no_more_than_its_quota()
+-> Result<(), FleetError> {
+    let site = Site::open()?;
+    site.set_roles(TWO_NEEDS)?;
+    let db1 = site.host("db1")?;
+    db1.sh("echo 'records_quota = \"16MiB\"' >> /etc/curfew/agent.toml")?.done()?;
+    db1.restart("curfew-agent")?;
+    site.wait_until_connected("db1")?;
+    let (ana, ops) = (site.person("ana@example.com")?, site.operator("ops@example.com")?);
+    let strict_certificate = ana.certificate("deploy", &db1)?;
+    let mut strict = ana.shell("deploy", &db1)?;
+    let must = site.session(&ana, &db1)?;
+    let mut loose = ana.shell("app", &db1)?;
+    let may = eventually_some("both sessions are known", || {
+        let live = site.listing(["sessions", "--live"]).ok()?;
+        live.into_iter().find(|session| session["login"] == "app")
+    })?;
+
+    db1.cut_link()?;
+    // A hundred thousand bytes of arguments each: the quota is full before the last.
+    loose.enter(
+        "words=$(printf %0100000d 0); for i in {1..250}; do /bin/true $words; done; echo all-r''an",
+    )?;
+    loose.wait_for("all-ran")?;
+    eventually("the quota is used up, and said to be", || {
+        let said = db1.run(["curfew-agent", "status"]);
+        said.is_ok_and(|said| said.stdout.contains(" of the 16 MiB of `records_quota`"))
+    })?;
+    let taken = db1.sh("cat /var/lib/curfew/spool/*.records | wc -c")?.ok()?;
+    let taken: u64 = taken.text().parse().unwrap_or(u64::MAX);
+    assert!((12 << 20..=16 << 20).contains(&taken), "{taken}");
+    strict.enter("/bin/true")?;
+    strict.wait()?;
+    assert!(strict.screen().contains("cannot record it any more"), "{}", strict.screen());
+    let again = ana.offering(&strict_certificate, "deploy", &db1)?.run(["true"])?;
+    assert!(!again.succeeded(), "nobody else who must be recorded: {again:?}");
+    db1.mend_link()?;
+    let ended = site.ended(&must)?;
+    assert_eq!(ended["ended"]["reason"]["locked_here"]["source"], "records", "{ended}");
+    loose.enter("exit")?;
+    loose.wait()?;
+    site.ended(&may)?;
+    // Every one of them is there or counted, its beginning and its end.
+    let is_true =
+        |record: &&Value| record.pointer("/event/exec/arguments/0") == Some(&"/bin/true".into());
+    let records = ops.records_when(&may, |records| lost(records) > 0)?;
+    let kept = u64::try_from(records.iter().filter(is_true).count()).unwrap_or_default();
+    assert!((100..250).contains(&kept), "{kept}");
+    let missing = lost(&records);
+    assert!((2 * (250 - kept) - 1..=2 * (250 - kept) + 20).contains(&missing), "{kept}, {missing}");
     eventually("who must be recorded gets in again", || {
         ana.ssh("deploy", &db1).run(["true"]).is_ok_and(|said| said.succeeded())
     })
@@ -216,6 +268,11 @@ impl Clock {
         let write = ["dd", "of=/run/clock.shift", "conv=notrunc", "status=none"];
         host.run_with_input(write, &secs.to_ne_bytes())?.done()
     }
+}
+
+/// How many records are recorded as lost.
+fn lost(records: &[Value]) -> u64 {
+    records.iter().filter_map(|it| it.pointer("/event/loss/missing")?.as_u64()).sum()
 }
 
 fn is_a_concern(site: &Site, words: &str) -> Result<(), FleetError> {

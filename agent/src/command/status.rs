@@ -17,7 +17,7 @@ use wire::time::Timestamp;
 use super::{Exit, table};
 use crate::config::Config;
 use crate::revocation::LocalLock;
-use crate::status::{Files, Status};
+use crate::status::{Extent, Files, Status};
 
 /// The agent's status socket gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -41,14 +41,14 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         if status.connected { "connected" } else { "out of reach; limits stay in force" };
     table::say(&format!(
         "host       {}\nauthority  {} ({authority})\nsees       {tier}\norders     up to {} in force, {} locks\n\
-         KRL        {}\nledger     {}\nrecords    {} not yet at the authority\nrecordings {}\nfiles      {}\ncertified  {}\nsessions   {}\nrefused    {}",
+         KRL        {}\nledger     {}\nrecords    {}\nrecordings {}\nfiles      {}\ncertified  {}\nsessions   {}\nrefused    {}",
         status.host,
         config.authority,
         status.last_order,
         status.locks,
         krl(status.krl.as_ref()),
         ledger(&status),
-        status.spooled,
+        records(&status),
         recordings(&status),
         files(&status.files),
         life(&status.certificates, status.at),
@@ -69,6 +69,17 @@ pub(crate) fn perform(config: &Config, json: bool) -> anyhow::Result<Exit> {
         ))?;
     }
     Ok(Exit::Ok)
+}
+
+/// How many records wait, and how much of the disk they take.
+fn records(status: &Status) -> String {
+    let waiting = format!("{} not yet at the authority", status.spooled);
+    match status.spool {
+        Some(Extent { bytes, quota }) if status.spooled > 0 => {
+            format!("{waiting}; {} of {} MiB", bytes.div_ceil(1 << 20), quota >> 20)
+        }
+        _ => waiting,
+    }
 }
 
 /// This host's own locks, each with what put it in force.

@@ -218,6 +218,11 @@ impl Host {
         if let Some(full) = &self.recordings.full {
             return Some(full.clone());
         }
+        if !self.spool.has_room() {
+            return Some(
+                "records wait for the authority, and take all that `records_quota` allows".into(),
+            );
+        }
         if !self.unwritten.is_empty() {
             return Some("the disk of this host takes no records".into());
         }
