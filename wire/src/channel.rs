@@ -219,6 +219,8 @@ pub struct Standing {
 
 /// The client's terminal has another size.
 pub const RESIZED: u8 = b'w';
+/// `curfew-pty` waits no longer: who has not touched its terminal yet must not, and who has hands it over all the same.
+pub const GAVE_UP: u8 = b'g';
 /// What ran has ended; what it wrote last may still be on its way.
 pub const EXITED: u8 = b'x';
 /// Everything is with the client's terminal.

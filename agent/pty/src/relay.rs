@@ -124,10 +124,6 @@ impl Relay {
         let outer = take_over(&outer).map_err(failed("take the client's terminal over"))?;
         let termios = tcgetattr(&outer).map_err(failed("read the terminal's settings"))?;
         tcsetattr(&slave, OptionalActions::Now, &termios).map_err(failed("set the terminal"))?;
-        let mut raw = termios.clone();
-        raw.make_raw();
-        tcsetattr(&outer, OptionalActions::Now, &raw)
-            .map_err(failed("set the client's terminal"))?;
         let flags = fcntl_getfl(&inner).map_err(failed("use the session's terminal"))?;
         fcntl_setfl(&inner, flags | OFlags::NONBLOCK)
             .map_err(failed("use the session's terminal"))?;
@@ -150,6 +146,10 @@ impl Relay {
             ending: None,
         };
         relay.resize().map_err(failed("size the session's terminal"))?;
+        let mut raw = termios.clone();
+        raw.make_raw();
+        tcsetattr(&relay.outer, OptionalActions::Now, &raw)
+            .map_err(failed("set the client's terminal"))?;
         let started = Started { terminal: format!("/dev/pts/{}", start.inner) };
         if let Err(error) = send(&relay.stub, &started, &[slave.as_fd()]) {
             // It went on without us this very moment, on a terminal as it was; our end must not hang it up.
@@ -388,10 +388,11 @@ struct Ready {
 
 /// Whether nobody is at the other end any more.
 fn has_gone(stub: &OwnedFd) -> io::Result<bool> {
-    let mut fds = [PollFd::new(stub, PollFlags::empty())];
+    let mut fds = [PollFd::new(stub, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     let [stub] = &fds;
-    Ok(stub.revents().intersects(PollFlags::HUP | PollFlags::ERR))
+    // Before it has its terminal it says nothing but that it gave up.
+    Ok(stub.revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR))
 }
 
 /// The client's terminal, opened anew so that no flag of ours is anybody else's; ours alone to open; and our
@@ -450,3 +451,23 @@ const UNKEPT: &[u8] =
 const LINGER: Duration = Duration::from_millis(50);
 /// How much of it.
 const LAST_WORDS: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn the_terminal_of_who_gave_up_is_not_touched() {
+        let (stub, ours) = UnixStream::pair().unwrap();
+        let ours = OwnedFd::from(ours);
+        assert!(!has_gone(&ours).unwrap());
+        rustix::net::send(&stub, &[wire::channel::GAVE_UP], rustix::net::SendFlags::NOSIGNAL)
+            .unwrap();
+        assert!(has_gone(&ours).unwrap());
+        let (stub, ours) = UnixStream::pair().unwrap();
+        drop(stub);
+        assert!(has_gone(&OwnedFd::from(ours)).unwrap());
+    }
+}

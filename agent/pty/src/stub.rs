@@ -23,8 +23,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use wire::channel::{
-    Answer, Ask, CHANNEL_PATH, DRAINED, EXITED, RECORDER_PATIENCE_MILLIS, RESIZED, STANDING_DIR,
-    Started,
+    Answer, Ask, CHANNEL_PATH, DRAINED, EXITED, GAVE_UP, RECORDER_PATIENCE_MILLIS, RESIZED,
+    STANDING_DIR, Started,
 };
 use wire::octets::Octets;
 use wire::recording::record::Term;
@@ -184,8 +184,24 @@ fn ask(terminal: bool) -> Result<(OwnedFd, Answer), PassError> {
     let term = term.filter(|term| Term::new(term).is_some());
     let ask = Ask { version: wire::VERSION, terminal, term };
     send(&agent, &ask, if terminal { &with } else { &[] })?;
-    let answer = Inbox::default().wait(&agent)?;
+    let answer = patiently(&mut Inbox::default(), &agent)?;
     Ok((agent, answer))
+}
+
+/// Waits for a frame for as long as the socket's patience is; then says that it gave up, and waits once more. Whoever is
+/// at work on the terminal at that moment either hands it over after all, or has left it as it was when it closes: a shell
+/// that began in between would take a half-made terminal for its own.
+fn patiently<T: serde::de::DeserializeOwned>(
+    inbox: &mut Inbox,
+    socket: &OwnedFd,
+) -> Result<T, PassError> {
+    match inbox.wait(socket) {
+        Err(PassError::Broken(Errno::AGAIN)) => {
+            say(socket, GAVE_UP)?;
+            inbox.wait(socket)
+        }
+        other => other,
+    }
 }
 
 /// Gives the client's terminal up, and waits until a recorder has it.
@@ -197,7 +213,7 @@ fn relayed(recorder: OwnedFd) -> Result<Relayed, PassError> {
     let gave_up = tty::let_go(io::stdin().as_fd());
     drop(gave_up);
     let mut inbox = Inbox::default();
-    let Started { terminal } = inbox.wait(&recorder)?;
+    let Started { terminal } = patiently(&mut inbox, &recorder)?;
     let inner = inbox.descriptors().pop().ok_or(PassError::Closed)?;
     Ok(Relayed { recorder, inner, name: terminal })
 }
@@ -352,4 +368,31 @@ fn say(recorder: &OwnedFd, what: u8) -> io::Result<()> {
 pub fn complain(line: &str) {
     let shown = write!(io::stderr(), "curfew: {line}\r\n");
     drop(shown);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_no_longer_says_so_and_takes_what_comes_all_the_same() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ours = OwnedFd::from(ours);
+        set_socket_timeout(&ours, Timeout::Recv, Some(Duration::from_millis(200))).unwrap();
+        let late = std::thread::spawn(move || {
+            let mut byte = [0u8];
+            theirs.read_exact(&mut byte).unwrap();
+            assert_eq!(byte, [GAVE_UP]);
+            send(&theirs, &Started { terminal: "/dev/pts/7".into() }, &[]).unwrap();
+            // And then it leaves the terminal as it was.
+            theirs.read_exact(&mut byte).unwrap();
+        });
+        let mut inbox = Inbox::default();
+        assert_eq!(patiently::<Started>(&mut inbox, &ours).unwrap().terminal, "/dev/pts/7");
+        assert!(matches!(patiently::<Started>(&mut inbox, &ours), Err(PassError::Closed)));
+        late.join().unwrap();
+    }
 }
