@@ -12,6 +12,7 @@ mod certificate;
 mod sshd;
 
 use serde::Serialize;
+use wire::breakglass;
 use wire::log::Policy;
 
 use self::certificate::Setting;
@@ -221,6 +222,9 @@ impl Look<'_> {
         let who = format!("{user} from {address}");
         let mut found = sshd::findings(&effective, &who);
         found.extend(certificate::findings(&effective, &self.setting, &who));
+        if self.at(Path::new(breakglass::KEYS_PATH)).exists() {
+            found.extend(sshd::penalties(&effective, &who));
+        }
         found.into_iter().for_each(|finding| self.find(finding));
         let names = effective.value("AuthorizedKeysFile").split_whitespace();
         let names = names.filter(|name| *name != "none");

@@ -317,7 +317,8 @@ fn with_the_agent_dead_too_sshd_lets_in_and_the_next_start_tells_and_ends_it()
     shell.wait_for("inside")?;
     // And that is the only door that is open.
     assert!(!ana.offering(&mine, "deploy", &db1)?.run(["true"])?.succeeded());
-    let journal = db1.run(["journalctl", "--no-pager", "-b", "-t", "sshd"])?.stdout;
+    let journal =
+        db1.run(["journalctl", "--no-pager", "-b", "-t", "sshd", "-t", "sshd-session"])?.stdout;
     assert!(journal.contains("BREAK-GLASS breakglass/INC-42/ann.cem/"), "{journal}");
     db1.start("curfew-agent")?;
     eventually("the agent tells of it", || {

@@ -6,12 +6,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::{Fleet, FleetError, Host, Programs, Readme, Running, eventually, eventually_some};
+use tests::{
+    Debian, Fleet, FleetError, Host, Programs, Readme, Running, eventually, eventually_some,
+};
 
 #[test]
 fn packages_install_upgrade_under_a_session_and_leave_a_stock_sshd() -> Result<(), FleetError> {
-    let (before, now) = (made("0.0.9")?, made(env!("CARGO_PKG_VERSION"))?);
-    let fleet = Fleet::bare()?;
+    packages_serve_on(Debian::Bookworm)
+}
+
+#[test]
+fn the_same_packages_do_so_on_debian_13() -> Result<(), FleetError> {
+    packages_serve_on(Debian::Trixie)
+}
+
+fn packages_serve_on(debian: Debian) -> Result<(), FleetError> {
+    let (before, now) = (made(debian, "0.0.9")?, made(debian, env!("CARGO_PKG_VERSION"))?);
+    let fleet = Fleet::bare_on(debian)?;
     let [ca, db1] = fleet.hosts(["ca", "db1"])?;
     meet(&ca, &db1)?;
     let stock = login_path(&db1)?;
@@ -159,10 +170,10 @@ fn login_path(host: &Host) -> Result<String, FleetError> {
     Ok(host.sh(script)?.ok()?.stdout)
 }
 
-/// The packages of this version, made from the programs that the tests meet.
-fn made(version: &str) -> Result<PathBuf, FleetError> {
+/// The packages of this version, for this test alone, made from the programs that the tests meet.
+fn made(debian: Debian, version: &str) -> Result<PathBuf, FleetError> {
     let programs = Programs::built()?;
-    let out = programs.dir().join("packages").join(version);
+    let out = programs.dir().join("packages").join(format!("{version}-{debian:?}"));
     let xtask = Programs::one("xtask")?;
     let said = Command::new(xtask)
         .arg("package")

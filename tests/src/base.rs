@@ -1,6 +1,6 @@
 //! The image that every host starts from: a minimal Debian, built once and kept.
 //!
-//! It lies in `/var/cache/curfew-fleet/base-HASH` (another folder: `CURFEW_FLEET_CACHE`), where HASH
+//! It lies in `/var/cache/curfew-fleet/SUITE-HASH` (another folder: `CURFEW_FLEET_CACHE`), where HASH
 //! covers the recipe, so that a changed recipe makes a new image. Who can change it: root of this
 //! machine; they gain false test results.
 
@@ -19,6 +19,39 @@ use crate::{
     tools,
 };
 
+/// A release of Debian that hosts run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Debian {
+    /// Debian 12: OpenSSH 9.2, whose monitor is `sshd` itself; systemd 252.
+    Bookworm,
+    /// Debian 13: OpenSSH 10.0, whose monitor is `sshd-session` and whose doorkeeper `sshd-auth`; systemd 257.
+    Trixie,
+}
+
+impl Debian {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Bookworm, Self::Trixie];
+
+    /// What hosts run where a test names nothing: `CURFEW_TEST_DEBIAN`, else Debian 12.
+    ///
+    /// # Errors
+    /// When that names no release that is known here.
+    pub fn chosen() -> Result<Self, FleetError> {
+        let Ok(name) = env::var("CURFEW_TEST_DEBIAN") else { return Ok(Self::Bookworm) };
+        Self::ALL
+            .into_iter()
+            .find(|debian| debian.suite() == name)
+            .ok_or(FleetError::NoSuchDebian { name })
+    }
+
+    const fn suite(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+}
+
 /// A built image. Read-only: hosts put a layer of their own above it.
 #[derive(Debug, Clone)]
 pub struct Base {
@@ -30,9 +63,9 @@ impl Base {
     ///
     /// # Errors
     /// Without root, `debootstrap` or a Debian mirror (`CURFEW_DEBIAN_MIRROR`).
-    pub fn build() -> Result<Self, FleetError> {
-        let cache_dir = cache_dir();
-        let root_dir = cache_dir.join(format!("base-{}", recipe_hash()));
+    pub fn build(debian: Debian) -> Result<Self, FleetError> {
+        let (cache_dir, suite) = (cache_dir(), debian.suite());
+        let root_dir = cache_dir.join(format!("{suite}-{}", recipe_hash()));
         if root_dir.is_dir() {
             return Ok(Self { root_dir });
         }
@@ -42,9 +75,9 @@ impl Base {
         tools::require("debootstrap", "debootstrap")?;
         fs::create_dir_all(&cache_dir)
             .map_err(FleetError::io(format!("create {}", cache_dir.display())))?;
-        let _lock = lock(&cache_dir.join("base.lock"))?;
+        let _lock = lock(&cache_dir.join(format!("{suite}.lock")))?;
         if !root_dir.is_dir() {
-            build_at(&root_dir)?;
+            build_at(suite, &root_dir)?;
         }
         Ok(Self { root_dir })
     }
@@ -57,14 +90,14 @@ impl Base {
 }
 
 /// Builds beside the final place and renames, so that a half-built image is never taken for one.
-fn build_at(root_dir: &Path) -> Result<(), FleetError> {
+fn build_at(suite: &str, root_dir: &Path) -> Result<(), FleetError> {
     let half_dir = root_dir.with_extension("half");
     if half_dir.exists() {
         fs::remove_dir_all(&half_dir)
             .map_err(FleetError::io(format!("remove {}", half_dir.display())))?;
     }
     let mut build = command("bash");
-    build.args(["-c", RECIPE, "base.sh"]).arg(&half_dir).args(mirror());
+    build.args(["-c", RECIPE, "base.sh", suite]).arg(&half_dir).args(mirror());
     run(build, b"")?.done()?;
     fs::rename(&half_dir, root_dir).map_err(FleetError::io(format!("keep {}", root_dir.display())))
 }

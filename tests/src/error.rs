@@ -16,6 +16,12 @@ pub enum FleetError {
         /// The Debian package that has it.
         package: &'static str,
     },
+    /// `CURFEW_TEST_DEBIAN` names a release that no image is made of.
+    #[error("CURFEW_TEST_DEBIAN is {name:?}; it may be \"bookworm\" or \"trixie\"")]
+    NoSuchDebian {
+        /// What it names.
+        name: String,
+    },
     /// The machine has no cgroup v2 tree.
     #[error("no cgroup2 filesystem is mounted; boot with cgroup v2 or a hybrid layout")]
     NoCgroup2,

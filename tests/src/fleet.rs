@@ -22,7 +22,8 @@ use std::{
 pub(crate) use ground::Ground;
 
 use crate::{
-    Authority, Base, Client, FleetError, Host, KeySetup, Programs, Running, command::command, tools,
+    Authority, Base, Client, Debian, FleetError, Host, KeySetup, Programs, Running,
+    command::command, tools,
 };
 
 /// Any number of real hosts, and everything around them. Dropped, all of it is gone.
@@ -40,7 +41,15 @@ impl Fleet {
     /// # Errors
     /// When the machine lacks something (it says what), or a program has not been built.
     pub fn boot() -> Result<Self, FleetError> {
-        Self::with(Some(Programs::built()?))
+        Self::boot_on(Debian::chosen()?)
+    }
+
+    /// The same on this release.
+    ///
+    /// # Errors
+    /// As [`Fleet::boot`].
+    pub fn boot_on(debian: Debian) -> Result<Self, FleetError> {
+        Self::with(debian, Some(Programs::built()?))
     }
 
     /// A fleet of plain Debian hosts, without anything of ours.
@@ -48,12 +57,20 @@ impl Fleet {
     /// # Errors
     /// When the machine lacks something (it says what).
     pub fn bare() -> Result<Self, FleetError> {
-        Self::with(None)
+        Self::bare_on(Debian::chosen()?)
     }
 
-    fn with(programs: Option<Programs>) -> Result<Self, FleetError> {
+    /// The same on this release.
+    ///
+    /// # Errors
+    /// As [`Fleet::bare`].
+    pub fn bare_on(debian: Debian) -> Result<Self, FleetError> {
+        Self::with(debian, None)
+    }
+
+    fn with(debian: Debian, programs: Option<Programs>) -> Result<Self, FleetError> {
         let cgroup_dir = tools::check()?;
-        let base = Base::build()?;
+        let base = Base::build(debian)?;
         let mut ground = Ground::claim(cgroup_dir)?;
         if let Some(programs) = &programs {
             ground.lay_out(programs)?;

@@ -38,7 +38,7 @@ mod terminal;
 mod tools;
 
 pub use authority::{Authority, KeySetup};
-pub use base::Base;
+pub use base::{Base, Debian};
 pub use client::{Client, Ssh, SshAgent};
 pub use clock::Stopwatch;
 pub use command::{Output, Running};

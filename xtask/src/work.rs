@@ -12,7 +12,7 @@ use crate::{
 
 /// Every test: the features of the packages add those that need root and real hosts.
 pub(crate) fn test() -> Result<(), Failure> {
-    prepare()?;
+    prepare("images")?;
     let runner: &[&str] =
         if has_cargo("nextest") { &["nextest", "run"] } else { &["test", "--all-targets"] };
     step("tests", cargo(runner).args(["--workspace", "--all-features"]))?;
@@ -21,7 +21,7 @@ pub(crate) fn test() -> Result<(), Failure> {
 
 /// The product at work, told line by line.
 pub(crate) fn demo() -> Result<(), Failure> {
-    prepare()?;
+    prepare("image")?;
     hand_over(
         "demo",
         &mut cargo(["run", "--quiet", "--package", "curfew-tests", "--bin", "curfew-demo"]),
@@ -30,7 +30,7 @@ pub(crate) fn demo() -> Result<(), Failure> {
 
 /// A fleet that stands until its shell is left.
 pub(crate) fn fleet() -> Result<(), Failure> {
-    prepare()?;
+    prepare("image")?;
     hand_over("fleet", &mut curfew_fleet(&["shell"]))
 }
 
@@ -69,10 +69,11 @@ fn target_dir() -> PathBuf {
     target_dir.map_or_else(|| tree_dir.join("target"), PathBuf::from)
 }
 
-fn prepare() -> Result<(), Failure> {
+/// What a fleet needs: of one release of Debian (`image`), or of all (`images`).
+fn prepare(images: &str) -> Result<(), Failure> {
     setup::run()?;
     step("programs", &mut cargo(["build", "--workspace"]))?;
-    step("image of the hosts", &mut curfew_fleet(&["image"]))
+    step("image of the hosts", &mut curfew_fleet(&[images]))
 }
 
 fn curfew_fleet(args: &[&str]) -> std::process::Command {

@@ -35,6 +35,20 @@ pub(crate) fn findings(effective: &Effective, who: &str) -> Vec<Finding> {
     findings
 }
 
+/// What is wrong where break-glass is to open a door, and sshd turns away addresses from which logins failed.
+pub(crate) fn penalties(effective: &Effective, who: &str) -> Option<Finding> {
+    let holds = effective.value("PerSourcePenalties");
+    // "none" is also what sshd before 9.8 says, which has none.
+    let is_exempt = effective.value("PerSourcePenaltyExemptList") != "none";
+    (!matches!(holds, "none" | "no") && !is_exempt).then(|| {
+        weakened(
+            format!("sshd: PerSourcePenalties exempts nobody{SEEN_FOR}{who})"),
+            "When logins fail from an address, sshd turns that address away for up to 10 minutes, before any key is looked at: break-glass too, for whoever shares it (a bastion, a NAT).",
+            "name the networks from which break-glass is used in PerSourcePenaltyExemptList of sshd_config, and reload sshd",
+        )
+    })
+}
+
 /// What follows when sshd starts something else in channels than `curfew-pty`.
 fn forced(holds: &str, who: &str) -> Finding {
     let what = format!("sshd: ForceCommand is {holds}{SEEN_FOR}{who})");
@@ -188,6 +202,23 @@ mod tests {
     #[test]
     fn an_installed_host_is_well() {
         assert_eq!(found(&installed()), []);
+    }
+
+    #[test]
+    fn who_shares_an_address_must_not_be_kept_from_break_glass() {
+        let found = |text: &str| penalties(&Effective::parse(text), "root from 192.0.2.1");
+        let holds = "persourcepenalties crash:90 authfail:5 noauth:1\n";
+        let finding = found(&format!("{holds}persourcepenaltyexemptlist none\n")).unwrap();
+        assert_eq!(finding.severity, Severity::Weakened);
+        assert!(finding.what.starts_with("sshd: PerSourcePenalties exempts nobody (seen for root"));
+        let fine = [
+            "",
+            "persourcepenalties no\npersourcepenaltyexemptlist none\n",
+            &format!("{holds}persourcepenaltyexemptlist 10.0.0.0/8\n"),
+        ];
+        for text in fine {
+            assert_eq!(found(text), None, "{text:?}");
+        }
     }
 
     #[test]

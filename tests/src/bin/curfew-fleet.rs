@@ -1,18 +1,19 @@
-//! A fleet to play with: `curfew-fleet image` builds what its hosts start from, `curfew-fleet shell`
-//! brings up an authority and two hosts and leaves a person a shell, `curfew-fleet hold` boots one bare
+//! A fleet to play with: `curfew-fleet image` builds what its hosts start from (`images`: of every release),
+//! `curfew-fleet shell` brings up an authority and two hosts and leaves a person a shell, `curfew-fleet hold` boots one bare
 //! host, says where its cgroup is, and holds it until standard input ends.
 
 use std::{env, fs, io, process::ExitCode};
 
-use tests::{Authority, Base, Client, Fleet, FleetError, Host, Site};
+use tests::{Authority, Base, Client, Debian, Fleet, FleetError, Host, Site};
 
 fn main() -> ExitCode {
     let done = match env::args().nth(1).as_deref() {
-        Some("image") => Base::build().map(|base| say(&base.root_dir().display().to_string())),
+        Some("image") => Debian::chosen().and_then(image),
+        Some("images") => Debian::ALL.into_iter().try_for_each(image),
         Some("shell") => shell(),
         Some("hold") => hold(),
         _ => {
-            eprintln!("Usage: curfew-fleet image | shell | hold");
+            eprintln!("Usage: curfew-fleet image | images | shell | hold");
             return ExitCode::from(64);
         }
     };
@@ -21,6 +22,10 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+fn image(debian: Debian) -> Result<(), FleetError> {
+    Base::build(debian).map(|base| say(&base.root_dir().display().to_string()))
 }
 
 fn shell() -> Result<(), FleetError> {
