@@ -644,6 +644,39 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_tells_of_every_setting() {
+        let pages = pages::all().unwrap();
+        let readme = pages.iter().find(|page| page.path == "README.md").unwrap();
+        let settings: Vec<_> = SETTINGS
+            .iter()
+            .map(|setting| pages::Setting { key: setting.key, default: setting.default })
+            .collect();
+        let heading = "`/etc/curfew/ca.toml`, the authority";
+        assert_eq!(pages::unlike(readme, heading, &settings), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_pages_show_of_settings_is_read() {
+        let mut shown = 0;
+        for page in pages::all().unwrap() {
+            for (line, text) in page.blocks("toml") {
+                let first = text.lines().find_map(|line| line.strip_prefix('['));
+                let first = first.unwrap_or_default().trim_matches(['[', ']']);
+                if TABLES.contains(&first) {
+                    let read = Config::parse(&Source::of(&text));
+                    assert!(read.is_ok(), "{}:{line}: {}", page.path, read.unwrap_err());
+                    shown += 1;
+                }
+            }
+        }
+        assert!(shown >= 7, "the pages show few settings: {shown}");
+    }
+
+    /// Tables of this file that pages show in blocks of their own.
+    const TABLES: [&str; 8] =
+        ["oidc", "workload", "notify", "tracker", "ledger", "retention", "recordings", "behaviour"];
+
+    #[test]
     fn the_table_and_the_file_agree() {
         // What has no default is not there unless somebody writes it.
         for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {

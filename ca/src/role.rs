@@ -503,6 +503,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_pages_show_of_roles_is_read() {
+        let mut shown = 0;
+        for page in pages::all().unwrap() {
+            for (_, text) in page.blocks("toml") {
+                if text.starts_with("[role.") {
+                    assert!(Roles::of(&text).iter().next().is_some(), "{}", page.path);
+                    shown += 1;
+                }
+            }
+        }
+        assert!(shown >= 1, "no page shows a role");
+    }
+
+    #[test]
     fn a_role_in_a_ledger_of_before_is_read() {
         let old = r#"{"members":["ana"],"logins":["app"],"hosts":[],"host_names":["db1"],"default_secs":1,"max_secs":2,"abilities":["x11-forwarding"]}"#;
         let role: Role = serde_json::from_str(old).unwrap();

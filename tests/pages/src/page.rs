@@ -18,6 +18,42 @@ impl Page {
         Self { path: path.to_owned(), text: text.to_owned() }
     }
 
+    /// Its blocks in this language, each with the line in which it begins.
+    #[must_use]
+    pub fn blocks(&self, language: &str) -> Vec<(usize, String)> {
+        let block = |part| match part {
+            Part::Block { line, language: its, text } if its == language => Some((line, text)),
+            _ => None,
+        };
+        self.parts().into_iter().filter_map(block).collect()
+    }
+
+    /// The rows of the tables under this heading, without their heads, in cells.
+    #[must_use]
+    pub fn rows(&self, heading: &str) -> Vec<Vec<String>> {
+        let lines: Vec<String> = self
+            .parts()
+            .into_iter()
+            .filter_map(|part| match part {
+                Part::Prose { text, .. } => Some(text),
+                Part::Block { .. } => None,
+            })
+            .collect();
+        let is_heading = |line: &&String| line.starts_with('#');
+        let under =
+            lines.iter().skip_while(|line| !line.trim_start_matches('#').trim().eq(heading));
+        let under: Vec<&String> = under.skip(1).take_while(|line| !is_heading(line)).collect();
+        let is_divider = |line: &str| line.starts_with("|---");
+        let follows = under.iter().skip(1).map(|line| line.as_str()).chain([""]);
+        let rows = under
+            .iter()
+            .zip(follows)
+            .filter(|(line, next)| line.starts_with('|') && !is_divider(line) && !is_divider(next));
+        let cells =
+            |line: &str| line.trim_matches(['|', ' ']).split(" | ").map(str::to_owned).collect();
+        rows.map(|(line, _)| cells(line)).collect()
+    }
+
     /// What it consists of, in order.
     pub(crate) fn parts(&self) -> Vec<Part> {
         let mut parts = Vec::new();
@@ -87,7 +123,9 @@ fn below(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
 fn say(parts: &mut Vec<Part>, line: usize, text: &str) {
     let begins = text.is_empty() || ["|", "#", "- "].iter().any(|mark| text.starts_with(mark));
     match parts.last_mut() {
-        Some(Part::Prose { text: said, .. }) if !begins && !said.is_empty() => {
+        Some(Part::Prose { text: said, .. })
+            if !begins && !said.is_empty() && !said.starts_with('#') =>
+        {
             said.push('\n');
             said.push_str(text);
         }
@@ -100,6 +138,14 @@ const FENCE: &str = "```";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_found_by_its_heading() {
+        let text = "# One\n| no | no |\n## Two\ntext\n\n| key | what |\n|---|---|\n| `a` | b |\n| `c` | d |\n\n## Three\n| no | no |\n";
+        let page = Page::new("page.md", text);
+        assert_eq!(page.rows("Two"), [["`a`", "b"], ["`c`", "d"]]);
+        assert!(page.rows("Four").is_empty());
+    }
 
     #[test]
     fn a_page_is_paragraphs_rows_and_blocks_with_their_lines() {
