@@ -63,7 +63,7 @@ fn a_grant_ends_on_time_with_its_agent_restarted_and_sshd_is_stock_afterwards()
         db1.processes_like("sleep 4814").is_ok_and(|found| !found.is_empty())
     })?;
     db1.kill_unit("curfew-agent", "KILL")?;
-    session.wait()?;
+    assert!(!session.wait()?.succeeded());
     assert!(db1.processes_like("sleep 4814")?.is_empty());
     db1.run(["curfew-agent", "uninstall"])?.done()?;
     assert_eq!(db1.sh(LOGIN_PATH)?.ok()?.stdout, stock, "sshd and PAM are as they were");
