@@ -181,6 +181,19 @@ mod tests {
         assert!(held.shown >= 30, "the pages show few commands: {}", held.shown);
     }
 
+    #[test]
+    fn the_readme_tells_of_every_setting() {
+        let pages = pages::all().unwrap();
+        let readme = pages.iter().find(|page| page.path == "README.md").unwrap();
+        let setting = |setting: &crate::config::Setting| pages::Setting {
+            key: setting.key,
+            default: setting.default.unwrap_or_default(),
+        };
+        let settings: Vec<_> = crate::config::SETTINGS.iter().map(setting).collect();
+        let heading = "`/etc/curfew/agent.toml`, a host";
+        assert_eq!(pages::unlike(readme, heading, &settings), Vec::<String>::new());
+    }
+
     fn unexplained(command: &clap::Command) -> Vec<String> {
         let name = command.get_name();
         let mut found = Vec::new();
