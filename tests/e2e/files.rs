@@ -191,7 +191,10 @@ fn too_many_files_end_a_session_and_one_that_is_forbidden_is_told() -> Result<()
 
 #[test]
 fn a_host_that_cannot_see_files_says_so() -> Result<(), FleetError> {
-    let (_site, db1, _ana) = open()?;
+    let (site, db1, _ana) = open()?;
+    let concern = "host db1: files that sessions write are not seen";
+    let is_told = || site.authority.run(["status"]).is_ok_and(|said| said.stdout.contains(concern));
+    assert!(!is_told());
     db1.run(["systemctl", "stop", "curfew-files.socket", "curfew-files.service"])?.done()?;
     db1.run(["systemctl", "restart", "curfew-agent"])?.done()?;
     // The agent wants the socket; without the program nothing answers at it.
@@ -202,7 +205,9 @@ fn a_host_that_cannot_see_files_says_so() -> Result<(), FleetError> {
         let said = db1.run(["curfew-agent", "status"]).map(|said| said.stdout).unwrap_or_default();
         said.contains("files      NOT SEEN when they are written: curfew-files does not answer")
     })?;
+    eventually("the authority says so", is_told)?;
     db1.sh("systemctl unmask --runtime curfew-files.socket; systemctl start curfew-files.socket")?
         .done()?;
-    wait_until_seen(&db1)
+    wait_until_seen(&db1)?;
+    eventually("and that it is over", || !is_told())
 }

@@ -331,7 +331,7 @@ impl Host {
             krl: self.lists.standing(),
             certificates: Some(self.upkeep.renewal.standing()),
             keys: Some(self.trust.digest()),
-            trouble: self.record_trouble(),
+            trouble: self.record_trouble().or_else(|| self.files_trouble()),
             group_keys: Some(self.doors.believed(&self.trust.host)),
         }));
     }

@@ -73,6 +73,12 @@ impl Host {
         self.seeing.standing.clone()
     }
 
+    /// Why none is seen, in one sentence for the operator.
+    pub(super) fn files_trouble(&self) -> Option<String> {
+        let why = self.seeing.standing.trouble.as_ref()?;
+        Some(format!("files that sessions write are not seen: {why}"))
+    }
+
     /// Whether word of files may wait that the kernel will not wake anybody for.
     #[must_use]
     pub const fn is_behind_on_files(&self) -> bool {
