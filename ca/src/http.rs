@@ -99,6 +99,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/orders/{number}", get(order::progress))
         .route("/v1/incidents", get(incident::list))
         .route("/v1/incidents/settle", post(incident::settle))
+        .route("/v1/incidents/{number}/report", post(incident::report))
         .route("/v1/attempts", get(attempt::list))
         .route("/v1/status", get(status::show))
         .route("/v1/entries", get(entry::list))

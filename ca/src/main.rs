@@ -37,6 +37,7 @@ mod pass;
 mod policy;
 mod random;
 mod recording;
+mod report;
 mod request;
 mod retention;
 mod revocation;

@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Reviews(command::review::Reviews),
     Retention(command::retention::Retention),
     Attempts(command::attempts::Attempts),
+    Incidents(command::incidents::Incidents),
     #[command(subcommand)]
     Audit(command::audit::Audit),
     Lock(command::lock::Lock),

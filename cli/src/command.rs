@@ -12,6 +12,7 @@ pub(crate) mod done;
 pub(crate) mod extend;
 pub(crate) mod grants;
 pub(crate) mod hosts;
+pub(crate) mod incidents;
 pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod lock;
@@ -65,6 +66,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<Exit> {
         Command::Reviews(reviews) => reviews.run(screen),
         Command::Retention(retention) => retention.run(screen),
         Command::Attempts(attempts) => attempts.run(screen),
+        Command::Incidents(incidents) => incidents.run(screen),
         Command::Audit(audit) => audit.run(screen),
         Command::Lock(lock) => lock.run(screen),
         Command::Unlock(unlock) => unlock.run(screen),

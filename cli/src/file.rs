@@ -20,6 +20,15 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
+/// Puts `bytes` at `path` with `mode`, where nothing is yet.
+pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let beside = beside(path)?;
+    // A link fails where something is, and the file appears whole.
+    let linked = write_new(&beside, bytes, mode).and_then(|()| fs::hard_link(&beside, path));
+    remove(&beside)?;
+    linked
+}
+
 /// Removes `path` if it is there.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

@@ -20,6 +20,7 @@ mod progress;
 mod prompt;
 mod render;
 mod replay;
+mod report;
 mod ssh_agent;
 mod ssh_config;
 mod timeline;

@@ -39,6 +39,7 @@
 //! | `POST /v1/unlocks` | operator | [`UnlockAsk`] → [`OrderProgress`] |
 //! | `GET /v1/orders/{number}?wait_millis=` | operator | → [`OrderProgress`]; returns when complete or when the wait is over |
 //! | `GET /v1/incidents?all=` | operator | → `Vec<`[`IncidentView`](crate::incident::IncidentView)`>` |
+//! | `POST /v1/incidents/{number}/report` | operator | → [`Report`](crate::report::Report) |
 //! | `POST /v1/incidents/settle` | operator | [`SettleAsk`](crate::incident::SettleAsk) → the same |
 //! | `GET /v1/attempts?host=&identity=&serial=&since_secs=&wait_millis=` | token | → `Vec<`[`AttemptView`](crate::attempt::AttemptView)`>`: the caller's own; all for an operator |
 //! | `GET /v1/status` | token | → [`Status`] |

@@ -39,6 +39,7 @@ pub mod reading;
 pub mod record;
 pub mod recording;
 pub mod renewal;
+pub mod report;
 pub mod request;
 pub mod retention;
 pub mod review;

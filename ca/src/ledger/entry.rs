@@ -190,6 +190,8 @@ pub(crate) enum Kind {
     BreakglassAlarm,
     /// A session was odd.
     SessionOdd,
+    /// Somebody read the report of an incident.
+    IncidentReported,
 }
 
 impl Kind {

@@ -111,6 +111,23 @@ impl Ledger {
     }
 }
 
+/// The incident of this number.
+pub(super) fn find(
+    connection: &Connection,
+    number: u64,
+) -> Result<Option<IncidentView>, LedgerError> {
+    // The database's numbers end at 2^63; no entry has one beyond.
+    if i64::try_from(number).is_err() {
+        return Ok(None);
+    }
+    Ok(connection
+        .prepare_cached(
+            "SELECT number, host, first, last, count, cause, settled FROM incidents WHERE number = ?",
+        )?
+        .query_row([number], view)
+        .optional()?)
+}
+
 /// Settles an incident with its entry, if it is open; says whether it was.
 pub(super) fn settle(
     connection: &Connection,

@@ -281,6 +281,7 @@ impl Said<'_> {
             | Kind::BodiesErased
             | Kind::Searched
             | Kind::Exported
+            | Kind::IncidentReported
             | Kind::RecordingRead
             | Kind::RecordingWatched
             // What follows is made new when it is lost: a login by logging in, a host's TLS certificate by its host.

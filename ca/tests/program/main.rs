@@ -42,6 +42,7 @@ mod program;
 mod reading;
 mod recording;
 mod renewal;
+mod report;
 mod request;
 mod restore;
 mod retention;

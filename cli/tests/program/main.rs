@@ -22,6 +22,8 @@ mod renewal;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod report;
+#[cfg(test)]
 mod request;
 #[cfg(test)]
 mod sshd;
