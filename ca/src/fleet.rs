@@ -43,6 +43,7 @@ struct Place {
     presence: Presence,
     standing: Option<Standing>,
     trouble: Option<String>,
+    waiting: Option<u64>,
     leave: Arc<Notify>,
     renew: Arc<Notify>,
 }
@@ -67,9 +68,15 @@ impl Fleet {
     pub(crate) fn seat(&self, host: HostName, presence: Presence) -> Seat<'_> {
         let (leave, renew) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let number = self.change();
-        let (standing, leaving, renewing) = (None, Arc::clone(&leave), Arc::clone(&renew));
-        let (seat, trouble) = (number, None);
-        let place = Place { seat, presence, standing, trouble, leave: leaving, renew: renewing };
+        let place = Place {
+            seat: number,
+            presence,
+            standing: None,
+            trouble: None,
+            waiting: None,
+            leave: Arc::clone(&leave),
+            renew: Arc::clone(&renew),
+        };
         let before = self.hosts().insert(host.clone(), place);
         if let Some(before) = before {
             before.leave.notify_one();
@@ -108,6 +115,11 @@ impl Fleet {
     /// What keeps the host from recording, as it says, when it is connected.
     pub(crate) fn trouble(&self, host: &HostName) -> Option<String> {
         self.hosts().get(host).and_then(|place| place.trouble.clone())
+    }
+
+    /// How many records of the host's wait there for the authority, when it is connected and has said.
+    pub(crate) fn waiting(&self, host: &HostName) -> Option<u64> {
+        self.hosts().get(host).and_then(|place| place.waiting)
     }
 
     /// The host's presence, when it is connected.
@@ -165,12 +177,12 @@ impl Seat<'_> {
         }
     }
 
-    /// Notes what keeps the host from recording, as it says; nothing when all is well again.
-    pub(crate) fn troubled(&self, trouble: Option<String>) {
+    /// Notes how many records wait at the host, and what keeps it from recording, as it says; nothing when all is well again.
+    pub(crate) fn records(&self, waiting: u64, trouble: Option<String>) {
         if let Some(place) = self.fleet.hosts().get_mut(&self.host)
             && place.seat == self.number
         {
-            place.trouble = trouble;
+            (place.waiting, place.trouble) = (Some(waiting), trouble);
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Meter {
     pub(crate) commits: Timed,
     /// Pieces of work that shared them.
     pub(crate) jobs: Count,
+    /// Records of what sessions did that hosts say are lost.
+    pub(crate) lost: Count,
     /// Orders that a host has done, from when they were durable.
     pub(crate) done: Timed,
 }
@@ -46,7 +48,12 @@ impl Count {
 
     /// So many more.
     pub(crate) fn more(&self, by: usize) {
-        self.0.fetch_add(u64::try_from(by).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.add(u64::try_from(by).unwrap_or(u64::MAX));
+    }
+
+    /// So many more.
+    pub(crate) fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
     }
 
     /// How many.

@@ -233,7 +233,7 @@ impl Link<'_> {
                 self.lets_in(heartbeat.group_keys).await?;
                 let last = heartbeat.last_order.map_or(0, |order| order.number());
                 self.is_ahead(heartbeat.krl.as_ref()).await;
-                self.seat.troubled(heartbeat.trouble.map(|it| bounded(&it)));
+                self.seat.records(heartbeat.spooled, heartbeat.trouble.map(|it| bounded(&it)));
                 let krl = heartbeat.krl;
                 self.seat.heard(Presence { krl, ..presence(heartbeat.at, last, now) });
                 if let Some(standing) = heartbeat.certificates {

@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use wire::ceremony::HostProof;
 
 use super::refusal::Refusal;
 use crate::authority::Authority;
@@ -67,6 +68,7 @@ async fn page(State(authority): State<Arc<Authority>>) -> Result<Response, Refus
     own(&authority, &mut page);
     ledger(&authority, &mut page).await?;
     hosts(&authority, &mut page).await?;
+    drills(&authority, &mut page).await?;
     let head = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((head, page.finish()).into_response())
 }
@@ -95,6 +97,11 @@ fn own(authority: &Authority, page: &mut Page) {
         "curfew_ca_ledger_jobs_total",
         "Pieces of work that shared these transactions.",
         meter.jobs.value(),
+    );
+    page.counter(
+        "curfew_ca_records_lost_total",
+        "Records of what sessions did that hosts say they could not keep, and that this node was told of.",
+        meter.lost.value(),
     );
     page.histogram(
         "curfew_ca_order_seconds",
@@ -191,6 +198,42 @@ async fn hosts(authority: &Authority, page: &mut Page) -> Result<(), Refusal> {
             "curfew_ca_host_certificate_end_timestamp_seconds",
             "When a host's SSH certificates end, which it renews by itself.",
             each(&|host| Some(host.certified.as_ref()?.window?.until.secs())),
+        ),
+        (
+            "curfew_ca_host_records_waiting",
+            "Records at a host that it has not delivered yet, as it said last.",
+            each(&|host| authority.fleet.waiting(&host.name)),
+        ),
+        (
+            "curfew_ca_host_recording_trouble",
+            "1 while a host says that it cannot record, or not see, what it should.",
+            each(&|host| {
+                presence(host).map(|_here| u64::from(authority.fleet.trouble(&host.name).is_some()))
+            }),
+        ),
+    ] {
+        page.gauges(name, help, rows.iter().map(|(host, value)| (("host", host.as_str()), *value)));
+    }
+    Ok(())
+}
+
+/// When break-glass was proved to work on each host: used there, or drilled.
+async fn drills(authority: &Authority, page: &mut Page) -> Result<(), Refusal> {
+    let known = (authority.config.drills, clock::now());
+    let proofs = authority.ledger.breakglass(known).await?.hosts;
+    let rows = |of: &dyn Fn(&HostProof) -> Option<u64>| -> Vec<(String, u64)> {
+        proofs.iter().filter_map(|proof| Some((proof.host.to_string(), of(proof)?))).collect()
+    };
+    for (name, help, rows) in [
+        (
+            "curfew_ca_host_breakglass_proved_timestamp_seconds",
+            "When somebody last got in on a host by break-glass, in earnest or as a drill.",
+            rows(&|proof| Some(proof.alive.max(proof.dead)?.secs())),
+        ),
+        (
+            "curfew_ca_host_breakglass_drill_overdue",
+            "1 for a host on which break-glass should have been tried again by now.",
+            rows(&|proof| Some(u64::from(proof.is_overdue))),
         ),
     ] {
         page.gauges(name, help, rows.iter().map(|(host, value)| (("host", host.as_str()), *value)));

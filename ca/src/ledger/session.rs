@@ -75,13 +75,13 @@ impl Ledger {
         records: Vec<Record>,
         now: Timestamp,
     ) -> Result<u64, LedgerError> {
-        self.write(move |connection| {
+        let taken = self.write(move |connection| {
             let mut last: u64 = connection
                 .prepare_cached("SELECT last_record FROM hosts WHERE name = ? AND enrolment = ?")?
                 .query_row(params![host.as_str(), enrolment], |row| row.get(0))
                 .optional()?
                 .ok_or_else(|| LedgerError::NotFound(format!("host {host} has enrolled anew")))?;
-            let mut of = BTreeSet::new();
+            let (mut of, mut lost) = (BTreeSet::new(), 0_u64);
             for record in &records {
                 let (due, number) = (last.saturating_add(1), record.number.number());
                 if number > due {
@@ -91,6 +91,9 @@ impl Ledger {
                     take(connection, (&host, enrolment), record, now)?;
                     of.extend(record.session);
                     last = number;
+                    if let Event::Loss(loss) = &record.event {
+                        lost = lost.saturating_add(loss.missing);
+                    }
                 }
             }
             // What was odd in one that had ended is looked at anew.
@@ -100,9 +103,11 @@ impl Ledger {
             connection
                 .prepare_cached("UPDATE hosts SET last_record = ? WHERE name = ?")?
                 .execute(params![last, host.as_str()])?;
-            Ok(last)
-        })
-        .await
+            Ok((last, lost))
+        });
+        let (last, lost) = taken.await?;
+        self.meter().lost.add(lost);
+        Ok(last)
     }
 
     /// Sessions: live ones first, and of each kind the newest. What was odd in them is for whoever may review them.

@@ -282,7 +282,7 @@ async fn another_host_cannot_put_its_own_in_the_place_of_a_session() {
 }
 
 /// Now, as the authority reads it.
-async fn now(authority: &Authority) -> Timestamp {
+pub(crate) async fn now(authority: &Authority) -> Timestamp {
     let about: wire::api::Authority =
         authority.call(("GET", "/v1/authority"), None, &()).await.unwrap();
     about.at

@@ -4,11 +4,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use wire::hostlink::{Heartbeat, ToAuthority, ToHost};
 use wire::problem::Code;
+use wire::record::{Event, Loss};
 
 use crate::authority::{Authority, run, settings};
 use crate::certificate::{ask, issue};
-use crate::link::greeted;
+use crate::link::{greeted, now, record};
 use crate::nodes::eventually;
 use crate::postgres::{Database, Server};
 
@@ -25,7 +27,7 @@ async fn what_was_issued_refused_and_ordered_is_counted() {
     let authority = Authority::start_with(LISTEN, None);
     authority.add("ana", 1, &[]);
     let host = authority.host("db1").await;
-    let (_frames, _) = greeted(&authority, &host, 0).await;
+    let (mut frames, _) = greeted(&authority, &host, 0).await;
     let token = authority.login("ana", 1).await.unwrap();
     for _ in 0..3 {
         issue(&authority, &token, &ask("db1")).await.unwrap();
@@ -52,6 +54,36 @@ async fn what_was_issued_refused_and_ordered_is_counted() {
         assert_eq!(page.matches(&format!("# TYPE {name} ")).count(), 1, "{line}");
     }
     assert!(!page.contains("ana"), "{page}");
+    // What waits at the host, what it lost and what is wrong with it, as it says.
+    assert!(!page.contains("curfew_ca_host_records_waiting{"), "it has not said");
+    assert_eq!(value(&page, "curfew_ca_host_recording_trouble{host=\"db1\"}"), 0);
+    assert_eq!(value(&page, "curfew_ca_host_breakglass_drill_overdue{host=\"db1\"}"), 0);
+    let loss = |number| record(number, Event::Loss(Loss { after: 1, missing: 7 }));
+    // One comes twice, as after a connection that broke.
+    for records in [vec![loss(1)], vec![loss(1), loss(2)]] {
+        frames.send(&ToAuthority::Records(records)).await;
+        assert!(matches!(frames.next().await, Some(ToHost::Acknowledged(_))));
+    }
+    let beat = Heartbeat {
+        at: now(&authority).await,
+        sessions: 0,
+        spooled: 41,
+        last_order: None,
+        krl: None,
+        certificates: None,
+        keys: None,
+        trouble: Some("its disk takes no records".into()),
+        group_keys: None,
+    };
+    frames.send(&ToAuthority::Heartbeat(beat)).await;
+    eventually(async || {
+        let (_, page) = authority.figures("/metrics").await;
+        page.contains("curfew_ca_host_records_waiting{host=\"db1\"} 41\n")
+    })
+    .await;
+    let (_, page) = authority.figures("/metrics").await;
+    assert_eq!(value(&page, "curfew_ca_host_recording_trouble{host=\"db1\"}"), 1);
+    assert_eq!(value(&page, "curfew_ca_records_lost_total"), 14);
     // An order that no host has yet.
     authority.run(&["lock", "identity", "ana", "--reason", "test"]);
     let (_, page) = authority.figures("/metrics").await;
