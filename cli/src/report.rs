@@ -288,6 +288,10 @@ impl Page {
         self.line(&format!(
             "    curfew ledger verify --from {file} --entries {first}..{last} --keys KEYS"
         ));
+        self.line(
+            "\nThat file holds what every entry in between says, also of other matters. A mirror (`curfew ledger export --tiles DIR`, then \
+             `--from DIR`) proves that the entries are there and says nothing of what they say.",
+        );
     }
 }
 

@@ -58,6 +58,7 @@ fn a_report_is_one_document_with_the_command_that_checks_it() {
         " | `session_begun` | `AAAA",
         "    curfew ledger verify --from incident-17.jsonl --entries 12..40 --keys KEYS\n",
         "which is entry 91 of the ledger",
+        "also of other matters. A mirror",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
