@@ -345,6 +345,15 @@ impl Event {
             _ => false,
         }
     }
+
+    /// How many records it says are lost.
+    #[must_use]
+    pub const fn missing(&self) -> u64 {
+        match self {
+            Self::Loss(loss) => loss.missing,
+            _ => 0,
+        }
+    }
 }
 
 /// What became of a channel of a session.

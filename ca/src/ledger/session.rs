@@ -91,9 +91,7 @@ impl Ledger {
                     take(connection, (&host, enrolment), record, now)?;
                     of.extend(record.session);
                     last = number;
-                    if let Event::Loss(loss) = &record.event {
-                        lost = lost.saturating_add(loss.missing);
-                    }
+                    lost = lost.saturating_add(record.event.missing());
                 }
             }
             // What was odd in one that had ended is looked at anew.

@@ -27,7 +27,7 @@ async fn what_was_issued_refused_and_ordered_is_counted() {
     let authority = Authority::start_with(LISTEN, None);
     authority.add("ana", 1, &[]);
     let host = authority.host("db1").await;
-    let (mut frames, _) = greeted(&authority, &host, 0).await;
+    let (_frames, _) = greeted(&authority, &host, 0).await;
     let token = authority.login("ana", 1).await.unwrap();
     for _ in 0..3 {
         issue(&authority, &token, &ask("db1")).await.unwrap();
@@ -54,7 +54,20 @@ async fn what_was_issued_refused_and_ordered_is_counted() {
         assert_eq!(page.matches(&format!("# TYPE {name} ")).count(), 1, "{line}");
     }
     assert!(!page.contains("ana"), "{page}");
-    // What waits at the host, what it lost and what is wrong with it, as it says.
+    // An order that no host has yet.
+    authority.run(&["lock", "identity", "ana", "--reason", "test"]);
+    let (_, page) = authority.figures("/metrics").await;
+    assert_eq!(value(&page, "curfew_ca_host_orders_outstanding{host=\"db1\"}"), 1);
+    assert_eq!(value(&page, "curfew_ca_locks"), 1);
+    assert_eq!(authority.figures("/v1/hosts").await.0, 404);
+}
+
+#[tokio::test]
+async fn what_waits_at_a_host_what_it_lost_and_what_it_lacks_is_shown() {
+    let authority = Authority::start_with(LISTEN, None);
+    let host = authority.host("db1").await;
+    let (mut frames, _) = greeted(&authority, &host, 0).await;
+    let (_, page) = authority.figures("/metrics").await;
     assert!(!page.contains("curfew_ca_host_records_waiting{"), "it has not said");
     assert_eq!(value(&page, "curfew_ca_host_recording_trouble{host=\"db1\"}"), 0);
     assert_eq!(value(&page, "curfew_ca_host_breakglass_drill_overdue{host=\"db1\"}"), 0);
@@ -84,12 +97,6 @@ async fn what_was_issued_refused_and_ordered_is_counted() {
     let (_, page) = authority.figures("/metrics").await;
     assert_eq!(value(&page, "curfew_ca_host_recording_trouble{host=\"db1\"}"), 1);
     assert_eq!(value(&page, "curfew_ca_records_lost_total"), 14);
-    // An order that no host has yet.
-    authority.run(&["lock", "identity", "ana", "--reason", "test"]);
-    let (_, page) = authority.figures("/metrics").await;
-    assert_eq!(value(&page, "curfew_ca_host_orders_outstanding{host=\"db1\"}"), 1);
-    assert_eq!(value(&page, "curfew_ca_locks"), 1);
-    assert_eq!(authority.figures("/v1/hosts").await.0, 404);
 }
 
 #[tokio::test]
