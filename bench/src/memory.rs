@@ -1,7 +1,8 @@
 //! `memory`: what the host half takes, idle and with live sessions.
 //!
 //! Two figures for each process, from `/proc/PID/smaps_rollup`: all that is resident, and its share when pages that are
-//! also mapped elsewhere are divided among those who map them. What the kernel keeps for us (maps, buffers) is in neither.
+//! also mapped elsewhere are divided among those who map them (the agent maps the kernel's rings twice, side by side, so that
+//! `rss` has them twice). What the kernel keeps for us (maps, buffers) is in neither.
 
 use anyhow::{Context as _, Result};
 use tests::{Host, Running, eventually};
@@ -18,22 +19,37 @@ struct Taken {
     pss: f64,
 }
 
-/// Both halves.
+/// Everything that runs all the time.
 #[derive(Debug, Clone, Copy)]
-struct Halves {
+struct Parts {
     agent: Taken,
     link: Taken,
+    files: Taken,
+}
+
+impl Parts {
+    const fn all(self) -> [Taken; 3] {
+        [self.agent, self.link, self.files]
+    }
+
+    fn rss(self) -> f64 {
+        self.all().iter().map(|part| part.rss).sum()
+    }
+
+    fn pss(self) -> f64 {
+        self.all().iter().map(|part| part.pss).sum()
+    }
 }
 
 /// Measures with 0, `count` / 10 and `count` sessions.
 pub(crate) fn measure(count: usize) -> Result<Verdict> {
     let stage = Stage::set()?;
-    let idle = halves(&stage.host)?;
+    let idle = parts(&stage.host)?;
     let mut rows = vec![row(0, idle, idle)];
     let mut sessions = Vec::new();
     for wanted in [count.div_ceil(10), count] {
         open(&stage, &mut sessions, wanted)?;
-        rows.push(row(wanted, halves(&stage.host)?, idle));
+        rows.push(row(wanted, parts(&stage.host)?, idle));
     }
     Ok(Verdict { rows, broken: Vec::new() })
 }
@@ -60,8 +76,9 @@ fn open(stage: &Stage, sessions: &mut Vec<Running>, wanted: usize) -> Result<()>
     Ok(())
 }
 
-fn halves(host: &Host) -> Result<Halves> {
-    Ok(Halves { agent: taken(host, "curfew-agent")?, link: taken(host, "curfew-link")? })
+fn parts(host: &Host) -> Result<Parts> {
+    let of = |unit| taken(host, unit);
+    Ok(Parts { agent: of("curfew-agent")?, link: of("curfew-link")?, files: of("curfew-files")? })
 }
 
 fn taken(host: &Host, unit: &str) -> Result<Taken> {
@@ -75,9 +92,8 @@ fn taken(host: &Host, unit: &str) -> Result<Taken> {
     Ok(Taken { rss: field("Rss:")?, pss: field("Pss:")? })
 }
 
-fn row(sessions: usize, now: Halves, idle: Halves) -> Row {
-    let rss = now.agent.rss + now.link.rss;
-    let grown = rss - idle.agent.rss - idle.link.rss;
+fn row(sessions: usize, now: Parts, idle: Parts) -> Row {
+    let grown = now.rss() - idle.rss();
     let each = u32::try_from(sessions).ok().filter(|&sessions| sessions > 0);
     Row::new("memory", format!("{sessions} sessions"))
         .counted("count", sessions)
@@ -85,7 +101,10 @@ fn row(sessions: usize, now: Halves, idle: Halves) -> Row {
         .measured("agent_pss_mb", now.agent.pss / KB_IN_MB)
         .measured("link_rss_mb", now.link.rss / KB_IN_MB)
         .measured("link_pss_mb", now.link.pss / KB_IN_MB)
-        .measured("total_rss_mb", rss / KB_IN_MB)
+        .measured("files_rss_mb", now.files.rss / KB_IN_MB)
+        .measured("files_pss_mb", now.files.pss / KB_IN_MB)
+        .measured("total_rss_mb", now.rss() / KB_IN_MB)
+        .measured("total_pss_mb", now.pss() / KB_IN_MB)
         .measured("per_session_kb", each.map_or(0.0, |sessions| grown / f64::from(sessions)))
 }
 

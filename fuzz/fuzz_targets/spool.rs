@@ -19,7 +19,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     if second > 1 {
         fs::write(segment(second.into()), newer).expect("memory is left");
     }
-    let Ok(mut spool) = Spool::open(dir.path()) else { return };
+    let Ok(mut spool) = Spool::open(dir.path(), QUOTA) else { return };
     let before = spool.newest();
     drop(spool.after(0, 64 * 1024));
     let now = Now { at: NOW, up: Uptime::from_nanos(1) };
@@ -27,7 +27,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     let number = spool.append(None, &event, now).expect("memory is left").number();
     assert_eq!(number, before + 1);
 
-    let mut again = Spool::open(dir.path()).expect("it opened before");
+    let mut again = Spool::open(dir.path(), QUOTA).expect("it opened before");
     assert_eq!(again.newest(), number);
     let last = again.after(number - 1, u64::MAX);
     if let Ok(records) = last {
@@ -37,3 +37,6 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     acknowledged.expect("memory lets go");
     assert_eq!(again.waiting(), 0);
 });
+
+/// More than any input needs.
+const QUOTA: u64 = 1 << 30;
