@@ -406,8 +406,6 @@ fn short(text: &str) -> String {
     format!("{kept}…")
 }
 
-/// From which weight on that a session was odd is an entry of its own, which can be told.
-pub(crate) const TOLD_FROM: u8 = 30;
 /// How many sessions say what is usual under a role, or for a person.
 const ENOUGH: u64 = 3;
 /// How many of them say when a person works.

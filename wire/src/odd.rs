@@ -159,6 +159,8 @@ const fn is_none(more: &u64) -> bool {
 
 /// The most that a session weighs.
 pub const MAX_WEIGHT: u8 = 100;
+/// From which weight on that a session was odd is an entry of its own, which can be told.
+pub const TOLD_FROM: u8 = 30;
 /// Most pieces of evidence that are named: a session may have thousands.
 pub const MAX_EVIDENCE: usize = 5;
 /// Longest of them, in characters: whoever runs a program chooses its path.

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
+use wire::odd::TOLD_FROM;
 
 use super::keys::Place;
 use super::{ConfigError, Setting, Source, command};
-use crate::odd::TOLD_FROM;
 
 /// Somebody who is told.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@
 
 use wire::identifier::{HostName, SessionId};
 use wire::identity::Kind as IdentityKind;
-use wire::odd::{Odd, Oddity};
+use wire::odd::{Odd, Oddity, TOLD_FROM};
 use wire::record::Record;
 use wire::time::Timestamp;
 
@@ -14,7 +14,7 @@ use super::past::used;
 use super::search::stored;
 use super::sql::{Connection, OptionalExtension as _, params};
 use super::{Ledger, LedgerError, column};
-use crate::odd::{Before, Deeds, Facet, Known, Scene, TOLD_FROM, judge};
+use crate::odd::{Before, Deeds, Facet, Known, Scene, judge};
 
 /// What was found in one session.
 #[derive(Debug)]
