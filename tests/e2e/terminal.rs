@@ -183,7 +183,10 @@ fn a_recorder_that_starts_late_costs_no_terminal_that_may_go_on() -> Result<(), 
     db1.start("curfew-recorder")?;
     db1.kill_unit("curfew-recorder", "STOP")?;
     let mut shell = ana.ssh("deploy", &db1).shell()?;
+    // What is typed meanwhile waits for the shell.
+    shell.enter("echo ze\"\"ro")?;
     shell.wait_for("goes on without it")?;
+    shell.wait_for("zero\r\n")?;
     shell.enter("echo o\"\"ne")?;
     shell.wait_for("one\r\n")?;
     db1.kill_unit("curfew-recorder", "CONT")?;

@@ -114,14 +114,9 @@ impl Relay {
     /// Puts itself between the two, and then lets the session have its terminal: nothing passes before that.
     fn begin(start: &Start, ends: [OwnedFd; 4], file: Option<OwnedFd>) -> Result<Self, RelayError> {
         let [stub, outer, inner, slave] = ends;
-        // Who starts late must not touch a terminal that went on without.
-        let is_gone = has_gone(&stub).map_err(failed("look for the session"))?;
-        if is_gone {
-            let source = io::Error::from(io::ErrorKind::BrokenPipe);
-            return Err(RelayError { what: "begin: the session did not wait", source });
-        }
+        wants(&stub)?;
         let signals = signals().map_err(failed("wait for signals"))?;
-        let outer = take_over(&outer).map_err(failed("take the client's terminal over"))?;
+        let outer = open_anew(&outer).map_err(failed("open the client's terminal"))?;
         let termios = tcgetattr(&outer).map_err(failed("read the terminal's settings"))?;
         tcsetattr(&slave, OptionalActions::Now, &termios).map_err(failed("set the terminal"))?;
         let flags = fcntl_getfl(&inner).map_err(failed("use the session's terminal"))?;
@@ -145,6 +140,9 @@ impl Relay {
             closed: false,
             ending: None,
         };
+        // All that takes time was before: from here on the session's terminal is touched.
+        wants(&relay.stub)?;
+        lead(&relay.outer);
         relay.resize().map_err(failed("size the session's terminal"))?;
         let mut raw = termios.clone();
         raw.make_raw();
@@ -386,6 +384,15 @@ struct Ready {
     stub: bool,
 }
 
+/// Who is late must not touch a terminal that went on without.
+fn wants(stub: &OwnedFd) -> Result<(), RelayError> {
+    if has_gone(stub).map_err(failed("look for the session"))? {
+        let source = io::Error::from(io::ErrorKind::BrokenPipe);
+        return Err(RelayError { what: "begin: the session did not wait", source });
+    }
+    Ok(())
+}
+
 /// Whether nobody is at the other end any more.
 fn has_gone(stub: &OwnedFd) -> io::Result<bool> {
     let mut fds = [PollFd::new(stub, PollFlags::IN)];
@@ -395,20 +402,21 @@ fn has_gone(stub: &OwnedFd) -> io::Result<bool> {
     Ok(stub.revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR))
 }
 
-/// The client's terminal, opened anew so that no flag of ours is anybody else's; ours alone to open; and our
-/// controlling terminal, so that nobody of the user's can pretend to type on it and its size is told to us.
-fn take_over(terminal: &OwnedFd) -> io::Result<OwnedFd> {
+/// The client's terminal, opened anew so that no flag of ours is anybody else's; ours alone to open.
+fn open_anew(terminal: &OwnedFd) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd as _;
     fchmod(terminal, Mode::RUSR | Mode::WUSR)?;
     let path = format!("/proc/self/fd/{}", terminal.as_raw_fd());
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let outer = open(path, flags, Mode::empty())?;
-    let lead = rustix::process::setsid().map(drop);
-    if lead.is_ok() && rustix::process::ioctl_tiocsctty(&outer).is_ok() {
-        return Ok(outer);
+    Ok(open(path, flags, Mode::empty())?)
+}
+
+/// Makes it our controlling terminal, so that nobody of the user's can pretend to type on it and its size is told to us. Where
+/// a login shell that did not become curfew-pty holds it, curfew-pty tells us of a new size instead.
+fn lead(terminal: &OwnedFd) {
+    if rustix::process::setsid().is_ok() {
+        rustix::process::ioctl_tiocsctty(terminal).unwrap_or_default();
     }
-    // A login shell that did not become curfew-pty holds it; curfew-pty tells us of a new size.
-    Ok(outer)
 }
 
 /// Keeps what passes in `file`.
