@@ -237,5 +237,6 @@ pub const RECORDER_PATH: &str = "/run/curfew/recorder.sock";
 pub const STANDING_DIR: &str = "/run/curfew/logins";
 /// Largest frame here, in bytes: a forced command of 8 KiB in base64, with room.
 pub const MAX_CHANNEL_FRAME: usize = 64 * 1024;
-/// Longest time that a terminal waits for its recorder, in milliseconds.
+/// How long `curfew-pty` waits for an answer, and for its recorder, before it says [`GAVE_UP`] and waits as long once more; in
+/// milliseconds.
 pub const RECORDER_PATIENCE_MILLIS: u64 = 2_000;

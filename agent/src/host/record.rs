@@ -30,7 +30,7 @@ impl Host {
         now: Now,
     ) -> bool {
         self.write_what_waits(now);
-        // Until a loss is written nothing may follow that would make the gap look smaller.
+        // Until a loss is written, what sessions do goes on being counted: a record in the gap would hide how large it is.
         let lacks_room = !self.unwritten.is_empty() || !self.spool.has_room();
         if self.unwritten.is_waiting() || (Class::Activity.has(&event) && lacks_room) {
             self.say_loss();
