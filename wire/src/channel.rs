@@ -217,7 +217,7 @@ pub struct Standing {
     pub forced: Option<Octets>,
 }
 
-/// The client's terminal has another size.
+/// The client's terminal has another size, or `curfew-pty` has just let go of it: whoever relays it leads it now.
 pub const RESIZED: u8 = b'w';
 /// `curfew-pty` waits no longer: who has not touched its terminal yet must not, and who has hands it over all the same.
 pub const GAVE_UP: u8 = b'g';

@@ -294,7 +294,10 @@ impl Relay {
         };
         for byte in bytes.iter().take(count) {
             match *byte {
-                RESIZED => self.resized(),
+                RESIZED => {
+                    lead(&self.outer);
+                    self.resized();
+                }
                 EXITED => self.end(End::Exited),
                 _ => {}
             }
@@ -412,11 +415,12 @@ fn open_anew(terminal: &OwnedFd) -> io::Result<OwnedFd> {
 }
 
 /// Makes it our controlling terminal, so that nobody of the user's can pretend to type on it and its size is told to us. Where
-/// a login shell that did not become curfew-pty holds it, curfew-pty tells us of a new size instead.
+/// a login shell that did not become curfew-pty holds it, curfew-pty tells us of a new size instead; where curfew-pty itself
+/// has not let go of it yet, it says so when it has.
 fn lead(terminal: &OwnedFd) {
-    if rustix::process::setsid().is_ok() {
-        rustix::process::ioctl_tiocsctty(terminal).unwrap_or_default();
-    }
+    // Who leads a session already stays its leader.
+    rustix::process::setsid().map(drop).unwrap_or_default();
+    rustix::process::ioctl_tiocsctty(terminal).unwrap_or_default();
 }
 
 /// Keeps what passes in `file`.

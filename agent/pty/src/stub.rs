@@ -67,6 +67,14 @@ enum Place {
     Relayed(Relayed),
 }
 
+/// The connection to the agent, which is its recorder's once the agent has answered. The recorder may have answered too
+/// before we read: what has come so far stays with the connection.
+#[derive(Debug)]
+struct Line {
+    socket: OwnedFd,
+    inbox: Inbox,
+}
+
 /// A terminal of the session's, and the connection to who relays it.
 #[derive(Debug)]
 struct Relayed {
@@ -121,7 +129,7 @@ fn place(terminal: bool) -> Result<(Place, Option<Octets>), Refusal> {
         Ok((_, Answer::Outside)) => return Ok((Place::Here, None)),
         Ok((_, Answer::Run { forced })) => return Ok((Place::Here, forced)),
         Ok((_, Answer::Refuse(line))) => return Err(Refusal::Told(line)),
-        Ok((agent, Answer::Relay { forced, required })) => match relayed(agent) {
+        Ok((line, Answer::Relay { forced, required })) => match relayed(line) {
             Ok(relayed) => return Ok((Place::Relayed(relayed), forced)),
             Err(error) => {
                 gave_up = true;
@@ -168,7 +176,7 @@ fn take_back() -> io::Result<()> {
 }
 
 /// Asks the agent, with the terminal.
-fn ask(terminal: bool) -> Result<(OwnedFd, Answer), PassError> {
+fn ask(terminal: bool) -> Result<(Line, Answer), PassError> {
     let patience = Some(Duration::from_millis(RECORDER_PATIENCE_MILLIS));
     let agent = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     set_socket_timeout(&agent, Timeout::Send, patience)?;
@@ -184,38 +192,40 @@ fn ask(terminal: bool) -> Result<(OwnedFd, Answer), PassError> {
     let term = term.filter(|term| Term::new(term).is_some());
     let ask = Ask { version: wire::VERSION, terminal, term };
     send(&agent, &ask, if terminal { &with } else { &[] })?;
-    let answer = patiently(&mut Inbox::default(), &agent)?;
-    Ok((agent, answer))
+    let mut line = Line { socket: agent, inbox: Inbox::default() };
+    let answer = line.hear()?;
+    Ok((line, answer))
 }
 
-/// Waits for a frame for as long as the socket's patience is; then says that it gave up, and waits once more. Whoever is
-/// at work on the terminal at that moment either hands it over after all, or has left it as it was when it closes: a shell
-/// that began in between would take a half-made terminal for its own.
-fn patiently<T: serde::de::DeserializeOwned>(
-    inbox: &mut Inbox,
-    socket: &OwnedFd,
-) -> Result<T, PassError> {
-    match inbox.wait(socket) {
-        Err(PassError::Broken(Errno::AGAIN)) => {
-            say(socket, GAVE_UP)?;
-            inbox.wait(socket)
+impl Line {
+    /// Waits for a frame for as long as the socket's patience is; then says that it gave up, and waits once more. Whoever
+    /// is at work on the terminal at that moment either hands it over after all, or has left it as it was when it closes: a
+    /// shell that began in between would take a half-made terminal for its own.
+    fn hear<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, PassError> {
+        match self.inbox.wait(&self.socket) {
+            Err(PassError::Broken(Errno::AGAIN)) => {
+                say(&self.socket, GAVE_UP)?;
+                self.inbox.wait(&self.socket)
+            }
+            other => other,
         }
-        other => other,
     }
 }
 
 /// Gives the client's terminal up, and waits until a recorder has it.
-fn relayed(recorder: OwnedFd) -> Result<Relayed, PassError> {
+fn relayed(mut line: Line) -> Result<Relayed, PassError> {
     // Nobody of the user's may hold on to the client's terminal: who does could pretend to type.
     mask().thread_block().map_err(io::Error::from)?;
     // Where a shell did not become us, it leads the session and keeps the terminal; the recorder then learns of a new
     // size from us.
     let gave_up = tty::let_go(io::stdin().as_fd());
     drop(gave_up);
-    let mut inbox = Inbox::default();
-    let Started { terminal } = patiently(&mut inbox, &recorder)?;
-    let inner = inbox.descriptors().pop().ok_or(PassError::Closed)?;
-    Ok(Relayed { recorder, inner, name: terminal })
+    let Started { terminal } = line.hear()?;
+    let inner = line.inbox.descriptors().pop().ok_or(PassError::Closed)?;
+    // A recorder that was faster than we are could not make the client's terminal its own while it was ours. One that is gone
+    // is noticed where its end is waited for.
+    say(&line.socket, RESIZED).unwrap_or_default();
+    Ok(Relayed { recorder: line.socket, inner, name: terminal })
 }
 
 /// Signals that are waited for, not suffered.
@@ -390,9 +400,23 @@ mod tests {
             // And then it leaves the terminal as it was.
             theirs.read_exact(&mut byte).unwrap();
         });
-        let mut inbox = Inbox::default();
-        assert_eq!(patiently::<Started>(&mut inbox, &ours).unwrap().terminal, "/dev/pts/7");
-        assert!(matches!(patiently::<Started>(&mut inbox, &ours), Err(PassError::Closed)));
+        let mut line = Line { socket: ours, inbox: Inbox::default() };
+        assert_eq!(line.hear::<Started>().unwrap().terminal, "/dev/pts/7");
+        assert!(matches!(line.hear::<Started>(), Err(PassError::Closed)));
         late.join().unwrap();
+    }
+
+    #[test]
+    fn a_recorder_that_answers_before_the_agent_is_heard_is_heard_too() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let patience = Some(Duration::from_millis(200));
+        set_socket_timeout(&ours, Timeout::Recv, patience).unwrap();
+        let terminal = std::fs::File::open("/dev/null").unwrap();
+        send(&theirs, &Answer::Relay { forced: None, required: true }, &[]).unwrap();
+        send(&theirs, &Started { terminal: "/dev/pts/7".into() }, &[terminal.as_fd()]).unwrap();
+        let mut line = Line { socket: ours.into(), inbox: Inbox::default() };
+        assert!(matches!(line.hear().unwrap(), Answer::Relay { required: true, .. }));
+        assert_eq!(line.hear::<Started>().unwrap().terminal, "/dev/pts/7");
+        assert_eq!(line.inbox.descriptors().len(), 1);
     }
 }
