@@ -169,6 +169,7 @@ pub(crate) struct Permit {
     role: RoleName,
     bounds: Bounds,
     plan: Plan,
+    reuse_from: Timestamp,
     reuse_until: Timestamp,
     valid_after: Timestamp,
     valid_before: Timestamp,
@@ -445,6 +446,7 @@ pub(crate) fn decide(
         role: role_name.clone(),
         bounds,
         plan,
+        reuse_from: reuse_from(role, now),
         reuse_until,
         valid_after: now.before(rules.backdate),
         valid_before,
@@ -579,6 +581,11 @@ impl Permit {
     /// Under which grant.
     pub(crate) const fn plan(&self) -> Plan {
         self.plan
+    }
+
+    /// A grant that ends by then would not have been reused.
+    pub(crate) const fn reuse_from(&self) -> Timestamp {
+        self.reuse_from
     }
 
     /// A grant of the same role and host that ends by then would have been reused.
@@ -784,13 +791,19 @@ fn plan(
         .grants
         .iter()
         .filter(|grant| grant.role == *role_name && is_free(grant, role))
-        .filter(|grant| now < grant.until && grant.until <= now.after(longest))
+        .filter(|grant| reuse_from(role, now) < grant.until && grant.until <= now.after(longest))
         .max_by_key(|grant| grant.until);
     if let Some(grant) = standing {
         return Plan::Reuse(grant.id, grant.until);
     }
     let length = ask.duration.unwrap_or(role.default_duration()).min(longest);
     Plan::Begin(Timestamp::from_secs(now.after(length).secs()))
+}
+
+/// From when on a grant that is under way is of use. One that is as good as over opens nothing before it is, and another may begin;
+/// but not where the role rests after its last: there the end is waited for.
+fn reuse_from(role: &Role, now: Timestamp) -> Timestamp {
+    if role.cooling_off_secs == 0 { now.after(AS_GOOD_AS_OVER) } else { now }
 }
 
 /// A lock on a grant of the same role and host denies, whichever grant the certificate would be under: else locking a
@@ -821,6 +834,9 @@ fn refuse_locked(
         }
     }
 }
+
+/// What a grant must have left to be worth a certificate: time for a login.
+const AS_GOOD_AS_OVER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -968,6 +984,20 @@ pub(crate) mod tests {
         let brief = Ask { duration: Some(Duration::from_secs(60)), ..ask() };
         let begun = decide(brief, &facts, &rules(&roles), NOW).unwrap();
         assert_eq!(begun.plan(), Plan::Begin(Timestamp::from_secs(1_060)));
+    }
+
+    #[test]
+    fn a_grant_that_is_as_good_as_over_is_not_reused_unless_its_role_rests() {
+        let (roles, facts) = (roles(), Facts { grants: vec![grant("g4", 5)], ..facts() });
+        let begun = decide(ask(), &facts, &rules(&roles), NOW).unwrap();
+        assert!(matches!(begun.plan(), Plan::Begin(_)), "{begun:?}");
+        let facts = Facts { grants: vec![grant("g4", 6)], ..facts };
+        let reused = decide(ask(), &facts, &rules(&roles), NOW).unwrap();
+        assert!(matches!(reused.plan(), Plan::Reuse(..)), "{reused:?}");
+        let text = "[role.deploy]\nmembers=['ana']\nlogins=['app']\nhosts=['env=prod']\ncooling_off='10m'\n";
+        let facts = Facts { grants: vec![grant("g4", 5)], ..facts };
+        let reused = decide(ask(), &facts, &rules(&Roles::of(text)), NOW).unwrap();
+        assert!(matches!(reused.plan(), Plan::Reuse(..)), "{reused:?}");
     }
 
     #[test]

@@ -356,7 +356,7 @@ fn begin(
     let twin = connection
         .prepare_cached(
             "SELECT 1 FROM grants WHERE identity = ?1 AND host = ?2 AND role = ?3 AND until > ?4 \
-             AND ((?6 IS NULL AND request IS NULL AND until <= ?5) OR request = ?6)",
+             AND ((?6 IS NULL AND request IS NULL AND until > ?7 AND until <= ?5) OR request = ?6)",
         )?
         .exists(params![
             ask.identity.as_str(),
@@ -364,7 +364,8 @@ fn begin(
             permit.role().as_str(),
             now.millis(),
             permit.reuse_until().millis(),
-            request.map(RequestId::number)
+            request.map(RequestId::number),
+            permit.reuse_from().millis()
         ])?;
     if twin {
         return Err(LedgerError::Stale);
