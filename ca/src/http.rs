@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -139,7 +140,8 @@ pub(crate) fn bounded(router: Router) -> Router {
     router
         .fallback(async || Refusal::new(Code::NotFound, "there is no such call"))
         .method_not_allowed_fallback(async || {
-            Refusal::new(Code::Malformed, "this call has another method")
+            let problem = Refusal::new(Code::Malformed, "this call has another method");
+            (StatusCode::METHOD_NOT_ALLOWED, problem.into_body())
         })
         .layer(middleware::from_fn(in_time))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -13,7 +13,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     promtool()?;
     provider()?;
     python("judge of SCIM", JUDGE, &cache()?.join("scim"))?;
-    python("store that speaks S3", STORE, &cache()?.join("moto"))
+    python("store that speaks S3", STORE, &cache()?.join("moto"))?;
+    python("fuzzer of HTTP interfaces", FUZZER, &cache()?.join("openapi"))
 }
 
 /// Python packages, as the file of ours names them, in a virtual environment outside the repository.
@@ -141,6 +142,8 @@ const PROMTOOL: &str = "usr/bin/promtool";
 const JUDGE: &str = "ca/tests/scim/requirements.txt";
 /// What the store for recordings consists of.
 const STORE: &str = "ca/tests/bucket/requirements.txt";
+/// What calls the authority with whatever its description allows, and does not.
+const FUZZER: &str = "ca/tests/openapi/requirements.txt";
 /// Where the provider's lock file and its script are.
 const PROVIDER: &str = "ca/tests/oidc";
 /// What `dpkg-query` is asked for, and `apt-get` too.

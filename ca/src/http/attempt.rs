@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use policy::Act;
 use serde::Deserialize;
 use wire::attempt::AttemptView;
 use wire::identifier::{Address, Identity};
 use wire::time::Timestamp;
 
+use super::body::Query;
 use super::caller::Caller;
 use super::power::Power;
 use super::refusal::Refusal;

@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use wire::ledger::{EraseAsk, Erased, Page, Range};
-use wire::problem::Code;
 use wire::time::Timestamp;
 
-use super::body::Body;
+use super::body::{Body, Query};
 use super::caller::Operator;
 use super::power::Exporter;
 use super::refusal::Refusal;
@@ -47,9 +45,8 @@ pub(crate) struct RangeAsked {
 pub(crate) async fn list(
     State(authority): State<Arc<Authority>>,
     Exporter(_caller): Exporter,
-    asked: Result<Query<Asked>, QueryRejection>,
+    Query(asked): Query<Asked>,
 ) -> Result<Json<Page>, Refusal> {
-    let Query(asked) = asked.map_err(malformed)?;
     let wait = Duration::from_millis(asked.wait_millis).min(MAX_WAIT);
     let mut checkpoints = authority.ledger.checkpoints();
     let is_more = checkpoints.wait_for(|step| step.head().size > asked.after);
@@ -70,9 +67,8 @@ pub(crate) async fn list(
 pub(crate) async fn range(
     State(authority): State<Arc<Authority>>,
     Exporter(_caller): Exporter,
-    asked: Result<Query<RangeAsked>, QueryRejection>,
+    Query(asked): Query<RangeAsked>,
 ) -> Result<Json<Range>, Refusal> {
-    let Query(asked) = asked.map_err(malformed)?;
     Ok(Json(authority.ledger.range(asked.after, asked.to).await?))
 }
 
@@ -86,11 +82,6 @@ pub(crate) async fn erase(
     let erased = authority.ledger.erase(caller.actor(), ask, clock::now()).await?;
     tracing::warn!(entry = erased.seq, bodies = erased.entries.len(), "bodies were erased");
     Ok(Json(erased))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
-fn malformed(rejection: QueryRejection) -> Refusal {
-    Refusal::new(Code::Malformed, rejection.body_text())
 }
 
 const fn most() -> u64 {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use policy::Act;
 use wire::api::{EndGrantAsk, ExtendAsk, ExtendReply, GrantView, OrderProgress};
 use wire::identifier::{GrantId, Identity, NameError};
 use wire::problem::Code;
 
-use super::body::Body;
+use super::body::{Body, Path};
 use super::caller::Caller;
 use super::check_reason;
 use super::order::wait_for;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use wire::incident::{IncidentView, SettleAsk};
 use wire::problem::Code;
 use wire::report::Report;
 
-use super::body::Body;
+use super::body::{Body, Path, Query};
 use super::power::{Administrator, Exporter};
 use super::refusal::Refusal;
 use crate::authority::Authority;

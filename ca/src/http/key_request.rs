@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use policy::Act;
 use wire::key_request::{KeyApprovalAsk, KeyRequestAsk, KeyRequestView};
 use wire::problem::Code;
 use wire::request::NoAsk;
 
-use super::body::Body;
+use super::body::{Body, Path};
 use super::caller::Caller;
 use super::power::{Administrator, Power};
 use super::refusal::Refusal;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use serde::Deserialize;
 use wire::api::{LockView, OrderProgress, UnlockAsk};
 use wire::lock::{Lock, Target};
 use wire::order::Instruction;
 use wire::problem::Code;
 use wire::request::Sentence;
+use wire::time::Timestamp;
 
 use super::body::Body;
 use super::power::Locker;
@@ -16,6 +18,17 @@ use super::refusal::Refusal;
 use crate::authority::Authority;
 use crate::clock;
 use crate::ledger::Directive;
+
+/// A lock as it is asked for. Hosts take what they do not know of a lock from a later version; from people a field that is not
+/// known is a mistake: a lock whose end is misspelt would never end.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LockAsk {
+    target: Target,
+    reason: String,
+    #[serde(default)]
+    until: Option<Timestamp>,
+}
 
 /// `GET /v1/locks`
 pub(crate) async fn list(
@@ -29,8 +42,9 @@ pub(crate) async fn list(
 pub(crate) async fn lock(
     State(authority): State<Arc<Authority>>,
     Locker(caller): Locker,
-    Body(lock): Body<Lock>,
+    Body(LockAsk { target, reason, until }): Body<LockAsk>,
 ) -> Result<Json<OrderProgress>, Refusal> {
+    let lock = Lock { target, reason, until };
     check_reason(&lock.reason)?;
     if !lock.holds_at(clock::now()) {
         return Err(Refusal::new(Code::Malformed, "the lock's end is in the past"));

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use wire::log::FormError;
 use wire::log::tile::TileName;
 use wire::problem::Code;
 
+use super::body::Path;
 use super::refusal::Refusal;
 use crate::authority::Authority;
 

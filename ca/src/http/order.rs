@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use wire::api::OrderProgress;
 use wire::identifier::{NameError, OrderNumber};
 use wire::problem::Code;
 
+use super::body::{Path, Query};
 use super::lock::progress_of;
 use super::power::Locker;
 use super::refusal::Refusal;
@@ -31,12 +31,11 @@ pub(crate) async fn progress(
     State(authority): State<Arc<Authority>>,
     Locker(_caller): Locker,
     Path(number): Path<String>,
-    wait: Result<Query<Wait>, QueryRejection>,
+    Query(wait): Query<Wait>,
 ) -> Result<Json<OrderProgress>, Refusal> {
     let malformed = |message: String| Refusal::new(Code::Malformed, message);
     let number: OrderNumber =
         number.parse().map_err(|error: NameError| malformed(error.to_string()))?;
-    let Query(wait) = wait.map_err(|rejection| malformed(rejection.body_text()))?;
     let span = Duration::from_millis(wait.wait_millis).min(MAX_WAIT);
     until(&authority, number, (span, wait.kills)).await
 }

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use wire::api::SessionView;
 use wire::identifier::{NameError, SessionId};
@@ -16,7 +15,7 @@ use wire::reading::{
 };
 use wire::retention::{Class, Deleted};
 
-use super::body::Body;
+use super::body::{Body, Path, Query};
 use super::caller::Caller;
 use super::power::Onlooker;
 use super::refusal::Refusal;
@@ -78,9 +77,8 @@ pub(crate) async fn read(
     State(authority): State<Arc<Authority>>,
     caller: Caller,
     Path(entry): Path<u64>,
-    from: Result<Query<From>, QueryRejection>,
+    Query(from): Query<From>,
 ) -> Result<Json<Passage>, Refusal> {
-    let Query(from) = from.map_err(malformed)?;
     let begun = authority.ledger.begun_reading(entry).await?;
     let begun = begun.filter(|begun| begun.by == caller.actor().as_str()).ok_or_else(|| {
         Refusal::new(Code::NotFound, format!("entry {entry} is no reading of yours; begin anew"))
@@ -95,9 +93,8 @@ pub(crate) async fn stored(
     State(authority): State<Arc<Authority>>,
     caller: Caller,
     Path(session): Path<String>,
-    after: Result<Query<After>, QueryRejection>,
+    Query(after): Query<After>,
 ) -> Result<Json<StoredPage>, Refusal> {
-    let Query(after) = after.map_err(malformed)?;
     let session = readable(&authority, &caller, &session).await?;
     let page = Reader::of(&authority).stored(session.host, session.session, after.after).await?;
     let (objects, next) = page;
@@ -161,9 +158,4 @@ async fn readable(
 
 fn absent(session: SessionId) -> Refusal {
     Refusal::new(Code::NotFound, format!("there is no session {session}"))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
-fn malformed(rejection: QueryRejection) -> Refusal {
-    Refusal::new(Code::Malformed, rejection.body_text())
 }

@@ -22,6 +22,11 @@ impl Refusal {
         Self(Problem::new(code, message))
     }
 
+    /// Its body alone, for who knows a better status than the code gives.
+    pub(crate) fn into_body(self) -> Json<Problem> {
+        Json(self.0)
+    }
+
     /// Our own failure: logged in full, told without detail.
     pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %chain(error), "a call failed");

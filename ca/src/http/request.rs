@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use policy::Act;
 use serde::Deserialize;
@@ -15,7 +14,7 @@ use wire::request::{
 };
 use wire::review::Review;
 
-use super::body::Body;
+use super::body::{Body, Path, Query};
 use super::caller::{Caller, Peer};
 use super::power::{Onlooker, Power};
 use super::refusal::Refusal;
@@ -47,9 +46,8 @@ pub(crate) struct Wait {
 pub(crate) async fn list(
     State(authority): State<Arc<Authority>>,
     caller: Caller,
-    which: Result<Query<Which>, QueryRejection>,
+    Query(which): Query<Which>,
 ) -> Result<Json<Vec<RequestView>>, Refusal> {
-    let Query(which) = which.map_err(malformed_query)?;
     let by = speaker(&authority, &caller).await?;
     let rules = (authority.roles(), authority.policy());
     Ok(Json(authority.ledger.requests((by, which.all), rules, clock::now()).await?))
@@ -92,10 +90,9 @@ pub(crate) async fn show(
     State(authority): State<Arc<Authority>>,
     caller: Caller,
     Path(request): Path<String>,
-    wait: Result<Query<Wait>, QueryRejection>,
+    Query(wait): Query<Wait>,
 ) -> Result<Json<RequestDetail>, Refusal> {
     let request = id(&request)?;
-    let Query(wait) = wait.map_err(malformed_query)?;
     let mut decided = authority.ledger.checkpoints();
     decided.borrow_and_update();
     if wait.wait_millis > 0 {
@@ -238,10 +235,6 @@ async fn speaker(authority: &Authority, caller: &Caller) -> Result<Speaker, Refu
 fn id(text: &str) -> Result<RequestId, Refusal> {
     let read: Result<RequestId, NameError> = text.parse();
     read.map_err(|error| Refusal::new(Code::Malformed, error.to_string()))
-}
-
-fn malformed_query(rejection: QueryRejection) -> Refusal {
-    Refusal::new(Code::Malformed, rejection.body_text())
 }
 
 impl From<RequestRefusal> for Refusal {

@@ -4,16 +4,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use wire::api::SessionView;
-use wire::problem::Code;
 use wire::retention::{
     Class, ClassView, DeletionAsk, DeletionView, HoldAsk, HoldView, MAX_SESSIONS, RetentionView,
 };
 
-use super::body::Body;
+use super::body::{Body, Path, Query};
 use super::power::Administrator;
 use super::refusal::Refusal;
 use crate::authority::Authority;
@@ -44,10 +42,9 @@ pub(crate) async fn show(
 pub(crate) async fn due(
     State(authority): State<Arc<Authority>>,
     Administrator(_caller): Administrator,
-    of: Result<Query<Of>, QueryRejection>,
+    Query(of): Query<Of>,
 ) -> Result<Json<Vec<SessionView>>, Refusal> {
-    let Query(Of { class }) =
-        of.map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
+    let Of { class } = of;
     let Some(keep) = authority.config.retention.of(class) else { return Ok(Json(Vec::new())) };
     let (mut due, mut after) = (Vec::new(), None);
     loop {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use wire::api::{SessionDetail, SessionView};
 use wire::identifier::{HostName, Identity, Login, NameError, RoleName, SessionId};
@@ -14,6 +13,7 @@ use wire::record::EndReason;
 use wire::review::Verdict;
 use wire::time::Timestamp;
 
+use super::body::{Path, Query};
 use super::caller::Caller;
 use super::power::Onlooker;
 use super::refusal::Refusal;
@@ -87,10 +87,8 @@ impl Asked {
 pub(crate) async fn list(
     State(authority): State<Arc<Authority>>,
     caller: Caller,
-    asked: Result<Query<Asked>, QueryRejection>,
+    Query(asked): Query<Asked>,
 ) -> Result<Json<Vec<SessionView>>, Refusal> {
-    let Query(asked) =
-        asked.map_err(|rejection| Refusal::new(Code::Malformed, rejection.body_text()))?;
     let onlooker = Onlooker::of(&authority, &caller).await?;
     let owner = own(caller).filter(|_| !onlooker.sees_others());
     let which = asked.which(owner)?;

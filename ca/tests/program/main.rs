@@ -15,6 +15,7 @@ mod certificate;
 mod crash;
 mod custodians;
 mod database;
+mod description;
 mod enrolment;
 mod hostile;
 mod interrupted;

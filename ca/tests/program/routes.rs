@@ -5,7 +5,7 @@ use wire::problem::{Code, Problem};
 use crate::authority::Authority;
 
 /// Every call there is, as the program itself lists them: a new one is met here before anybody decided who may call it.
-fn calls() -> Vec<(&'static str, &'static str)> {
+pub(crate) fn calls() -> Vec<(&'static str, &'static str)> {
     let code = include_str!("../../src/http.rs");
     let routes = code.split(".route(").skip(1).map(|rest| rest.split("\n").next().unwrap());
     let mut calls = Vec::new();
