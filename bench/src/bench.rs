@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     ask, certificate, decide, growth, issue, kill, krl, login, memory, record, report, report::Row,
-    terminal,
+    soak, terminal,
 };
 
 /// What was asked for.
@@ -30,6 +30,7 @@ enum Bench {
     Login,
     Memory,
     Record,
+    Soak,
     Terminal,
 }
 
@@ -58,6 +59,7 @@ impl Command {
             "login" => Bench::Login,
             "memory" => Bench::Memory,
             "record" => Bench::Record,
+            "soak" => Bench::Soak,
             "terminal" => Bench::Terminal,
             _ => return None,
         };
@@ -87,6 +89,7 @@ impl Command {
             Bench::Login => login::measure(self.count.unwrap_or(login::COUNT))?,
             Bench::Memory => memory::measure(self.count.unwrap_or(memory::COUNT))?,
             Bench::Record => record::measure(self.count.unwrap_or(record::COUNT))?,
+            Bench::Soak => soak::measure(self.count.unwrap_or(soak::COUNT))?,
             Bench::Terminal => terminal::measure(self.count.unwrap_or(terminal::COUNT))?,
         };
         let text =
@@ -112,6 +115,7 @@ Usage: curfew-bench NAME [--json] [--count N]
   login   what we add to a login with stock sshd; N pairs
   memory  the host half with 0, a tenth of N, and N live sessions
   record  what recording costs N programs that are started one after the other, beside stock sshd
+  soak    logins, requests, locks, restarts and cut links on three hosts for N minutes, and an account of all of it
   terminal  what recording adds to N keys and to a gigabyte on a terminal, beside stock sshd
 
 All but certificate, decide, growth, issue and krl boot real hosts, which needs root. --json writes one object a line.
@@ -140,6 +144,7 @@ mod tests {
                 && parse("krl").is_some()
                 && parse("memory --json").is_some()
                 && parse("record").is_some()
+                && parse("soak --count 1").is_some()
                 && parse("terminal").is_some()
         );
     }

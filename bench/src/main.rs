@@ -19,6 +19,7 @@ mod memory;
 mod record;
 mod report;
 mod sample;
+mod soak;
 mod stage;
 mod terminal;
 

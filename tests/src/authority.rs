@@ -182,6 +182,12 @@ impl Authority {
         run(self.command(args), b"")
     }
 
+    /// The process that serves, if one does.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.serving.as_ref().map(Running::pid)
+    }
+
     /// Starts to serve, and returns when it takes connections.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ Usage: cargo xtask COMMAND
   test                 build everything, then run every test, those on real hosts too
   demo                 a session from its certificate to its end, on a real host
   fleet                an authority, two hosts and a shell to play with
-  bench NAME [--json]  one benchmark: ask certificate krl issue growth decide kill login memory record terminal
+  bench NAME [--json]  one benchmark: ask certificate krl issue growth decide kill login memory record soak terminal
   package              the Debian packages; [--programs DIR of a build] [--out DIR] [--version VERSION]
   fuzz [SECONDS]       every fuzz target, a minute each or so long; not part of `ci`
   fuzz keep            keep the inputs that runs found, for everybody's next run
