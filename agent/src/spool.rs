@@ -431,7 +431,7 @@ fn unreadable(line: &[u8], number: u64) -> Option<Record> {
         at: Timestamp::from_millis(0),
         uptime: Uptime::from_nanos(0),
         session: None,
-        event: Event::Unreadable { bytes },
+        event: Event::Unreadable { bytes, from: None },
     })
 }
 
@@ -550,7 +550,7 @@ mod tests {
         assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 4);
         let records = spool.after(0, u64::MAX).unwrap();
         assert_eq!(numbers(&records), [1, 2, 3, 4]);
-        assert!(matches!(records[1].event, Event::Unreadable { bytes } if bytes > 10));
+        assert!(matches!(records[1].event, Event::Unreadable { bytes, .. } if bytes > 10));
         assert_eq!(records[2].event, event(2));
     }
 

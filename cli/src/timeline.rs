@@ -140,7 +140,7 @@ fn describe(record: &Record, fates: &BTreeMap<u64, Fate>) -> Option<(&'static st
         Event::Ending { reason: why } => ("ending", reason(why), Tone::Warning),
         Event::SessionEnded(ended) => ("ended", end_sentence(ended), end_tone(ended.survivors)),
         Event::Loss(loss) => ("LOST", loss_text(loss), Tone::Bad),
-        Event::Unreadable { bytes } => (
+        Event::Unreadable { bytes, .. } => (
             "LOST",
             format!("a record of {bytes} bytes cannot be read any more on the host"),
             Tone::Bad,

@@ -1,5 +1,5 @@
 //! Values that cross a boundary between Curfew's programs, and nothing else: no I/O, no clock, no randomness (save what
-//! HPKE draws for itself, in `recording::seal`).
+//! is drawn to encrypt, in `recording::seal` and `spool::seal`).
 //!
 //! Everything a stranger can send is checked when it is constructed or deserialised, so that past the
 //! edge nobody meets a raw `String`. Every format carries [`VERSION`].
@@ -46,6 +46,7 @@ pub mod review;
 pub mod risk;
 pub mod search;
 pub mod signature;
+pub mod spool;
 pub mod sshsig;
 pub mod time;
 #[cfg(feature = "tls")]

@@ -69,10 +69,13 @@ pub enum Event {
     DisputeSettled(Box<DisputeSettled>),
     /// Events that were lost, and where: between the sequence numbers named.
     Loss(Loss),
-    /// A record that was written and can no longer be read on the host; its number is kept.
+    /// A record that was written and can no longer be read; its number is kept. One may stand for several.
     Unreadable {
         /// How many bytes stand in its place.
         bytes: u64,
+        /// The first of those that it stands for, where it is not alone: they end with its own number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<RecordNumber>,
     },
     /// A session went beyond a threshold. Only of sessions with limits, which an older authority does not give.
     Threshold(Crossed),
@@ -242,6 +245,7 @@ impl Event {
             Self::Killed(_) => 5,
             Self::AlarmEnded(_) => 6,
             Self::File(_) | Self::FilesUnseen(_) => 7,
+            Self::Unreadable { from: Some(_), .. } => 8,
             Self::AgentStarted(_)
             | Self::SessionBegan(_)
             | Self::Exec(_)
@@ -259,7 +263,7 @@ impl Event {
 }
 
 /// The newest generation of [`Event`]s that this version reads; 1 is what authorities read that do not say.
-pub const GENERATION: u32 = 7;
+pub const GENERATION: u32 = 8;
 
 /// A program started by work that a login handed to a daemon: a user unit, `at`, `cron`, `systemd-run`, a container.
 ///

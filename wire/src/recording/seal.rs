@@ -109,11 +109,8 @@ impl Sealer {
             previous: self.chain.head(),
         };
         let mut bytes = header.encode();
-        let to = HpkePublicKey(self.key.as_bytes().to_vec());
-        let (secret, sealed) =
-            SUITE.seal(INFO, &bytes, &packed, &to).map_err(SealError::Encrypt)?;
-        bytes.extend_from_slice(&secret.0);
-        bytes.extend_from_slice(&sealed);
+        let body = encrypt(&self.key, (INFO, &bytes), &packed).map_err(SealError::Encrypt)?;
+        bytes.extend_from_slice(&body);
         let block = Block::parse(bytes)?;
         self.chain = Chain::after(&block);
         Ok(block)
@@ -148,11 +145,7 @@ impl OpeningKey {
         if header.key != self.public.name() {
             return Err(OpenError::Key(header.key));
         }
-        let (secret, sealed) = block.body().split_first_chunk::<32>().ok_or(OpenError::Decrypt)?;
-        let secret = EncapsulatedSecret(secret.to_vec());
-        let packed = SUITE
-            .open(&secret, INFO, &header.encode(), sealed, &self.private)
-            .map_err(|_says_no_more| OpenError::Decrypt)?;
+        let packed = self.decrypt((INFO, &header.encode()), block.body())?;
         // What it says beyond its limit is never made room for.
         let plain = zstd::bulk::decompress(&packed, MAX_PLAIN).map_err(|_odd| OpenError::Length)?;
         if u32::try_from(plain.len()) != Ok(header.plain) {
@@ -160,6 +153,31 @@ impl OpeningKey {
         }
         records(header, &plain)
     }
+
+    /// Opens what [`encrypt`] made of the same purpose and header.
+    pub(crate) fn decrypt(
+        &self,
+        (info, header): (&[u8], &[u8]),
+        body: &[u8],
+    ) -> Result<Vec<u8>, OpenError> {
+        let (secret, sealed) = body.split_first_chunk::<32>().ok_or(OpenError::Decrypt)?;
+        let secret = EncapsulatedSecret(secret.to_vec());
+        SUITE
+            .open(&secret, info, header, sealed, &self.private)
+            .map_err(|_says_no_more| OpenError::Decrypt)
+    }
+}
+
+/// Encrypts to `key` for the purpose `info`, with `header` in the clear: the ephemeral key, then the ciphertext and its tag,
+/// [`OVERHEAD`] bytes more than `plain`.
+pub(crate) fn encrypt(
+    key: &RecordingKey,
+    (info, header): (&[u8], &[u8]),
+    plain: &[u8],
+) -> Result<Vec<u8>, rustls::Error> {
+    let to = HpkePublicKey(key.as_bytes().to_vec());
+    let (secret, sealed) = SUITE.seal(info, header, plain, &to)?;
+    Ok([secret.0, sealed].concat())
 }
 
 impl fmt::Debug for OpeningKey {
@@ -208,7 +226,7 @@ fn records(header: &Header, plain: &[u8]) -> Result<Vec<Record>, OpenError> {
 /// What HPKE is told that it is for.
 const INFO: &[u8] = b"recording@curfew.internal";
 /// The ephemeral key before what is encrypted, and the tag after it.
-const OVERHEAD: usize = 32 + 16;
+pub(crate) const OVERHEAD: usize = 32 + 16;
 /// Of zstd: its own default, at which a terminal's bytes cost less than the system calls that move them.
 const LEVEL: i32 = 3;
 
