@@ -256,11 +256,21 @@ impl Host {
             outbox: Vec::new(),
         };
         host.mend_user_authorities();
-        host.join_restored(now());
+        host.go_on(config, now())?;
         if let Some(concern) = host.concern() {
             tracing::error!("{concern}");
         }
         host.adopt(now()).map(|()| host)
+    }
+
+    /// Before anything is recorded: what the ledger gave up opens nothing, and records go on in the spool, sealed where that is
+    /// known.
+    fn go_on(&mut self, config: &Config, now: Now) -> Result<(), HostError> {
+        self.join_restored(now);
+        self.spool.remember_in(&config.run_dir.join("spool.tail"))?;
+        self.seal_records();
+        self.tell_found(now);
+        Ok(())
     }
 
     /// Finds the sessions of an agent before this one: those the kernel still has are adopted, the others are over.
@@ -530,6 +540,7 @@ impl Host {
             self.end_unrecorded();
         }
         self.send(up);
+        self.tell_found(now());
         // After the receipts: signing takes a moment.
         if self.say_kills(now()) {
             self.send(up);

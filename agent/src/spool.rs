@@ -1,27 +1,48 @@
 //! Records on the host's disk, from the moment they are made until the authority has them.
 //!
-//! A folder of segments, each named by the number of its first record and holding one JSON record a line. Records are
-//! numbered without gaps. After a crash a torn last line is cut off and said so; a segment that is acknowledged to
-//! its end is removed, except the newest, which carries the numbering on.
+//! A folder of segments, each named by the number of its first record. Once the authority has said that it takes them so,
+//! records are sealed to its recording key as they are written (`wire::spool`): nobody on this host reads them again, and
+//! each holds the one before, so that what is done to the files is found at the authority, and where. Before that a segment
+//! holds one JSON record a line, and one that is left of that time is sent as it is.
+//!
+//! Records are numbered without gaps. After a crash a torn last record is cut off and said so, and what is sealed goes on in
+//! a new segment: the key of the one before is gone. A segment that is acknowledged to its end is removed, except the
+//! newest, which carries the numbering on.
 //!
 //! It takes no more of the disk than its quota. The last sixteenth of that is kept from what sessions do (programs,
 //! connections, files), for what must not be lost: who came, went, was refused or ended, and what was lost.
 //!
-//! Who can change this: root on the host. Gains: can remove or invent records that the authority does not have yet.
+//! Who can change this: root on the host. Gains: removes records that the authority does not have yet, which is found, save
+//! at the end of a spool that he also rewinds beside it; reads nothing of what was sealed.
+
+mod reading;
+mod segment;
+mod tail;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use wire::identifier::{RecordNumber, SessionId};
-use wire::record::{Event, Record};
+use ssh_key::{PrivateKey, Signature, SigningKey};
+use wire::identifier::{HostName, RecordNumber, SessionId};
+use wire::log::Hash;
+use wire::record::Event;
+use wire::recording::RecordingKey;
+use wire::recording::statement::{SaidError, Signed};
 use wire::retention::Class;
+use wire::spool::cover::{NOTHING, SignedCover};
+use wire::spool::seal::{Packed, Packer, SealError, Sealer};
 use wire::time::{Timestamp, Uptime};
 
 use crate::clock::Now;
 use crate::status::Extent;
+
+pub use reading::{Piece, SealedPiece, Wanted};
+use reading::{Place, Reading};
+use segment::{Form, Segment, segments};
+use tail::Tail;
 
 /// The spool could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +64,12 @@ pub enum SpoolError {
     /// A record has no JSON form.
     #[error("spool: a record cannot be written: {0}")]
     Form(#[source] serde_json::Error),
+    /// A record cannot be sealed.
+    #[error("spool: {0}")]
+    Seal(#[from] SealError),
+    /// The agent's key does not sign a segment.
+    #[error("spool: a segment cannot be signed: {0}")]
+    Sign(#[from] SaidError),
     /// Numbers have come to their end.
     #[error("spool: there are no more record numbers")]
     Exhausted,
@@ -52,14 +79,13 @@ pub enum SpoolError {
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
-    segment: PathBuf,
-    file: File,
-    length: u64,
+    current: Current,
     /// Of all segments, and the most that it may become.
     bytes: u64,
     quota: u64,
-    /// The number of the newest record; 0 for none.
+    /// The number of the newest record; 0 for none. The hash of its frame, where it is sealed and known.
     newest: u64,
+    head: Hash,
     /// The newest record that the authority has; 0 for none.
     acknowledged: u64,
     dirty: bool,
@@ -67,9 +93,41 @@ pub struct Spool {
     place: Option<Place>,
     /// The acknowledged number from which on there is a segment to remove.
     removes_at: u64,
+    sealing: Option<Sealing>,
+    tail: Option<Tail>,
+    /// What is not as it was written, to be told once.
+    found: Vec<String>,
 }
 
-/// A [`Record`] as it is written: the same fields, of which one is another's.
+/// The segment that is written to.
+#[derive(Debug)]
+struct Current {
+    segment: Segment,
+    file: File,
+    length: u64,
+    /// Of a sealed segment that can go on, and its signed cover.
+    sealer: Option<Sealer>,
+    cover: Vec<u8>,
+    /// Whether it must not go on: it is not on the disk as it was written.
+    spoiled: bool,
+}
+
+/// To whom records are sealed, and by whom.
+#[derive(Debug)]
+struct Sealing {
+    key: RecordingKey,
+    host: HostName,
+    agent_key: Option<PrivateKey>,
+    packer: Packer,
+}
+
+/// A record ready to be written.
+enum Entry {
+    Plain(Vec<u8>),
+    Sealed(Packed),
+}
+
+/// A [`wire::record::Record`] as it is written: the same fields, of which one is another's.
 #[derive(Serialize)]
 struct Line<'a> {
     number: RecordNumber,
@@ -80,14 +138,6 @@ struct Line<'a> {
     event: &'a Event,
 }
 
-/// Where a record begins.
-#[derive(Debug, Clone)]
-struct Place {
-    number: u64,
-    segment: PathBuf,
-    offset: u64,
-}
-
 impl Spool {
     /// Opens the spool in `folder`, which exists; an empty folder is an empty spool. It takes at most `quota` bytes.
     ///
@@ -95,45 +145,94 @@ impl Spool {
     /// When the newest segment cannot be read or mended.
     pub fn open(folder: &Path, quota: u64) -> Result<Self, SpoolError> {
         let mut all = segments(folder)?;
-        let segment = match all.pop() {
-            Some((_, path)) => path,
-            None => segment_path(folder, 1),
-        };
+        let segment = all.pop().unwrap_or_else(|| Segment::new(folder, 1, Form::Plain));
         let mut bytes: u64 = 0;
-        for (_, path) in all {
-            bytes = bytes.saturating_add(size(&path)?);
+        for older in all {
+            bytes = bytes.saturating_add(older.size()?);
         }
-        let first = first_number(&segment).unwrap_or(1);
-        let failed = |source| SpoolError::Io { path: segment.clone(), source };
+        let failed = |source| SpoolError::Io { path: segment.path.clone(), source };
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&segment)
-            .map_err(failed)?;
-        let (records, length) = measure(&mut file).map_err(failed)?;
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&segment.path).map_err(failed)?;
+        let measure = segment.measure(&mut file).map_err(failed)?;
+        let length = measure.length;
         if file.metadata().map_err(failed)?.len() > length {
-            tracing::warn!(segment = %segment.display(), length, "cut off a torn record");
+            tracing::warn!(segment = %segment.path.display(), length, "cut off a torn record");
             file.set_len(length).map_err(failed)?;
         }
         file.seek(SeekFrom::Start(length)).map_err(failed)?;
-        let newest = first.saturating_sub(1).saturating_add(records);
+        let found = (measure.strange > 0).then(|| {
+            let (path, strange) = (segment.path.display(), measure.strange);
+            format!("{strange} bytes in {path} are no records: they were changed, or put there")
+        });
         Ok(Self {
             folder: folder.into(),
-            segment,
-            file,
-            length,
+            current: Current {
+                segment,
+                file,
+                length,
+                sealer: None,
+                cover: Vec::new(),
+                spoiled: false,
+            },
             bytes: bytes.saturating_add(length),
             quota,
-            newest,
+            newest: measure.newest,
+            head: measure.head,
             acknowledged: 0,
             dirty: true,
             place: None,
             removes_at: 0,
+            sealing: None,
+            tail: None,
+            found: found.into_iter().collect(),
         })
+    }
+
+    /// Notes in the file `path`, which should not outlive the boot, how far the spool was written; and finds out by what an
+    /// agent before has noted there whether its end was cut off since.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn remember_in(&mut self, path: &Path) -> Result<(), SpoolError> {
+        let opened = Tail::open(path);
+        let (tail, left) = opened.map_err(|source| SpoolError::Io { path: path.into(), source })?;
+        self.tail = Some(tail);
+        let Some((number, head)) = left.filter(|(number, _)| *number > self.newest) else {
+            return Ok(());
+        };
+        self.found.push(format!(
+            "the spool of records ended with number {number} when the agent stopped, and ends with {} now: its end was cut off",
+            self.newest
+        ));
+        (self.newest, self.head, self.place) = (number, head, None);
+        self.current.spoiled = true;
+        Ok(())
+    }
+
+    /// Seals records from now on, to this key; the beginning of each segment is signed by the agent's key, where it has one.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn seal_to(
+        &mut self,
+        key: RecordingKey,
+        (host, agent_key): (HostName, Option<PrivateKey>),
+    ) -> Result<(), SpoolError> {
+        self.sealing = Some(Sealing { key, host, agent_key, packer: Packer::new()? });
+        self.current.sealer = None;
+        Ok(())
+    }
+
+    /// Whether records are sealed.
+    #[must_use]
+    pub const fn seals(&self) -> bool {
+        self.sealing.is_some()
+    }
+
+    /// What was found not to be as it was written, and costs no record or costs some of which nobody knows; told once.
+    pub fn take_found(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.found)
     }
 
     /// The number of the newest record; 0 for none.
@@ -148,7 +247,7 @@ impl Spool {
     /// When the folder cannot be read.
     pub fn oldest(&self) -> Result<u64, SpoolError> {
         let all = segments(&self.folder)?;
-        Ok(all.first().map_or(self.newest.saturating_add(1), |(first, _)| *first))
+        Ok(all.first().map_or(self.newest.saturating_add(1), |segment| segment.first))
     }
 
     /// How many records the authority does not have yet, as far as it has said.
@@ -188,31 +287,59 @@ impl Spool {
         let number = self.newest.checked_add(1).and_then(|next| RecordNumber::try_new(next).ok());
         let number = number.ok_or(SpoolError::Exhausted)?;
         let line = Line { number, at: now.at, uptime: now.up, session, event };
-        let mut line = serde_json::to_vec(&line).map_err(SpoolError::Form)?;
-        line.push(b'\n');
-        let size = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        let entry = self.entry(&line)?;
+        let is_over = self.is_over();
+        let size = entry.size().saturating_add(if is_over { COVER_ROOM } else { 0 });
         if self.bytes.saturating_add(size) > self.limit(Class::Activity.has(event)) {
             return Err(SpoolError::Quota { quota: self.quota });
         }
-        if self.length >= SEGMENT_BYTES {
+        if is_over {
             self.rotate()?;
         }
-        if let Err(source) = self.file.write_all(&line) {
-            let path = self.segment.clone();
-            // Whatever part was written is cut off again, so that the next record does not join it.
-            self.file
-                .set_len(self.length)
-                .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
-            self.file
-                .seek(SeekFrom::Start(self.length))
-                .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
-            return Err(SpoolError::Io { path, source });
+        let (bytes, head) = self.current.close(entry)?;
+        self.write(&bytes)?;
+        (self.newest, self.head, self.dirty) = (number.number(), head, true);
+        if let Some(tail) = &mut self.tail {
+            tail.note(self.newest, head);
         }
-        self.length = self.length.saturating_add(size);
-        self.bytes = self.bytes.saturating_add(size);
-        self.newest = number.number();
-        self.dirty = true;
         Ok(number)
+    }
+
+    fn entry(&mut self, line: &Line<'_>) -> Result<Entry, SpoolError> {
+        let mut text = serde_json::to_vec(line).map_err(SpoolError::Form)?;
+        if let Some(sealing) = &mut self.sealing {
+            return Ok(Entry::Sealed(sealing.packer.pack(&text, line.event.generation())?));
+        }
+        text.push(b'\n');
+        Ok(Entry::Plain(text))
+    }
+
+    /// Whether the next record begins a new segment.
+    fn is_over(&self) -> bool {
+        let Current { sealer, length, segment, .. } = &self.current;
+        let goes_on = match (&self.sealing, segment.form) {
+            (None, Form::Plain) => true,
+            (Some(_), Form::Sealed) => sealer.as_ref().is_some_and(|sealer| !sealer.is_full()),
+            _ => false,
+        };
+        !goes_on || *length >= SEGMENT_BYTES || !self.current.is_as_written()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        let Current { file, segment, length, sealer, .. } = &mut self.current;
+        if let Err(source) = file.write_all(bytes) {
+            // The key of what was to be here is used up: the segment cannot go on.
+            *sealer = None;
+            let failed = |source| SpoolError::Io { path: segment.path.clone(), source };
+            // Whatever part was written is cut off again, so that the next record does not join it.
+            file.set_len(*length).map_err(failed)?;
+            file.seek(SeekFrom::Start(*length)).map_err(failed)?;
+            return Err(failed(source));
+        }
+        let written = segment::count(bytes.len());
+        *length = length.saturating_add(written);
+        self.bytes = self.bytes.saturating_add(written);
+        Ok(())
     }
 
     /// Whether a record was written since the last [`Spool::sync`].
@@ -227,10 +354,9 @@ impl Spool {
     /// When the disk fails.
     pub fn sync(&mut self) -> Result<(), SpoolError> {
         if self.dirty {
-            let path = &self.segment;
-            self.file
-                .sync_data()
-                .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
+            let path = &self.current.segment.path;
+            let synced = self.current.file.sync_data();
+            synced.map_err(|source| SpoolError::Io { path: path.clone(), source })?;
             self.dirty = false;
         }
         Ok(())
@@ -242,8 +368,9 @@ impl Spool {
     /// # Errors
     /// When there are no more descriptors.
     pub fn to_sync(&mut self) -> Result<File, SpoolError> {
-        let file = self.file.try_clone();
-        let file = file.map_err(|source| SpoolError::Io { path: self.segment.clone(), source })?;
+        let file = self.current.file.try_clone();
+        let path = &self.current.segment.path;
+        let file = file.map_err(|source| SpoolError::Io { path: path.clone(), source })?;
         self.dirty = false;
         Ok(file)
     }
@@ -255,7 +382,7 @@ impl Spool {
     pub fn was_synced(&mut self, synced: io::Result<()>) -> Result<(), SpoolError> {
         synced.map_err(|source| {
             self.dirty = true;
-            SpoolError::Io { path: self.segment.clone(), source }
+            SpoolError::Io { path: self.current.segment.path.clone(), source }
         })
     }
 
@@ -270,49 +397,43 @@ impl Spool {
         }
         let all = segments(&self.folder)?;
         let mut removes_at = u64::MAX;
-        for (segment, (next, _)) in all.iter().zip(all.iter().skip(1)) {
-            if *next > self.acknowledged.saturating_add(1) {
-                removes_at = next.saturating_sub(1);
+        for (segment, next) in all.iter().zip(all.iter().skip(1)) {
+            if next.first > self.acknowledged.saturating_add(1) {
+                removes_at = next.first.saturating_sub(1);
                 break;
             }
-            let path = &segment.1;
-            let freed = size(path)?;
-            fs::remove_file(path)
-                .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
+            let freed = segment.size()?;
+            fs::remove_file(&segment.path)
+                .map_err(|source| SpoolError::Io { path: segment.path.clone(), source })?;
             self.bytes = self.bytes.saturating_sub(freed);
         }
         self.removes_at = removes_at;
         Ok(())
     }
 
-    /// Records after `number`, in order, up to `bytes` of them, but one at least; none when there are none.
+    /// What follows record `number`, of one kind; nothing when there is nothing.
     ///
     /// # Errors
     /// When a segment cannot be read.
-    pub fn after(&mut self, number: u64, bytes: u64) -> Result<Vec<Record>, SpoolError> {
-        let wanted = number.saturating_add(1);
-        let mut records = Vec::new();
-        if wanted > self.newest {
-            return Ok(records);
+    pub fn after(&mut self, number: u64, wanted: Wanted) -> Result<Piece, SpoolError> {
+        let due = number.saturating_add(1);
+        if due > self.newest {
+            return Ok(Piece::Nothing);
         }
-        let mut place = match self.place.take().filter(|place| place.number == wanted) {
-            Some(place) => place,
-            None => first_place(&self.folder, wanted)?,
-        };
-        let mut taken: u64 = 0;
-        while taken < bytes && place.number <= self.newest {
-            let before = place.number;
-            read_from(&mut place, wanted, bytes, &mut taken, &mut records)?;
-            if place.number == before {
-                let next = segment_path(&self.folder, place.number);
-                if next == place.segment || place.number > self.newest {
-                    break;
-                }
-                place = Place { number: place.number, segment: next, offset: 0 };
-            }
+        let own = (&self.current.segment, self.current.cover.as_slice());
+        let span = (due, self.newest);
+        let reading = reading::read((&self.folder, own), span, self.place.take(), wanted)?;
+        let Reading { piece, place, found } = reading;
+        let is_here = place.as_ref().is_none_or(|place| place.segment == self.current.segment);
+        let is_strange = !found.is_empty()
+            || matches!(&piece, Piece::Records(records) if has_unreadable(records));
+        if is_here && is_strange {
+            // What would be written behind it might be as little found as this is.
+            self.current.spoiled = true;
         }
-        self.place = Some(place);
-        Ok(records)
+        self.place = place;
+        self.found.extend(found);
+        Ok(piece)
     }
 
     /// Goes on after `number`: the authority has records up to it that are not here, so that their numbers must not be
@@ -329,133 +450,83 @@ impl Spool {
         Ok(())
     }
 
+    /// Begins the segment of the next record, behind the newest.
     fn rotate(&mut self) -> Result<(), SpoolError> {
         self.sync()?;
-        let path = segment_path(&self.folder, self.newest.saturating_add(1));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|source| SpoolError::Io { path: path.clone(), source })?;
-        self.file = file;
-        self.segment = path;
-        self.length = 0;
+        let first = self.newest.saturating_add(1);
+        let form = if self.sealing.is_some() { Form::Sealed } else { Form::Plain };
+        let segment = Segment::new(&self.folder, first, form);
+        let begun = match &self.sealing {
+            Some(sealing) => Some(sealing.begin((first, self.head))?),
+            None => None,
+        };
+        let failed = |source| SpoolError::Io { path: segment.path.clone(), source };
+        let mut options = OpenOptions::new();
+        // One that is here already has no record: it was begun, and what was to be its first could not be written.
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&segment.path).map_err(failed)?;
+        let before = file.metadata().map_err(failed)?.len();
+        file.set_len(0).map_err(failed)?;
+        self.bytes = self.bytes.saturating_sub(before);
+        let (sealer, cover) = begun.unzip();
+        let cover = cover.unwrap_or_default();
         self.removes_at = self.removes_at.min(self.newest);
-        Ok(())
+        self.current =
+            Current { segment, file, length: 0, sealer, cover: cover.clone(), spoiled: false };
+        self.write(&cover)
     }
 }
 
-fn size(path: &Path) -> Result<u64, SpoolError> {
-    let about = fs::metadata(path);
-    let about = about.map_err(|source| SpoolError::Io { path: path.into(), source })?;
-    Ok(about.len())
-}
+impl Current {
+    /// Whether what was written is still where it is read again, as far as can be seen at once: whoever cut the file, or
+    /// put another in its place, loses what was in it and not what comes.
+    fn is_as_written(&self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let about = self.file.metadata();
+        !self.spoiled && about.is_ok_and(|it| it.len() == self.length && it.nlink() == 1)
+    }
 
-/// How many records a segment has, and the bytes that they take: every line that ends counts, readable or not, so that
-/// damage in the middle costs nothing behind it. What follows the last line's end is torn.
-fn measure(file: &mut File) -> io::Result<(u64, u64)> {
-    let mut reader = BufReader::new(file);
-    let (mut records, mut length, mut line) = (0u64, 0u64, Vec::new());
-    loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line)?;
-        if line.last() != Some(&b'\n') {
-            return Ok((records, length));
+    /// The bytes of a record, and the hash of its frame.
+    fn close(&mut self, entry: Entry) -> Result<(Vec<u8>, Hash), SpoolError> {
+        match (entry, &mut self.sealer) {
+            (Entry::Plain(line), _) => Ok((line, NOTHING)),
+            (Entry::Sealed(packed), Some(sealer)) => {
+                let frame = sealer.seal(packed)?;
+                Ok((frame, sealer.head()))
+            }
+            (Entry::Sealed(_), None) => Err(SealError::Full.into()),
         }
-        records = records.saturating_add(1);
-        length = length.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
     }
 }
 
-/// The beginning of the segment that holds record `wanted`, or of the oldest one left.
-fn first_place(folder: &Path, wanted: u64) -> Result<Place, SpoolError> {
-    let all = segments(folder)?;
-    let holding = all.iter().rev().find(|(first, _)| *first <= wanted).or_else(|| all.first());
-    let (number, segment) = holding.cloned().ok_or_else(|| SpoolError::Io {
-        path: folder.into(),
-        source: io::ErrorKind::NotFound.into(),
-    })?;
-    Ok(Place { number, segment, offset: 0 })
-}
-
-/// Reads on in one segment, keeping records from `wanted` on.
-fn read_from(
-    place: &mut Place,
-    wanted: u64,
-    bytes: u64,
-    taken: &mut u64,
-    records: &mut Vec<Record>,
-) -> Result<(), SpoolError> {
-    let failed = |source| SpoolError::Io { path: place.segment.clone(), source };
-    let mut file = File::open(&place.segment).map_err(failed)?;
-    file.seek(SeekFrom::Start(place.offset)).map_err(failed)?;
-    let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    while *taken < bytes {
-        line.clear();
-        let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(failed)?;
-        if line.last() != Some(&b'\n') {
-            break;
-        }
-        let read = u64::try_from(read).unwrap_or(u64::MAX);
-        if !records.is_empty() && taken.saturating_add(read) > bytes {
-            // The next one to begin with: a large record behind many small ones would pass what a frame may hold.
-            *taken = bytes;
-            break;
-        }
-        if place.number >= wanted {
-            let record = readable(&line, place.number).or_else(|| unreadable(&line, place.number));
-            records.extend(record);
-            *taken = taken.saturating_add(read);
-        }
-        place.number = place.number.saturating_add(1);
-        place.offset = place.offset.saturating_add(read);
+impl Entry {
+    fn size(&self) -> u64 {
+        segment::count(match self {
+            Self::Plain(line) => line.len(),
+            Self::Sealed(packed) => packed.frame_bytes(),
+        })
     }
-    Ok(())
 }
 
-/// The record on a line, if it is the one that belongs there.
-fn readable(line: &[u8], number: u64) -> Option<Record> {
-    let record: Record = serde_json::from_slice(line).ok()?;
-    (record.number.number() == number).then_some(record)
-}
-
-/// What stands for a record that cannot be read, so that those behind it can go on.
-fn unreadable(line: &[u8], number: u64) -> Option<Record> {
-    tracing::error!(number, "a record cannot be read any more");
-    let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
-    Some(Record {
-        number: RecordNumber::try_new(number).ok()?,
-        at: Timestamp::from_millis(0),
-        uptime: Uptime::from_nanos(0),
-        session: None,
-        event: Event::Unreadable { bytes, from: None },
-    })
-}
-
-/// Every segment with the number of its first record, in order.
-fn segments(folder: &Path) -> Result<Vec<(u64, PathBuf)>, SpoolError> {
-    let failed = |source| SpoolError::Io { path: folder.into(), source };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if let Some(first) = first_number(&path) {
-            found.push((first, path));
-        }
+impl Sealing {
+    /// A segment's sealer and its signed cover.
+    fn begin(&self, place: (u64, Hash)) -> Result<(Sealer, Vec<u8>), SpoolError> {
+        let (sealer, cover) = Sealer::begin(place, &self.key)?;
+        let sign = |key: &PrivateKey| {
+            let begun = cover.said_by(&self.host);
+            Signed::make(&begun, key.public_key(), |message| sign(key, message))
+        };
+        let said = self.agent_key.as_ref().map(sign).transpose()?;
+        Ok((sealer, SignedCover { cover, said }.encode()))
     }
-    found.sort();
-    Ok(found)
 }
 
-fn first_number(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".records")?;
-    name.parse().ok().filter(|_| name.len() == 20)
+fn sign(key: &impl SigningKey, message: &[u8]) -> Result<Signature, ssh_key::Error> {
+    Ok(key.try_sign(message)?)
 }
 
-fn segment_path(folder: &Path, first: u64) -> PathBuf {
-    folder.join(format!("{first:020}.records"))
+fn has_unreadable(records: &[wire::record::Record]) -> bool {
+    records.iter().any(|record| matches!(record.event, Event::Unreadable { .. }))
 }
 
 /// A segment is closed when it has grown past this many bytes.
@@ -464,210 +535,8 @@ const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 const RESERVE: u64 = 16;
 /// Longest record, in bytes: 256 KiB of arguments, each byte a control character that JSON writes with six.
 const MAX_LINE: u64 = 2 * 1024 * 1024;
+/// More than the beginning of a segment has, in bytes.
+const COVER_ROOM: u64 = 2 * 1024;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use wire::record::{Exit, ExitStatus, Loss};
-
-    const QUOTA: u64 = 1 << 30;
-    const NOW: Now = Now { at: Timestamp::from_secs(1), up: Uptime::from_nanos(1) };
-
-    fn event(after: u64) -> Event {
-        Event::Loss(Loss { after, missing: 1 })
-    }
-
-    fn exit(sequence: u64) -> Event {
-        Event::Exit(Exit { sequence, pid: 1, status: ExitStatus::Code(0), ran_micros: None })
-    }
-
-    fn fill(spool: &mut Spool, count: u64) {
-        for index in 0..count {
-            spool.append(None, &event(index), NOW).unwrap();
-        }
-    }
-
-    fn numbers(records: &[Record]) -> Vec<u64> {
-        records.iter().map(|record| record.number.number()).collect()
-    }
-
-    #[test]
-    fn records_are_numbered_on_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        fill(&mut Spool::open(folder.path(), QUOTA).unwrap(), 3);
-        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
-        assert_eq!(spool.append(None, &event(9), NOW).unwrap().number(), 4);
-        assert_eq!(numbers(&spool.after(1, u64::MAX).unwrap()), [2, 3, 4]);
-        assert!(spool.after(4, u64::MAX).unwrap().is_empty());
-    }
-
-    #[test]
-    fn what_is_written_is_a_record_as_it_travels() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
-        spool.append(None, &event(7), NOW).unwrap();
-        let session = std::num::NonZeroU64::new(9).map(SessionId::new);
-        spool.append(session, &event(8), NOW).unwrap();
-        for record in spool.after(0, u64::MAX).unwrap() {
-            let line = Line {
-                number: record.number,
-                at: record.at,
-                uptime: record.uptime,
-                session: record.session,
-                event: &record.event,
-            };
-            assert_eq!(
-                serde_json::to_string(&line).unwrap(),
-                serde_json::to_string(&record).unwrap()
-            );
-        }
-    }
-
-    #[test]
-    fn a_torn_record_is_cut_off_and_its_number_given_again() {
-        let folder = tempfile::tempdir().unwrap();
-        fill(&mut Spool::open(folder.path(), QUOTA).unwrap(), 3);
-        let path = segment_path(folder.path(), 1);
-        let whole = fs::read(&path).unwrap();
-        for cut in 1..whole.len() / 3 {
-            fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-            let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
-            assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 3);
-            assert_eq!(numbers(&spool.after(0, u64::MAX).unwrap()), [1, 2, 3]);
-        }
-    }
-
-    #[test]
-    fn damage_in_the_middle_costs_nothing_behind_it() {
-        let folder = tempfile::tempdir().unwrap();
-        fill(&mut Spool::open(folder.path(), QUOTA).unwrap(), 3);
-        let path = segment_path(folder.path(), 1);
-        let mut bytes = fs::read(&path).unwrap();
-        let second = bytes.iter().position(|byte| *byte == b'\n').unwrap().saturating_add(5);
-        bytes[second] = 0xff;
-        fs::write(&path, &bytes).unwrap();
-        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
-        assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 4);
-        let records = spool.after(0, u64::MAX).unwrap();
-        assert_eq!(numbers(&records), [1, 2, 3, 4]);
-        assert!(matches!(records[1].event, Event::Unreadable { bytes, .. } if bytes > 10));
-        assert_eq!(records[2].event, event(2));
-    }
-
-    #[test]
-    fn numbers_that_the_authority_knows_are_not_given_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
-        fill(&mut spool, 2);
-        spool.go_on_after(1).unwrap();
-        assert_eq!(spool.newest(), 2);
-        spool.go_on_after(40).unwrap();
-        assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 41);
-        assert_eq!(numbers(&spool.after(40, u64::MAX).unwrap()), [41]);
-        drop(spool);
-        assert_eq!(Spool::open(folder.path(), QUOTA).unwrap().newest(), 41);
-    }
-
-    #[test]
-    fn the_quota_is_kept_and_its_last_part_is_for_what_must_not_be_lost() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path(), 16_000).unwrap();
-        let what_runs = exit(1);
-        let mut programs = 0;
-        while spool.append(None, &what_runs, NOW).is_ok() {
-            programs += 1;
-            assert!(programs < 1_000, "there is an end");
-        }
-        let Extent { bytes, quota } = spool.extent();
-        assert!(bytes <= 15_000 && bytes > 14_000 && quota == 16_000, "{bytes}");
-        // Opened again it knows as much.
-        drop(spool);
-        let mut spool = Spool::open(folder.path(), 16_000).unwrap();
-        assert_eq!(spool.extent(), Extent { bytes, quota });
-        let refused = spool.append(None, &what_runs, NOW).unwrap_err().to_string();
-        assert!(refused.contains("takes all of `records_quota`, 16000 bytes"), "{refused}");
-        let mut others = 0;
-        while spool.append(None, &event(7), NOW).is_ok() {
-            others += 1;
-            assert!(others < 1_000, "there is an end");
-        }
-        assert!(others > 3 && spool.extent().bytes <= 16_000);
-        assert_eq!(spool.newest(), programs + others, "what is refused takes no number");
-        // What the authority has makes room, once its segment is closed.
-        spool.rotate().unwrap();
-        fill(&mut Spool::open(folder.path(), QUOTA).unwrap(), 1);
-        let mut spool = Spool::open(folder.path(), 16_000).unwrap();
-        assert!(spool.append(None, &what_runs, NOW).is_err());
-        spool.acknowledge(programs + others).unwrap();
-        assert!(spool.extent().bytes < 500);
-        spool.append(None, &what_runs, NOW).unwrap();
-    }
-
-    #[test]
-    fn there_is_room_as_long_as_the_longest_record_fits() {
-        let folder = tempfile::tempdir().unwrap();
-        let quota = 2 * MAX_LINE;
-        let mut spool = Spool::open(folder.path(), quota).unwrap();
-        assert!(spool.has_room());
-        let long = Event::Warned { message: "m".repeat(200_000), terminals: 1 };
-        let mut count = 0;
-        while spool.has_room() {
-            spool.append(None, &long, NOW).unwrap();
-            count += 1;
-            assert!(count < 100, "there is an end");
-        }
-        let Extent { bytes, .. } = spool.extent();
-        assert!(bytes + MAX_LINE > quota - quota / RESERVE && bytes < quota - MAX_LINE / 2);
-    }
-
-    #[test]
-    fn acknowledged_segments_go_and_numbering_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
-        fill(&mut spool, 2);
-        spool.rotate().unwrap();
-        fill(&mut spool, 2);
-        spool.acknowledge(1).unwrap();
-        assert_eq!(segments(folder.path()).unwrap().len(), 2);
-        assert_eq!(numbers(&spool.after(1, u64::MAX).unwrap()), [2, 3, 4]);
-        spool.acknowledge(4).unwrap();
-        assert_eq!(segments(folder.path()).unwrap().len(), 1);
-        assert_eq!(spool.waiting(), 0);
-        drop(spool);
-        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
-        assert_eq!(spool.append(None, &event(7), NOW).unwrap().number(), 5);
-        assert_eq!(numbers(&spool.after(4, u64::MAX).unwrap()), [5]);
-    }
-
-    #[test]
-    fn a_reader_takes_about_as_much_as_it_asked_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
-        fill(&mut spool, 100);
-        let mut all = Vec::new();
-        while all.len() < 100 {
-            let last = all.last().copied().unwrap_or(0);
-            all.extend(numbers(&spool.after(last, 300).unwrap()));
-            if all.len() == 50 {
-                spool.rotate().unwrap();
-            }
-        }
-        assert_eq!(all, (1..=100).collect::<Vec<_>>());
-        let some = spool.after(10, 200).unwrap();
-        assert!(!some.is_empty() && some.len() < 10);
-        assert_eq!(some[0].number.number(), 11);
-    }
-
-    #[test]
-    fn a_large_record_goes_alone_behind_small_ones() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path(), QUOTA).unwrap();
-        fill(&mut spool, 3);
-        let large = Event::Warned { message: "\u{1}".repeat(4_000), terminals: 1 };
-        spool.append(None, &large, NOW).unwrap();
-        fill(&mut spool, 1);
-        assert_eq!(numbers(&spool.after(0, 1_000).unwrap()), [1, 2, 3]);
-        assert_eq!(numbers(&spool.after(3, 1_000).unwrap()), [4]);
-        assert_eq!(numbers(&spool.after(4, 1_000).unwrap()), [5]);
-    }
-}
+mod tests;

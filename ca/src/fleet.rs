@@ -18,6 +18,7 @@ mod link;
 pub(crate) mod listener;
 mod renewal;
 pub(crate) mod silence;
+mod spool;
 
 /// Who is connected.
 pub(crate) struct Fleet {

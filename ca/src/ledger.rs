@@ -66,6 +66,7 @@ mod role;
 mod schema;
 mod search;
 mod session;
+mod spoiled;
 mod sql;
 mod subject;
 mod team;

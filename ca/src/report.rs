@@ -63,6 +63,7 @@ impl About {
             )
             | Cause::Ahead { .. }
             | Cause::Gone { .. }
+            | Cause::Spoiled { .. }
             | Cause::Silent { .. }
             | Cause::Witnessed { .. } => Self::Host,
         }

@@ -31,6 +31,8 @@ use wire::recording::record::{Begin, Content, Lost, Size, Term, Why};
 use wire::recording::seal::{OpeningKey, Sealer};
 use wire::recording::statement::{BlockSaid, Said, Signed};
 use wire::recording::stored::{Piece, Place, StoredBlock};
+use wire::spool::cover::{NOTHING, SignedCover};
+use wire::spool::seal::{Packer, Sealer as RecordSealer};
 use wire::time::Uptime;
 
 #[path = "seeds/breakglass.rs"]
@@ -302,8 +304,15 @@ fn frames() -> Done {
         agent_key: None,
     };
     let order = OrderNumber::try_new(3)?;
-    let receipt =
-        Receipt { order, sessions: 1, killed: 4, survivors: 0, took_micros: 9, done: true, kills: 0 };
+    let receipt = Receipt {
+        order,
+        sessions: 1,
+        killed: 4,
+        survivors: 0,
+        took_micros: 9,
+        done: true,
+        kills: 0,
+    };
     let last_order = Some(order);
     let beat = Heartbeat {
         at: NOW,
@@ -337,6 +346,7 @@ fn frames() -> Done {
         era: None,
         recordings: true,
         recording: None,
+        sealed: true,
     };
     let refused = Problem::new(Code::Denied, "no");
     for (name, frame) in [
@@ -505,7 +515,11 @@ fn certificates() -> Done {
     let text = certificate.to_openssh();
     put("certificate", "binary", certificate.as_bytes())?;
     put("certificate", "text", &text)?;
-    put("mounts", "two", "22 1 0:20 / / rw shared:1 - overlay overlay rw\n26 22 254:1 / /srv/a\\040b rw - ext4 /dev/vda1 rw\n")?;
+    put(
+        "mounts",
+        "two",
+        "22 1 0:20 / / rw shared:1 - overlay overlay rw\n26 22 254:1 / /srv/a\\040b rw - ext4 /dev/vda1 rw\n",
+    )?;
     put("sshd_log", "one", "app\0ana/g1/7")?;
     put("auth_info", "publickey", format!("publickey {text}\napp\0\x03"))?;
     put("auth_info", "password", "password\nkeyboard-interactive/pam\n\x04")?;
@@ -646,10 +660,35 @@ fn files() -> Done {
         serde_json::to_writer(&mut segment, &record)?;
         segment.push(b'\n');
     }
-    put("spool", "one", [&[255, 0], segment.as_slice()].concat())?;
-    put("spool", "two", [&[200, 3], segment.as_slice()].concat())?;
+    put("spool", "one", [&[255, 0, 0, 0], segment.as_slice()].concat())?;
+    put("spool", "two", [&[200, 3, 0, 1], segment.as_slice()].concat())?;
     let (_, torn) = segment.split_last().ok_or("records are not empty")?;
-    put("spool", "torn", [&[255, 2], torn].concat())
+    put("spool", "torn", [&[255, 2, 0, 0], torn].concat())?;
+    sealed()
+}
+
+/// A sealed segment, whole and changed.
+fn sealed() -> Done {
+    let to = OpeningKey::new(&[9; 32])?.public();
+    let (mut sealer, cover) = RecordSealer::begin((1, NOTHING), &to)?;
+    let mut packer = Packer::new()?;
+    let cover = SignedCover { cover, said: None }.encode();
+    let mut frames = Vec::new();
+    for record in records()? {
+        let packed = packer.pack(&serde_json::to_vec(&record)?, record.event.generation())?;
+        frames.extend(sealer.seal(packed)?);
+    }
+    let [low, high] = u16::try_from(cover.len())?.to_le_bytes();
+    let whole = [cover, frames].concat();
+    let mut changed = whole.clone();
+    if let Some(byte) = changed.get_mut(300) {
+        *byte ^= 1;
+    }
+    for (name, bytes) in [("whole", whole), ("changed", changed)] {
+        put("sealed", name, [&[0, low, high], bytes.as_slice()].concat())?;
+        put("spool", &format!("sealed-{name}"), [&[255, 0, 1, 1], bytes.as_slice()].concat())?;
+    }
+    Ok(())
 }
 
 fn agent_replies() -> Done {

@@ -322,6 +322,32 @@ pub struct SessionDetail {
     /// What was odd in it, with all reasons, for whoever may review it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub odd: Option<Odd>,
+    /// What is spoiled among the records that its host made while it was alive: some of them may have been its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spoiled: Vec<Spoiled>,
+}
+
+/// Records in a host's spool that are not what it wrote, or are gone from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spoiled {
+    /// The number of the first, among all records of the host.
+    pub from: u64,
+    /// The number of the last.
+    pub to: u64,
+    /// What is wrong with them.
+    pub flaw: String,
+}
+
+impl std::fmt::Display for Spoiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, to, flaw } = self;
+        let flaw = crate::octets::plain(flaw);
+        if from == to {
+            write!(f, "record {from} of the host: {flaw}")
+        } else {
+            write!(f, "records {from} to {to} of the host: {flaw}")
+        }
+    }
 }
 
 /// A grant in a listing.

@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use crate::record::{Receipt, Record, Tier};
 use crate::recording::{RecordingKey, lane};
 use crate::renewal::{self, Window};
+use crate::spool::Sealed;
 use crate::time::Timestamp;
 use crate::trust::{self, AuthorityKey, Keys, KeysError};
 
@@ -46,6 +47,9 @@ pub enum ToAuthority {
     Gone(RecordNumber),
     /// A part of what was recorded of a terminal; only to an authority whose welcome says [`Welcome::recordings`].
     Recording(Box<lane::Upload>),
+    /// Records as they lie sealed in the spool, in order, as [`ToAuthority::Records`]; only to an authority whose welcome says
+    /// [`Welcome::sealed`].
+    Sealed(Box<Sealed>),
 }
 
 /// What the authority sends.
@@ -164,6 +168,9 @@ pub struct RecordTo {
     pub key: RecordingKey,
     /// The order; 0 where the host knows it since it joined.
     pub order: u64,
+    /// Whether records in the spool are sealed to it as well: the authority has said that it takes them so. Once so, always.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seals: bool,
 }
 
 /// What a host knows of recording keys.
@@ -285,6 +292,9 @@ pub struct Welcome {
     /// The newest order that named a recording key, where the host took it before its agent knew of recordings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<Box<SignedOrder>>,
+    /// Whether it takes [`ToAuthority::Sealed`].
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 const fn first_generation() -> u32 {

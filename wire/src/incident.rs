@@ -9,7 +9,7 @@ use crate::identifier::{
     Custodian, HostName, Identity, QuorumName, RequestId, RoleName, SessionId,
 };
 use crate::log::Head;
-use crate::octets::Octets;
+use crate::octets::{Octets, plain};
 use crate::record::{Crossed, Incident};
 use crate::request::Sentence;
 use crate::time::Timestamp;
@@ -56,6 +56,15 @@ pub enum Cause {
         from: u64,
         /// The last.
         to: u64,
+    },
+    /// Records in a host's spool are not what the host wrote, or are gone from it.
+    Spoiled {
+        /// The first of them.
+        from: u64,
+        /// The last.
+        to: u64,
+        /// What is wrong with them.
+        flaw: String,
     },
     /// A host with people on it says nothing any more: its agent, its link or its network was stopped there.
     Silent {
@@ -215,15 +224,30 @@ impl fmt::Display for Cause {
             ),
             Self::Unreceipted { used, fault } => unreceipted(used, fault.as_deref(), f),
             Self::BreakGlass { .. } | Self::Shrunk { .. } => self.without_approval(f),
-            Self::Gone { from, to } => write!(
-                f,
-                "records {from} to {to} are lost: the ledger that had acknowledged them was given up, and the host has let go of them"
-            ),
+            Self::Gone { .. } | Self::Spoiled { .. } => self.of_records(f),
         }
     }
 }
 
 impl Cause {
+    /// What became of records on their way.
+    fn of_records(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spoiled { from, to, flaw } if from == to => {
+                write!(f, "record {from} of the host's spool: {}", plain(flaw))
+            }
+            Self::Spoiled { from, to, flaw } => {
+                write!(f, "records {from} to {to} of the host's spool: {}", plain(flaw))
+            }
+            Self::Gone { from, to } => write!(
+                f,
+                "records {from} to {to} are lost: this ledger does not have them, and the host has them no more. A ledger that was \
+                 given up had acknowledged them, or they were taken out of the host's spool"
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// What went on without the approval that is usual.
     fn without_approval(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

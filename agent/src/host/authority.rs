@@ -3,8 +3,10 @@
 use tokio::sync::mpsc;
 use wire::hostlink::{Heartbeat, Hello, ToAuthority, ToHost, Welcome};
 use wire::identifier::OrderNumber;
+use wire::octets::Octets;
 use wire::order::{Heard, Order, SignedOrder, Unread};
 use wire::record::Receipt;
+use wire::spool::Sealed;
 use wire::time::Uptime;
 use wire::trust::Keys;
 
@@ -13,6 +15,7 @@ use crate::clock::Now;
 use crate::feed::Fed;
 use crate::revocation::{Revocation, Taken};
 use crate::session::Input;
+use crate::spool::{Piece, Wanted};
 use crate::store;
 
 /// The link as it stands.
@@ -35,6 +38,10 @@ struct Upload {
     acknowledged: u64,
     /// The newest generation of records that the authority reads.
     reads: u32,
+    /// Whether it takes records as they lie sealed.
+    sealed: bool,
+    /// The segment whose beginning it knows, by its first record.
+    segment: Option<u64>,
     /// Whether a record waits that it cannot read.
     held_back: bool,
 }
@@ -160,11 +167,16 @@ impl Host {
                 ours,
                 "the authority knows records that are not here any more"
             );
+            let what = format!(
+                "the authority has records up to {last}, and the spool here ended with {ours}: the host went back to an older state, \
+                 as after a loss of power or by an older image put back, or the spool's end was cut off"
+            );
             if let Err(error) = self.spool.go_on_after(last) {
                 tracing::error!(%error, "records cannot be numbered on");
                 self.link = None;
                 return;
             }
+            self.tell_meddled(what, now);
         }
         let last = self.past_what_is_gone(last, welcome.era);
         if let Some(link) = &mut self.link {
@@ -172,12 +184,15 @@ impl Host {
                 sent: last,
                 acknowledged: last,
                 reads: welcome.records,
+                sealed: welcome.sealed,
+                segment: None,
                 held_back: false,
             });
             link.shows_trees = welcome.tree.is_some();
             link.challenge.clone_from(&welcome.challenge);
         }
         self.recordings.taken = welcome.recordings;
+        self.told_to_seal(welcome.sealed);
         if let Some(signed) = &welcome.recording {
             self.told_again(signed);
         }
@@ -361,26 +376,46 @@ impl Host {
             && link.out.capacity() > KEPT_FREE
             && !upload.held_back
         {
-            let mut records = match self.spool.after(upload.sent, BATCH_BYTES) {
-                Ok(records) => records,
+            let wanted = Wanted { bytes: BATCH_BYTES, reads: upload.reads };
+            let piece = match self.spool.after(upload.sent, wanted) {
+                Ok(piece) => piece,
                 Err(error) => {
                     tracing::error!(%error, "records could not be read back");
                     return;
                 }
             };
-            if let Some(at) = records.iter().position(|it| it.event.generation() > upload.reads) {
-                // One that it cannot read would break the link again and again. Nothing is left out: it waits.
-                tracing::error!(
-                    "the authority is older than this host and cannot read its records; they wait here until it is upgraded"
-                );
-                upload.held_back = true;
-                records.truncate(at);
-            }
-            let Some(last) = records.last().map(|record| record.number.number()) else { return };
-            if link.out.try_send(ToAuthority::Records(records)).is_err() {
+            let Some((frame, last)) = upload.frame(piece) else { return };
+            if link.out.try_send(frame).is_err() {
                 return;
             }
             upload.sent = last;
+        }
+    }
+}
+
+impl Upload {
+    /// A piece of the spool as it travels, and the number of its last record; nothing where there is none that can go.
+    fn frame(&mut self, piece: Piece) -> Option<(ToAuthority, u64)> {
+        match piece {
+            Piece::Nothing => None,
+            Piece::Records(records) => {
+                let last = records.last()?.number.number();
+                Some((ToAuthority::Records(records), last))
+            }
+            Piece::Sealed(piece) if self.sealed => {
+                let is_known = self.segment.replace(piece.segment) == Some(piece.segment);
+                let cover = (!is_known).then(|| Octets::new(piece.cover));
+                let sealed = Sealed { cover, frames: Octets::new(piece.frames) };
+                Some((ToAuthority::Sealed(Box::new(sealed)), piece.last))
+            }
+            Piece::Beyond | Piece::Sealed(_) => {
+                // One that it cannot read would break the link again and again. Nothing is left out: it waits.
+                tracing::error!(
+                    "the authority is older than this host, or has no recording key, and cannot read its records; they wait here until it can"
+                );
+                self.held_back = true;
+                None
+            }
         }
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Recordings {
     not_before: Uptime,
     /// Whether this authority takes recordings.
     pub(super) taken: bool,
+    /// Whether it takes records as they lie sealed.
+    sealed: bool,
     /// Why nothing more is kept that need not be, while that is so.
     full: Option<String>,
     room: Room,
@@ -75,6 +77,7 @@ impl Recordings {
             turn: None,
             not_before: Uptime::from_nanos(0),
             taken: false,
+            sealed: false,
             full: None,
             room: config.room,
             next_look: Uptime::from_nanos(0),
@@ -248,16 +251,50 @@ impl Host {
         if self.trust.recording.is_some_and(|to| to.order >= number) {
             return;
         }
+        let seals = self.recordings.sealed || self.trust.recording.is_some_and(|to| to.seals);
         let mut trust = self.trust.clone();
-        trust.recording = Some(RecordTo { key, order: number });
+        trust.recording = Some(RecordTo { key, order: number, seals });
         match store::write(&self.places.trust, &trust) {
             Ok(()) => {
                 tracing::warn!(order = number, %key, "terminals are recorded to another key");
                 self.trust = trust;
+                self.seal_records();
             }
             Err(error) => {
                 tracing::error!(order = number, %error, "another key to record to could not be kept; it is told again");
             }
+        }
+    }
+
+    /// The authority has said whether it takes records sealed. Once it did, they are sealed from then on, whatever a link
+    /// says later.
+    pub(super) fn told_to_seal(&mut self, sealed: bool) {
+        self.recordings.sealed = sealed;
+        let Some(to) = self.trust.recording.filter(|to| sealed && !to.seals) else { return };
+        let mut trust = self.trust.clone();
+        trust.recording = Some(RecordTo { seals: true, ..to });
+        if let Err(error) = store::write(&self.places.trust, &trust) {
+            tracing::error!(%error, "that records are sealed could not be kept; it is told again");
+            return;
+        }
+        self.trust = trust;
+        self.seal_records();
+    }
+
+    /// Seals records from now on, where the authority has said that it takes them so.
+    pub(super) fn seal_records(&mut self) {
+        let Some(to) = self.trust.recording.filter(|to| to.seals) else { return };
+        let whose = (self.trust.host.clone(), self.upkeep.agent_key().cloned());
+        match self.spool.seal_to(to.key, whose) {
+            Ok(()) => tracing::info!(key = %to.key, "records are sealed to the authority's key"),
+            Err(error) => tracing::error!(%error, "records cannot be sealed"),
+        }
+    }
+
+    /// What was found in the spool that is not as it was written is an incident.
+    pub(super) fn tell_found(&mut self, now: Now) {
+        for what in self.spool.take_found() {
+            self.tell_meddled(what, now);
         }
     }
 

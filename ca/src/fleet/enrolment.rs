@@ -79,7 +79,7 @@ async fn enrolled(authority: &Authority, enrol: Enrol) -> Result<Reply, Problem>
     let restores = authority.ledger.restores().await.map_err(|error| failed(&error))?;
     let told = authority.ledger.recording_key().await.map_err(|error| failed(&error))?;
     let order = told.map_or(0, |told| told.to.order);
-    let recording = authority.opening().newest().map(|key| RecordTo { key, order });
+    let recording = authority.opening().newest().map(|key| RecordTo { key, order, seals: true });
     let keys = enrolled.keys();
     let texts = |keys: &[AuthorityKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
     let order_keys = texts(keys.order_keys());

@@ -16,7 +16,7 @@ use wire::identifier::{Fingerprint, RecordNumber};
 use wire::krl::signed::{KrlAsk, KrlStanding};
 use wire::log::{Era, Head};
 use wire::problem::{Code, Problem};
-use wire::record::{Event, Receipt};
+use wire::record::{Receipt, Record};
 use wire::recording::lane::Assembly;
 use wire::time::Timestamp;
 
@@ -24,7 +24,7 @@ use super::enrolment::version_problem;
 use super::frames::{Incoming, LinkError, Outgoing};
 use super::lane::{self, Lane};
 use super::renewal::Desk;
-use super::{Presence, Seat};
+use super::{Presence, Seat, spool};
 use crate::authority::Authority;
 use crate::clock;
 use crate::http::refusal::Refusal;
@@ -69,24 +69,18 @@ where
     let orders = authority.ledger.orders();
     let newest_order = *orders.borrow();
     let welcome = Welcome {
-        version: VERSION,
-        last_record: row.last_record,
-        newest_order,
-        at: now,
-        tree: Some(authority.ledger.checkpoints().borrow().head().size),
         challenge: Some(desk.challenge().to_owned()),
-        records: wire::record::GENERATION,
-        era: Some(era),
-        recordings: true,
         recording: told,
+        ..welcome(authority, (row.last_record, newest_order), era, now)
     };
     writer.send(&ToHost::Welcome(welcome)).await?;
     let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
     let said = Mutex::new(believed);
     let lane = Lane::open(authority, whose.host.clone(), row.agent_key.as_deref());
     let group_keys = Mutex::default();
-    let link =
-        Link { authority, whose: &whose, seat: &seat, desk, lane, renews, said, group_keys, era };
+    let spool = spool::Intake::open(&row);
+    let (whose, seat) = (&whose, &seat);
+    let link = Link { authority, whose, seat, desk, lane, spool, renews, said, group_keys, era };
     authority.tell_keys().await;
     link.ask_where_changed(&row);
     link.is_ahead(krl.as_ref()).await;
@@ -102,6 +96,28 @@ where
     ended
 }
 
+/// What every host is told that connects.
+fn welcome(
+    authority: &Authority,
+    (last_record, newest_order): (u64, u64),
+    era: Era,
+    now: Timestamp,
+) -> Welcome {
+    Welcome {
+        version: VERSION,
+        last_record,
+        newest_order,
+        at: now,
+        tree: Some(authority.ledger.checkpoints().borrow().head().size),
+        challenge: None,
+        records: wire::record::GENERATION,
+        era: Some(era),
+        recordings: true,
+        recording: None,
+        sealed: authority.opening().newest().is_some(),
+    }
+}
+
 /// One host's connection.
 struct Link<'a> {
     authority: &'a Authority,
@@ -109,6 +125,7 @@ struct Link<'a> {
     seat: &'a Seat<'a>,
     desk: Desk<'a>,
     lane: Lane<'a>,
+    spool: spool::Intake,
     /// Whether it can be asked to renew.
     renews: bool,
     /// Which keys it said last that it believes.
@@ -203,22 +220,20 @@ impl Link<'_> {
             Refusal::from(error).0
         };
         match frame {
-            ToAuthority::Records(records) => {
-                let whose = (host.clone(), self.whose.enrolment);
-                let ledger = &self.authority.ledger;
-                let tells = records.iter().any(|record| {
-                    record.event.is_refusal() || matches!(record.event, Event::Killed(_))
-                });
-                let last = ledger.take_records(whose, records, now).await.map_err(refused)?;
-                if tells {
-                    self.authority.fleet.change();
-                }
-                Ok(RecordNumber::try_new(last).ok().map(ToHost::Acknowledged))
+            ToAuthority::Sealed(_) | ToAuthority::Records(_) | ToAuthority::Gone(_)
+                if self.spool.is_held() =>
+            {
+                Ok(None)
             }
+            ToAuthority::Sealed(sealed) => {
+                self.spool.take((self.authority, self.whose), sealed, now).await
+            }
+            ToAuthority::Records(records) => self.take_records(records, now).await.map_err(refused),
             ToAuthority::Gone(number) => {
                 let whose = (host.clone(), self.whose.enrolment);
                 let gone = self.authority.ledger.records_gone(whose, number.number(), now);
                 let last = gone.await.map_err(refused)?;
+                self.spool.passed(last);
                 Ok(RecordNumber::try_new(last).ok().map(ToHost::Acknowledged))
             }
             ToAuthority::Prove(_) => {
@@ -250,6 +265,22 @@ impl Link<'_> {
                 Err(Problem::new(Code::Malformed, "this frame has no place here"))
             }
         }
+    }
+
+    /// Records that came in the clear.
+    async fn take_records(
+        &self,
+        records: Vec<Record>,
+        now: Timestamp,
+    ) -> Result<Option<ToHost>, LedgerError> {
+        let whose = (self.whose.host.clone(), self.whose.enrolment);
+        let is_news = records.iter().any(spool::tells);
+        let last = self.authority.ledger.take_records(whose, records, now).await?;
+        self.spool.passed(last);
+        if is_news {
+            self.authority.fleet.change();
+        }
+        Ok(RecordNumber::try_new(last).ok().map(ToHost::Acknowledged))
     }
 
     /// Notes which keys the host says that it believes, when that is news.

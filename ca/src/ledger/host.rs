@@ -143,6 +143,8 @@ pub(crate) struct HostRow {
     pub(crate) krl: Option<KrlStanding>,
     /// When the node was last alive that the host is connected to; nothing where there is no such node.
     pub(crate) node_seen: Option<Timestamp>,
+    /// The hash of the frame of the newest record, where that came sealed and could be opened.
+    pub(crate) spool_head: Option<Hash>,
 }
 
 impl HostRow {
@@ -392,7 +394,13 @@ fn row(row: &Row<'_>) -> Result<HostRow, SqlError> {
         agent_key: row.get(10)?,
         krl: column::maybe_json(row, 11)?,
         node_seen: column::maybe_moment(row, 12)?,
+        spool_head: head(row.get(13)?),
     })
+}
+
+/// The hash as it is kept; one that cannot be read is not known.
+fn head(text: Option<String>) -> Option<Hash> {
+    text?.parse().ok()
 }
 
 fn take_token(
@@ -459,7 +467,7 @@ fn insert(
              enrolment = excluded.enrolment, enrolled = excluded.enrolled, \
              orders_from = excluded.orders_from, last_order = excluded.last_order, \
              last_record = 0, seen = NULL, tier = NULL, certified = NULL, agent_key = excluded.agent_key, \
-             krl = NULL",
+             krl = NULL, spool_head = NULL",
         )?
         .execute(params![
             token.host.as_str(),
@@ -495,7 +503,7 @@ pub(super) fn put_addresses(
 }
 
 const SELECT: &str = "SELECT name, addresses, labels, enrolment, seen, tier, last_order, last_record, orders_from, \
-     certified, agent_key, krl, (SELECT nodes.seen FROM nodes WHERE nodes.node = hosts.node) FROM hosts";
+     certified, agent_key, krl, (SELECT nodes.seen FROM nodes WHERE nodes.node = hosts.node), spool_head FROM hosts";
 /// A node that was silent for longer is not there; each says every two seconds that it is.
 const NODE_SILENCE: Duration = Duration::from_secs(10);
 

@@ -294,6 +294,7 @@ fn name(cause: &Cause) -> String {
         }
         Cause::Ahead { known, .. } => format!("ahead {}", known.root),
         Cause::Gone { from, .. } => format!("gone {from}"),
+        Cause::Spoiled { from, to, .. } => format!("spoiled {from} {to}"),
         Cause::Silent { .. } => "silent".to_owned(),
         Cause::Reviewed { session, .. } => format!("reviewed {session}"),
         Cause::Unbelieved { session, .. } => format!("unbelieved {session}"),

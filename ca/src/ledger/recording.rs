@@ -71,7 +71,8 @@ fn told(connection: &Connection) -> Result<Option<ToldKey>, LedgerError> {
         .optional()?;
     let Some(signed) = signed else { return Ok(None) };
     let order: Order = serde_json::from_str(&signed.order)?;
-    let to = order.recording.map(|key| RecordTo { key, order: order.number.number() });
+    let to =
+        order.recording.map(|key| RecordTo { key, order: order.number.number(), seals: false });
     Ok(to.map(|to| ToldKey { to, signed }))
 }
 

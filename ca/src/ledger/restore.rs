@@ -126,7 +126,9 @@ impl Ledger {
             let cause = Cause::Gone { from: last.saturating_add(1), to };
             incident::open(connection, &host, &cause, (1, now))?;
             connection
-                .prepare_cached("UPDATE hosts SET last_record = ? WHERE name = ?")?
+                .prepare_cached(
+                    "UPDATE hosts SET last_record = ?, spool_head = NULL WHERE name = ?",
+                )?
                 .execute(params![to, host.as_str()])?;
             Ok(to)
         })

@@ -262,7 +262,7 @@ CREATE TABLE authority_told (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEX
 ";
 
 /// The step at index N takes version N to version N + 1. Steps are only ever added.
-const STEPS: [Step; 25] = [("
+const STEPS: [Step; 26] = [("
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     body BLOB NOT NULL, leaf_hash BLOB NOT NULL
@@ -523,6 +523,12 @@ CREATE TABLE habits (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX habits_by_session ON habits (session, host);
 CREATE INDEX incidents_by_host ON incidents (host, number);
+", nothing), ("
+ALTER TABLE hosts ADD COLUMN spool_head TEXT;
+CREATE TABLE spoiled (
+    enrolment INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, host TEXT NOT NULL, flaw TEXT NOT NULL,
+    at INTEGER NOT NULL, PRIMARY KEY (enrolment, first, last)
+) STRICT, WITHOUT ROWID;
 ", nothing)];
 
 #[cfg(test)]

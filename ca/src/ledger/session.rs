@@ -2,19 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use wire::api::{Ended, SessionDetail, SessionView};
+use wire::api::{Ended, SessionDetail, SessionView, Spoiled};
 use wire::identifier::{GrantId, HostName, Identity, Login, RoleName, Serial, SessionId};
 use wire::incident::Cause;
 use wire::octets::Octets;
 use wire::odd::Odd;
 use wire::record::{Event, Incident, Record, SessionBegan, SessionEnded};
 use wire::review::Verdict;
+use wire::spool::check::{Standing, Taken};
 use wire::time::Timestamp;
 
 use super::entry::{self, Kind};
 use super::sql::{Connection, OptionalExtension as _, Row, SqlError, params};
 use super::{
     Ledger, LedgerError, attempt, ceremony, column, incident, kill, odd, restore, retention,
+    spoiled,
 };
 
 /// Counts for the one page.
@@ -71,36 +73,48 @@ impl Ledger {
     /// leaves a gap is refused, and so are all after it.
     pub(crate) async fn take_records(
         &self,
-        (host, enrolment): (HostName, u64),
+        whose: (HostName, u64),
         records: Vec<Record>,
         now: Timestamp,
     ) -> Result<u64, LedgerError> {
+        let findings = spoiled::told(&records, &[]);
+        self.take_batch(whose, Batch { records, findings, head: None }, now).await
+    }
+
+    /// The same of records that came sealed, with what was found in them.
+    pub(crate) async fn take_opened(
+        &self,
+        whose: (HostName, u64),
+        taken: Taken,
+        now: Timestamp,
+    ) -> Result<u64, LedgerError> {
+        let findings = taken.findings.iter().map(spoiled::kept).collect();
+        let head = Some(taken.standing);
+        self.take_batch(whose, Batch { records: taken.records, findings, head }, now).await
+    }
+
+    async fn take_batch(
+        &self,
+        (host, enrolment): (HostName, u64),
+        batch: Batch,
+        now: Timestamp,
+    ) -> Result<u64, LedgerError> {
         let taken = self.write(move |connection| {
-            let mut last: u64 = connection
+            let before: u64 = connection
                 .prepare_cached("SELECT last_record FROM hosts WHERE name = ? AND enrolment = ?")?
                 .query_row(params![host.as_str(), enrolment], |row| row.get(0))
                 .optional()?
                 .ok_or_else(|| LedgerError::NotFound(format!("host {host} has enrolled anew")))?;
-            let (mut of, mut lost) = (BTreeSet::new(), 0_u64);
-            for record in &records {
-                let (due, number) = (last.saturating_add(1), record.number.number());
-                if number > due {
-                    return Err(LedgerError::Gap { expected: due, got: number });
-                }
-                if number == due {
-                    take(connection, (&host, enrolment), record, now)?;
-                    of.extend(record.session);
-                    last = number;
-                    lost = lost.saturating_add(record.event.missing());
-                }
+            let (last, lost) = batch.write((connection, before), (&host, enrolment), now)?;
+            if last > before {
+                let head = batch.head.filter(|head| head.last == last);
+                let head = head.and_then(|head| head.head).map(|head| head.to_string());
+                connection
+                    .prepare_cached(
+                        "UPDATE hosts SET last_record = ?, spool_head = ? WHERE name = ?",
+                    )?
+                    .execute(params![last, head, host.as_str()])?;
             }
-            // What was odd in one that had ended is looked at anew.
-            for session in of {
-                odd::look_again(connection, (session, &host))?;
-            }
-            connection
-                .prepare_cached("UPDATE hosts SET last_record = ? WHERE name = ?")?
-                .execute(params![last, host.as_str()])?;
             Ok((last, lost))
         });
         let (last, lost) = taken.await?;
@@ -137,7 +151,9 @@ impl Ledger {
                 .collect::<Result<_, _>>()?;
             let (held, deleted) = retention::kept(connection, session, &found.host)?;
             let killed = kill::of(connection, (&found.host, session))?;
-            Ok(Some(SessionDetail { session: found, records, killed, held, deleted, odd: None }))
+            let spoiled = spoiled::of(connection, (session, &found.host), found.ended.is_some())?;
+            let (session, odd) = (found, None);
+            Ok(Some(SessionDetail { session, records, killed, held, deleted, odd, spoiled }))
         })
         .await
     }
@@ -164,6 +180,50 @@ impl Ledger {
             Ok(counts)
         })
         .await
+    }
+}
+
+/// Records that came together.
+struct Batch {
+    records: Vec<Record>,
+    findings: Vec<Spoiled>,
+    /// How far the host's sealed records are with them; nothing where they did not come sealed.
+    head: Option<Standing>,
+}
+
+impl Batch {
+    /// Writes those after record `last`; says which is the newest now, and how many events are said to be missing.
+    fn write(
+        &self,
+        (connection, mut last): (&Connection, u64),
+        whose: (&HostName, u64),
+        now: Timestamp,
+    ) -> Result<(u64, u64), LedgerError> {
+        let (before, mut of, mut lost) = (last, BTreeSet::new(), 0_u64);
+        for record in &self.records {
+            let (due, number) = (last.saturating_add(1), record.number.number());
+            let first = match &record.event {
+                Event::Unreadable { from: Some(from), .. } => from.number().min(number),
+                _ => number,
+            };
+            if first > due {
+                return Err(LedgerError::Gap { expected: due, got: first });
+            }
+            if number >= due {
+                take(connection, whose, record, now)?;
+                of.extend(record.session);
+                last = number;
+                lost = lost.saturating_add(record.event.missing());
+            }
+        }
+        // What was odd in one that had ended is looked at anew.
+        for session in of {
+            odd::look_again(connection, (session, whose.0))?;
+        }
+        let is_new = |found: &&Spoiled| found.to > before;
+        let found: Vec<Spoiled> = self.findings.iter().filter(is_new).cloned().collect();
+        spoiled::note(connection, whose, &found, now)?;
+        Ok((last, lost))
     }
 }
 

@@ -16,6 +16,8 @@ use wire::recording::RecordingKey;
 use wire::recording::block::Block;
 use wire::recording::record::Record;
 use wire::recording::seal::{OpenError, OpeningKey};
+use wire::spool::cover::Cover;
+use wire::spool::seal::Keys;
 use zeroize::Zeroizing;
 
 /// Every recording key there is.
@@ -44,6 +46,14 @@ impl OpeningKeys {
     pub(crate) fn open(&self, block: &Block) -> Result<Vec<Record>, OpenError> {
         let name = block.header().key;
         self.keys.get(&name).ok_or(OpenError::Key(name))?.open(block)
+    }
+
+    /// Opens the key of a segment of a host's spool with the key that it names.
+    ///
+    /// # Errors
+    /// When that key is not here, or the segment's beginning is not what was written.
+    pub(crate) fn segment(&self, cover: &Cover) -> Result<Keys, OpenError> {
+        self.keys.get(&cover.key).ok_or(OpenError::Key(cover.key))?.segment(cover)
     }
 }
 

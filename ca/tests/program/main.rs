@@ -53,6 +53,7 @@ mod routes;
 mod scim;
 mod search;
 mod sk;
+mod spool;
 mod team;
 mod tracker;
 mod witness;

@@ -241,6 +241,7 @@ fn show(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
         screen.toned(tone, &timeline::killed(&view.killed, &kills))?;
     }
     kept(detail, now, screen)?;
+    spoiled(detail, screen)?;
     odd(detail, screen)?;
     if let Some(whole) = manner::whole(&manner::manners(&detail.records)) {
         screen.toned(Tone::Faint, &whole.to_string())?;
@@ -254,6 +255,18 @@ fn show(detail: &SessionDetail, now: Timestamp, screen: &Screen) -> Result<()> {
         let at = format!("+{}.{:03}", offset.as_secs(), offset.subsec_millis());
         let at = screen.paint(Tone::Faint, &format!("{at:>10}"));
         screen.line(&format!("{at}  {}", screen.paint(tone, &format!("{what:<7}  {text}"))))?;
+    }
+    Ok(())
+}
+
+/// What its host made while it was alive, and is not what was written: some of it may have been its own.
+pub(crate) fn spoiled(detail: &SessionDetail, screen: &Screen) -> Result<()> {
+    if detail.spoiled.is_empty() {
+        return Ok(());
+    }
+    screen.toned(Tone::Bad, "NOT whole: of what its host recorded while it was alive, this is spoiled, and may have been its own:")?;
+    for spoiled in &detail.spoiled {
+        screen.toned(Tone::Bad, &format!("  {spoiled}"))?;
     }
     Ok(())
 }

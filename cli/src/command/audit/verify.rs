@@ -20,7 +20,7 @@ use wire::retention::{Deleted, Remains};
 
 use crate::client::Client;
 use crate::clock;
-use crate::command::sessions::deletion;
+use crate::command::sessions::{deletion, spoiled};
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::render::{Screen, Tone, count, plain};
@@ -29,7 +29,8 @@ use crate::url::query;
 /// Check that a session's recordings are whole, in order, and from their host
 ///
 /// Every stored object is fetched as it lies there, and held against what the host signed, block by block; against the host's last word; and against
-/// what the host recorded of each channel when it closed. What is wrong is named with its block. Nothing is decrypted for that. The
+/// what the host recorded of each channel when it closed. What is wrong is named with its block. Nothing is decrypted for that. Where records
+/// of its host were changed or cut out of the host's spool while the session was alive, that is said too. The
 /// exit code is 65 when something is wrong. Of a recording that two people had deleted it says so, and holds what is left of it against the ledger.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
@@ -74,9 +75,12 @@ impl Verify {
         let told = told(&detail);
         if let Some(deleted) = &checking.deleted {
             let checked = self.remains((&checking, &keys), (deleted, &told), &mut client)?;
-            let is_right = checked.iter().all(|one| one.findings.is_empty());
+            let is_right =
+                checked.iter().all(|one| one.findings.is_empty()) && detail.spoiled.is_empty();
             if self.json {
-                screen.json(&serde_json::json!({ "deleted": deleted, "channels": checked }))?;
+                let spoiled = &detail.spoiled;
+                let said = serde_json::json!({ "deleted": deleted, "spoiled": spoiled, "channels": checked });
+                screen.json(&said)?;
             } else {
                 let line = deletion(deleted, clock::now(), &TimeZone::system());
                 show((&detail, Some(line.as_str())), &checked, screen)?;
@@ -88,9 +92,13 @@ impl Verify {
             .into_iter()
             .map(|(channel, report)| Checked::of(channel, report, told.get(&channel)))
             .collect();
-        let is_whole = checked.iter().all(|one| one.findings.is_empty());
-        if self.json {
+        let is_whole =
+            checked.iter().all(|one| one.findings.is_empty()) && detail.spoiled.is_empty();
+        if self.json && detail.spoiled.is_empty() {
             screen.json(&checked)?;
+        } else if self.json {
+            let spoiled = &detail.spoiled;
+            screen.json(&serde_json::json!({ "spoiled": spoiled, "channels": checked }))?;
         } else {
             show((&detail, None), &checked, screen)?;
         }
@@ -250,6 +258,7 @@ fn show(
     let session = &detail.session;
     let title = format!("session {} of {} on {}", session.session, session.identity, session.host);
     screen.toned(Tone::Strong, &title)?;
+    spoiled(detail, screen)?;
     if let Some(deleted) = deleted {
         screen.toned(Tone::Warning, deleted)?;
     } else if checked.is_empty() {
