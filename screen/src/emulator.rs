@@ -8,6 +8,8 @@ use avt::{Color, Line, Observation, Observer, Parser, Pen, Terminal};
 
 use crate::frame::{self, Cell, Colour, Frame, Look, Size};
 
+mod lines;
+
 /// The emulator.
 pub struct Emulator {
     size: Size,
@@ -18,6 +20,7 @@ pub struct Emulator {
     /// Whether no sequence has begun.
     is_between: bool,
     gone: Gone,
+    fresh: lines::Fresh,
 }
 
 /// All that is needed to go on from a moment: as small as its screen.
@@ -49,6 +52,7 @@ impl Emulator {
             pending: Vec::new(),
             is_between: true,
             gone: Gone::default(),
+            fresh: lines::Fresh::default(),
         }
     }
 
@@ -78,28 +82,7 @@ impl Emulator {
 
     /// What was sent to the terminal.
     pub fn feed(&mut self, bytes: &[u8]) {
-        let mut whole = std::mem::take(&mut self.pending);
-        whole.extend_from_slice(bytes);
-        let mut rest = whole.as_slice();
-        while !rest.is_empty() {
-            match std::str::from_utf8(rest) {
-                Ok(text) => {
-                    self.text(text);
-                    return;
-                }
-                Err(flaw) => {
-                    let (good, bad) = rest.split_at(flaw.valid_up_to());
-                    self.text(&String::from_utf8_lossy(good));
-                    let Some(length) = flaw.error_len() else {
-                        // Its end may come with the next bytes.
-                        self.pending = bad.to_vec();
-                        return;
-                    };
-                    self.text("\u{fffd}");
-                    rest = bad.get(length..).unwrap_or_default();
-                }
-            }
-        }
+        self.decoded(bytes, &mut |emulator, text| emulator.text(text));
     }
 
     /// The terminal has another size.
@@ -128,22 +111,61 @@ impl Emulator {
         std::mem::take(&mut self.gone.lines)
     }
 
+    /// Hands over the bytes as text; the beginning of a character waits for its end.
+    fn decoded(&mut self, bytes: &[u8], take: &mut dyn FnMut(&mut Self, &str)) {
+        let mut pending = std::mem::take(&mut self.pending);
+        decode(&mut pending, bytes, &mut |text| take(self, text));
+        self.pending = pending;
+    }
+
     fn text(&mut self, text: &str) {
-        let most = u32::from(self.size.columns()).saturating_mul(self.size.rows().into());
         for character in text.chars() {
-            let function = self.parser.feed(character);
-            // What is done at a letter ends its sequence; a control may stand within one.
-            self.is_between = function.is_some() && character >= ' ';
-            let function = match function {
-                None => continue,
-                // The recording says how large the terminal is, not what runs in it.
-                Some(Function::Xtwinops(_)) => continue,
-                Some(Function::Rep(times)) => {
-                    Function::Rep(times.min(u16::try_from(most).unwrap_or(u16::MAX)))
-                }
-                Some(other) => other,
-            };
-            self.terminal.execute_with(function, &mut self.gone);
+            if let Some(function) = self.function(character) {
+                self.terminal.execute_with(function, &mut self.gone);
+            }
+        }
+    }
+
+    /// What the next character has the terminal do.
+    fn function(&mut self, character: char) -> Option<Function> {
+        let function = self.parser.feed(character);
+        // What is done at a letter ends its sequence; a control may stand within one.
+        self.is_between = function.is_some() && character >= ' ';
+        match function? {
+            // The recording says how large the terminal is, not what runs in it.
+            Function::Xtwinops(_) => None,
+            Function::Rep(times) => {
+                let most = u32::from(self.size.columns()).saturating_mul(self.size.rows().into());
+                Some(Function::Rep(times.min(u16::try_from(most).unwrap_or(u16::MAX))))
+            }
+            other => Some(other),
+        }
+    }
+}
+
+/// Hands over as text what `pending` and `bytes` are together, and leaves in `pending` the beginning of a character whose
+/// end has not come.
+pub(crate) fn decode(pending: &mut Vec<u8>, bytes: &[u8], take: &mut dyn FnMut(&str)) {
+    let mut whole = std::mem::take(pending);
+    whole.extend_from_slice(bytes);
+    let mut rest = whole.as_slice();
+    while !rest.is_empty() {
+        match std::str::from_utf8(rest) {
+            Ok(text) => {
+                take(text);
+                return;
+            }
+            Err(flaw) => {
+                let (good, bad) = rest.split_at(flaw.valid_up_to());
+                take(&String::from_utf8_lossy(good));
+                let Some(length) = flaw.error_len() else {
+                    // Its end may come with the next bytes.
+                    *pending = bad.to_vec();
+                    return;
+                };
+                take("\u{fffd}");
+                rest = bad.get(length..).unwrap_or_default();
+            }
         }
     }
 }

@@ -78,8 +78,7 @@ impl Cell {
     /// becomes `\u{fffd}`.
     #[must_use]
     pub fn new(letter: char, width: u8, look: Look) -> Self {
-        let fits = !is_unsafe(letter);
-        Self { letter: if fits { letter } else { '\u{fffd}' }, width: width.clamp(1, 2), look }
+        Self { letter: harmless(letter), width: width.clamp(1, 2), look }
     }
 
     /// The letter: no control, and nothing that changes its surroundings.
@@ -107,6 +106,12 @@ impl Frame {
     pub fn text(&self) -> Vec<String> {
         self.rows.iter().map(|row| Self::text_of(row)).collect()
     }
+}
+
+/// The letter, or `\u{fffd}` in place of one that would drive a terminal or change how its neighbours look.
+#[must_use]
+pub fn harmless(letter: char) -> char {
+    if is_unsafe(letter) { '\u{fffd}' } else { letter }
 }
 
 /// Whether a character must never reach a reader's terminal: controls of either kind, and those that change or hide what

@@ -9,5 +9,7 @@ pub mod cast;
 pub mod emulator;
 pub mod film;
 pub mod frame;
+pub mod keys;
 pub mod paint;
 pub mod player;
+pub mod text;

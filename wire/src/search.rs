@@ -1,7 +1,8 @@
 //! Searching what hosts recorded: the language, the question and the answer.
 //!
 //! Shape: a question is one line of [`query::Query`]; its first answer is an entry in the ledger, and further pages name
-//! that entry. Hits come in the order in which the authority got their records, the newest first.
+//! that entry. Hits come in the order in which the authority got their records, the newest first. What terminals showed is
+//! asked for apart: [`terminal`].
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use crate::record::Record;
 use crate::time::Timestamp;
 
 pub mod query;
+pub mod terminal;
 
 /// "Search the records."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
