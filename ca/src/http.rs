@@ -94,6 +94,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/retention/deletions/{number}/approve", post(retention::approve))
         .route("/v1/retention/deletions/{number}/withdraw", post(retention::withdraw))
         .route("/v1/search", post(search::search))
+        .route("/v1/search/terminals", post(search::terminals))
         .route("/v1/exports", post(export::export))
         .route("/v1/locks", get(lock::list).post(lock::lock))
         .route("/v1/unlocks", post(lock::unlock))

@@ -99,6 +99,7 @@ pub(crate) use order::{Directive, ReceiptRow};
 pub(crate) use pass::NewVerdict;
 pub(crate) use place::{LEDGER, Place, PlaceError};
 pub(crate) use policy::RefusedPolicy;
+pub(crate) use reading::{Reached, SessionAt};
 pub(crate) use rebuild::Rebuilt;
 pub(crate) use report::Gathered;
 pub(crate) use request::{NewRequest, No, RequestRefusal, Speaker};

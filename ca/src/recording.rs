@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use wire::recording::Place;
 
 pub(crate) mod bucket;
@@ -13,6 +13,7 @@ pub(crate) mod intake;
 pub(crate) mod key;
 pub(crate) mod reader;
 pub(crate) mod store;
+pub(crate) mod sweep;
 
 pub(crate) use key::OpeningKeys;
 pub(crate) use store::{Store, StoreError};
@@ -23,13 +24,15 @@ pub(crate) struct Recordings {
     pub(crate) store: Arc<dyn Store>,
     /// What arrives: the place of each object, as it becomes durable.
     arrivals: broadcast::Sender<Place>,
+    /// Who may look through them now: one search at a time, so that it takes a part of the machine and not all of it.
+    pub(crate) sweeps: Semaphore,
 }
 
 impl Recordings {
     /// In this store.
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         let (arrivals, _) = broadcast::channel(ARRIVALS);
-        Self { store, arrivals }
+        Self { store, arrivals, sweeps: Semaphore::new(1) }
     }
 
     /// Hears of what arrives from now on. Who is too slow is told how much they missed, and looks into the store.

@@ -12,8 +12,10 @@ use wire::search::query::{Pattern, Query, Test, plain_path};
 use wire::time::Timestamp;
 
 mod filter;
+mod terminal;
 
 pub(crate) use filter::{Filter, Tokens};
+pub(crate) use terminal::{Found, Scan, Sought};
 
 /// A record with what surrounds it.
 #[derive(Debug)]
@@ -182,7 +184,11 @@ impl<'a> Facets<'a> {
                 self.connects.iter().any(|place| pattern.fits(place.as_bytes()))
             }
             Test::Path(path) => self.any_path(&mut |found| lies_in(found, path)),
-            Test::Text(text) => holds(&self.text, text.to_ascii_lowercase().as_bytes()),
+            Test::Text(text) | Test::Anywhere(text) => {
+                holds(&self.text, text.to_ascii_lowercase().as_bytes())
+            }
+            // No record is a line of a terminal.
+            Test::Seen(_) | Test::Typed(_) => false,
             Test::Who(who) => whose(&|whose| {
                 let identity = whose.identity.as_str();
                 identity == who || local(identity) == who
@@ -244,7 +250,11 @@ fn needed(test: &Test) -> Tokens {
             }
         }
         Test::Path(path) => tokens.word(b'p', path.as_bytes()),
-        Test::Text(text) => tokens.text(text.to_ascii_lowercase().as_bytes()),
+        Test::Text(text) | Test::Anywhere(text) => {
+            tokens.text(text.to_ascii_lowercase().as_bytes());
+        }
+        // No block holds what no record is.
+        Test::Seen(_) | Test::Typed(_) => tokens.word(b'!', b""),
         Test::Who(who) => tokens.word(b'w', who.as_bytes()),
         Test::Host(host) => tokens.word(b'h', host.as_str().as_bytes()),
         Test::Login(login) => tokens.word(b'l', login.as_str().as_bytes()),

@@ -9,8 +9,13 @@ fuzz_target!(|text: &str| {
     match Query::parse(text) {
         Ok(query) => {
             assert_eq!(Query::parse(&query.to_string()), Ok(query.clone()));
-            let since = query.since(Timestamp::from_secs(1_800_000_000));
-            drop(since);
+            let now = Timestamp::from_secs(1_800_000_000);
+            let bounds = (query.since(now), query.until(now), query.sessions());
+            if let Ok(reach) = query.reach() {
+                // No recording is opened but within a time, or of sessions that are named.
+                assert!(!reach.opens() || bounds.0.is_some() || bounds.2.is_some());
+                assert!(reach.opens() || reach.records);
+            }
         }
         Err(error) => assert!((1..=text.chars().count() + 1).contains(&error.column)),
     }

@@ -192,6 +192,8 @@ pub(crate) enum Kind {
     SessionOdd,
     /// Somebody read the report of an incident.
     IncidentReported,
+    /// Recordings were opened for a search.
+    RecordingsSearched,
 }
 
 impl Kind {

@@ -284,6 +284,7 @@ impl Said<'_> {
             | Kind::IncidentReported
             | Kind::RecordingRead
             | Kind::RecordingWatched
+            | Kind::RecordingsSearched
             // What follows is made new when it is lost: a login by logging in, a host's TLS certificate by its host.
             | Kind::Login
             | Kind::LinkCertified => Ok(Told::Wholly),

@@ -318,7 +318,11 @@ impl Sought {
         let of_session = || {
             let named = ["/session", "/ask/session"].map(|pointer| body.pointer(pointer));
             let mut named = named.into_iter().flatten().filter_map(Value::as_str);
+            let several = body.pointer("/sessions").and_then(Value::as_array);
+            let mut several =
+                several.into_iter().flatten().filter_map(|one| one["session"].as_str());
             named.any(|session| self.sessions.contains(session))
+                || several.any(|session| self.sessions.contains(session))
         };
         match kind {
             "incident" => entry == self.incident,
@@ -352,7 +356,7 @@ fn count(number: usize) -> u64 {
 }
 
 /// Kinds of entries that can say something of an incident.
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 25] = [
     Kind::Incident,
     Kind::IncidentSettled,
     Kind::RequestMade,
@@ -372,6 +376,7 @@ const KINDS: [Kind; 24] = [
     Kind::SessionOdd,
     Kind::RecordingRead,
     Kind::RecordingWatched,
+    Kind::RecordingsSearched,
     Kind::Held,
     Kind::Released,
     Kind::Deleted,

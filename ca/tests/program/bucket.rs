@@ -102,6 +102,14 @@ async fn recordings_are_kept_read_and_checked_in_a_bucket() {
 }
 
 #[tokio::test]
+async fn what_terminals_showed_is_found_in_a_bucket() {
+    let store = Store::start();
+    let authority = Authority::start();
+    point(&authority, &store);
+    crate::terminals::finds(&authority).await;
+}
+
+#[tokio::test]
 async fn recordings_in_a_bucket_are_deleted_by_two_people() {
     let store = Store::start();
     let authority =

@@ -55,6 +55,7 @@ mod search;
 mod sk;
 mod spool;
 mod team;
+mod terminals;
 mod tracker;
 mod witness;
 mod words;

@@ -26,26 +26,26 @@ use crate::reading::{ask as reading, recorded};
 use crate::recording::{of, recording, send};
 
 /// Everything can be deleted as soon as two people want it.
-const AT_ONCE: &str = "[retention]\nterminals = \"0s\"\nactivity = \"0s\"\n";
+pub(crate) const AT_ONCE: &str = "[retention]\nterminals = \"0s\"\nactivity = \"0s\"\n";
 
 /// An operator who is logged in.
-struct Operator<'a> {
+pub(crate) struct Operator<'a> {
     authority: &'a Authority,
     token: String,
 }
 
 impl<'a> Operator<'a> {
-    async fn new(authority: &'a Authority, name: &str, seed: u8) -> Self {
+    pub(crate) async fn new(authority: &'a Authority, name: &str, seed: u8) -> Self {
         authority.add(name, seed, &["--operator"]);
         Self { authority, token: authority.login(name, seed).await.unwrap() }
     }
 
-    async fn ask(&self, class: Class) -> Result<DeletionView, Problem> {
+    pub(crate) async fn ask(&self, class: Class) -> Result<DeletionView, Problem> {
         let ask = DeletionAsk { class, sessions: vec![of().0], reason: "its time is over".into() };
         self.authority.send("/v1/retention/deletions", Some(&self.token), &ask).await
     }
 
-    async fn decide(&self, number: u64, how: &str) -> Result<DeletionView, Problem> {
+    pub(crate) async fn decide(&self, number: u64, how: &str) -> Result<DeletionView, Problem> {
         let path = format!("/v1/retention/deletions/{number}/{how}");
         self.authority.send(&path, Some(&self.token), &()).await
     }
@@ -60,7 +60,7 @@ impl<'a> Operator<'a> {
     }
 
     /// Waits until a deletion is done.
-    async fn done(&self, number: u64) {
+    pub(crate) async fn done(&self, number: u64) {
         for _ in 0..600 {
             let view: RetentionView = self.read("/v1/retention").await;
             let one = view.deletions.iter().find(|one| one.deletion == number).unwrap();
@@ -85,7 +85,7 @@ fn past(number: u64, event: Event) -> Record {
 }
 
 /// The host says that a program ran and that the session ended.
-async fn over(authority: &Authority, host: &Host) {
+pub(crate) async fn over(authority: &Authority, host: &Host) {
     let (mut frames, _) = greeted(authority, host, 0).await;
     frames.send(&ToAuthority::Records(vec![past(2, exec()), past(3, ended())])).await;
     acknowledged(&mut frames).await;

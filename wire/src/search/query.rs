@@ -11,6 +11,10 @@ use std::time::Duration;
 use crate::identifier::{HostName, Login, RoleName, SessionId};
 use crate::time::Timestamp;
 
+mod reach;
+
+pub use reach::{Reach, ReachError};
+
 /// A search that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
@@ -39,6 +43,12 @@ pub enum Test {
     Path(String),
     /// This text occurs, in capitals or not.
     Text(String),
+    /// The same, and it is looked for in what terminals showed and in what was typed as well.
+    Anywhere(String),
+    /// A terminal showed this text in a line, in capitals or not.
+    Seen(String),
+    /// This text was typed into a terminal, in capitals or not.
+    Typed(String),
     /// It belongs to a session of this identity, or of one whose name before `@` is this.
     Who(String),
     /// It happened on this host.
@@ -336,6 +346,14 @@ fn text_of(piece: Piece) -> Result<Test, QueryError> {
     Ok(Test::Text(piece.text))
 }
 
+/// A text to look for in lines of terminals, which are full of blanks.
+fn shown(piece: Piece, of: fn(String) -> Test) -> Result<Test, QueryError> {
+    if piece.text.chars().all(char::is_whitespace) {
+        return Err(wrong(piece.column, "blanks alone are found in every line".into()));
+    }
+    Ok(of(piece.text))
+}
+
 fn path_of(piece: Piece) -> Result<Test, QueryError> {
     let Some(path) = plain_path(&piece.text) else {
         let reason = "a path begins with a slash";
@@ -563,6 +581,9 @@ impl Test {
             Self::Path(path) if path.is_empty() => ("path", "/".into()),
             Self::Path(path) => ("path", path.clone()),
             Self::Text(text) => ("", text.clone()),
+            Self::Anywhere(text) => ("text", text.clone()),
+            Self::Seen(text) => ("seen", text.clone()),
+            Self::Typed(text) => ("typed", text.clone()),
             Self::Who(who) => ("who", who.clone()),
             Self::Host(host) => ("host", host.to_string()),
             Self::Login(login) => ("login", login.to_string()),
@@ -609,12 +630,14 @@ fn civil(secs: u64) -> String {
 /// A field's name, and how its value is read.
 type Field = (&'static str, fn(Piece) -> Result<Test, QueryError>);
 
-const FIELDS: [Field; 14] = [
+const FIELDS: [Field; 16] = [
     ("exec", |piece| Ok(Test::Exec(Pattern(piece.text)))),
     ("arg", |piece| Ok(Test::Arg(Pattern(piece.text)))),
     ("connect", |piece| Ok(Test::Connect(Pattern(piece.text)))),
     ("path", path_of),
-    ("text", |piece| Ok(Test::Text(piece.text))),
+    ("text", |piece| shown(piece, Test::Anywhere)),
+    ("seen", |piece| shown(piece, Test::Seen)),
+    ("typed", |piece| shown(piece, Test::Typed)),
     ("who", who_of),
     ("host", |piece| name_of(&piece, Test::Host)),
     ("login", |piece| name_of(&piece, Test::Login)),
@@ -710,6 +733,12 @@ mod tests {
             ("since:soon", "at column 7: \"soon\" is no moment"),
             ("since:2026-02-29", "at column 7: \"2026-02-29\" is no moment"),
             ("kind:exek", "at column 6: \"exek\" is no kind of record"),
+            ("seen:\" \"", "at column 6: blanks alone are found in every line"),
+            ("a typed:", "at column 9: a value is missing here"),
+            (
+                "sene:x",
+                "at column 1: \"sene\" is no field; to search for the text itself, put it in quotes; did you mean seen:",
+            ),
         ];
         for (text, start) in table {
             let said = refused(text);
@@ -776,7 +805,7 @@ mod tests {
         }
 
         #[test]
-        fn terms_survive_being_written(text in "-?(exec|arg|text|who|since):(\"[a-z ,\\\\\\\\*]{1,9}\"|[a-z0-9*]{1,9})( |,)?[a-z:]{0,6}") {
+        fn terms_survive_being_written(text in "-?(exec|arg|text|seen|typed|who|since):(\"[a-z ,\\\\\\\\*]{1,9}\"|[a-z0-9*]{1,9})( |,)?[a-z:]{0,6}") {
             if let Ok(query) = Query::parse(&text) {
                 prop_assert_eq!(Query::parse(&query.to_string()), Ok(query));
             }
