@@ -87,6 +87,17 @@ impl Client {
         self.call(Method::POST, path, Bytes::from(body), PATIENCE)
     }
 
+    /// Sends `body` to `path`, which may take `wait` longer than others.
+    pub(crate) fn post_slow<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        body: &impl Serialize,
+        wait: Duration,
+    ) -> Result<T> {
+        let body = serde_json::to_vec(body).context("cannot write the request as JSON")?;
+        self.call(Method::POST, path, Bytes::from(body), PATIENCE.saturating_add(wait))
+    }
+
     /// Asks for `path` and takes what comes as it is.
     pub(crate) fn fetch(&mut self, path: &str) -> Result<Bytes> {
         self.exchange(Method::GET, path, Bytes::new(), PATIENCE)

@@ -64,12 +64,7 @@ impl Chosen {
         session: wire::identifier::SessionId,
         number: Option<usize>,
     ) -> Result<Self> {
-        let detail: SessionDetail = client.get(&format!("/v1/sessions/{session}"))?;
-        let mut recordings: Vec<RecordingView> =
-            client.get(&format!("/v1/sessions/{session}/recordings"))?;
-        let order = opened(&detail);
-        let place = |channel: ChannelId| order.iter().position(|(known, _)| *known == channel);
-        recordings.sort_by_key(|one| (place(one.channel).unwrap_or(usize::MAX), one.channel));
+        let (detail, recordings) = in_order(client, session)?;
         let count = recordings.len();
         if count == 0 {
             bail!(
@@ -116,6 +111,20 @@ impl Chosen {
         }
         marks
     }
+}
+
+/// A session, and its recordings in the order in which they were opened, which `--channel` counts.
+pub(crate) fn in_order(
+    client: &mut Client,
+    session: wire::identifier::SessionId,
+) -> Result<(SessionDetail, Vec<RecordingView>)> {
+    let detail: SessionDetail = client.get(&format!("/v1/sessions/{session}"))?;
+    let mut recordings: Vec<RecordingView> =
+        client.get(&format!("/v1/sessions/{session}/recordings"))?;
+    let order = opened(&detail);
+    let place = |channel: ChannelId| order.iter().position(|(known, _)| *known == channel);
+    recordings.sort_by_key(|one| (place(one.channel).unwrap_or(usize::MAX), one.channel));
+    Ok((detail, recordings))
 }
 
 /// Whether a session is alive, so that its host may be about to send what it records.

@@ -168,6 +168,61 @@ fn listed_and_searched(stage: &Stage, session: &str) -> Result<(), FleetError> {
     Ok(())
 }
 
+#[test]
+fn what_a_terminal_showed_and_what_was_typed_is_found_with_its_moment() -> Result<(), FleetError> {
+    let stage = Stage::open()?;
+    let (mut shell, session) = stage.shell()?;
+    // Put together from two colours, and on the screen alone.
+    shell.enter(r#"printf '\e[31mDR\e[32mOP %s\e[0m users\n' TABLE"#)?;
+    shell.wait_for("TABLE\u{1b}[0m users\r\n")?;
+    shell.enter("read -rsp 'Pass''word: ' x; echo; echo go''t ${#x}")?;
+    shell.wait_for("Password: ")?;
+    shell.enter("hunter2-secret")?;
+    shell.wait_for("got 14")?;
+    shell.enter("echo la\"\"st; exit")?;
+    shell.wait()?;
+    stage.over(&session)?;
+
+    let found = |query: &str| -> Result<Vec<Value>, FleetError> {
+        Ok(lines(&said(&stage.ops, &["audit", "search", query, "--json"])?))
+    };
+    let seen = found("seen:\"drop table users\" since:1d who:ana host:db1")?;
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!((&seen[0]["text"], &seen[0]["how"]), (&"DROP TABLE users".into(), &"seen".into()));
+    assert_eq!(seen[0]["session"], session.as_str());
+    let typed = found("typed:\"read -rsp\" since:1d")?;
+    assert_eq!(typed.len(), 1, "{typed:?}");
+    assert!(typed[0]["text"].as_str().is_some_and(|text| text.starts_with("read -rsp")));
+    // A password that was not shown is nowhere; that there was one is.
+    for query in ["text:hunter2 since:1d", "text:secret since:1d"] {
+        assert_eq!(found(query)?, [""; 0], "{query}");
+    }
+    assert_eq!(found("seen:\"got 14\" since:1d")?.len(), 1);
+    for query in
+        ["seen:drop since:1d who:bob", "seen:drop since:1d until:1h", "typed:\"got 14\" since:1d"]
+    {
+        assert_eq!(found(query)?, [""; 0], "{query}");
+    }
+    leads_to_its_moment(&stage, &session)?;
+    let opened = stage.entries("recordings_searched")?;
+    assert!(opened.iter().all(|entry| entry.contains("ops@example.com")), "{opened:?}");
+    assert!(opened[0].contains(&session) && !opened[0].contains("users"), "{opened:?}");
+    stage.site.authority.run(["ledger", "verify"])?.done()
+}
+
+/// What is printed beside a line is a command that shows it.
+fn leads_to_its_moment(stage: &Stage, session: &str) -> Result<(), FleetError> {
+    let shown = said(&stage.ops, &["audit", "search", "seen:\"got 14\" since:1d"])?;
+    let command = shown.lines().nth(1).unwrap_or_default().trim();
+    assert!(command.starts_with(&format!("curfew replay {session}")), "{shown}");
+    let arguments: Vec<&str> = command.split(' ').skip(1).chain(["--speed", "8"]).collect();
+    let mut replay = stage.ops.client.terminal("curfew", arguments)?;
+    replay.wait_for("got 14")?;
+    replay.type_text("q")?;
+    assert!(replay.wait()?.success());
+    Ok(())
+}
+
 fn checked_and_taken_away(stage: &Stage, session: &str) -> Result<(), FleetError> {
     let checked = said(&stage.ana, &["audit", "verify", session])?;
     assert!(checked.contains("): whole: "), "{checked}");
@@ -216,7 +271,13 @@ fn who_may_not_read_learns_nothing_and_leaves_no_trace_of_a_reading() -> Result<
         let mut watching = stage.bob.client.terminal("curfew", ["watch", &session])?;
         assert!(!watching.wait()?.success());
         assert!(!watching.screen().contains("alpha"), "{}", watching.screen());
-        for args in [["audit", "search", "exec:ls"].as_slice(), &["audit", "export"]] {
+        let named = format!("text:alpha session:{session}");
+        for args in [
+            ["audit", "search", "exec:ls"].as_slice(),
+            &["audit", "search", "seen:alpha since:1d"],
+            &["audit", "search", &named],
+            &["audit", "export"],
+        ] {
             let said = refused(args)?;
             assert!(
                 said.stderr.contains("does not let bob@example.com read or take out"),
@@ -230,7 +291,7 @@ fn who_may_not_read_learns_nothing_and_leaves_no_trace_of_a_reading() -> Result<
     shell.wait()?;
     stage.over(&session)?;
     look()?;
-    for kind in ["recording_watched", "recording_read"] {
+    for kind in ["recording_watched", "recording_read", "searched", "recordings_searched"] {
         assert_eq!(stage.entries(kind)?, [""; 0], "{kind}");
     }
     // She reads her own, and may not search.
@@ -284,6 +345,8 @@ fn what_was_written_to_drive_a_terminal_does_not_drive_the_reader_s() -> Result<
         &["sessions", "show", &session, "--json"],
         &["audit", "search", "arg:marker"],
         &["audit", "search", "arg:marker", "--json"],
+        &["audit", "search", "seen:done-with-it since:1d"],
+        &["audit", "search", "seen:done-with-it since:1d", "--json"],
         &["audit", "export"],
         &["audit", "export", "--format", "ocsf"],
     ] {
@@ -298,6 +361,9 @@ fn what_was_written_to_drive_a_terminal_does_not_drive_the_reader_s() -> Result<
         // Colours, and a line of ours that says how far it is and is taken away again.
         assert!(used.iter().all(|one| ["[m", "[K"].contains(&one.as_str())), "{args:?}: {used:?}");
     }
+    // What turns letters round has a sign in its place.
+    let turned = said(&stage.ops, &["audit", "search", "seen:ible since:1d", "--json"])?;
+    assert_eq!(lines(&turned)[0]["text"], "vis\u{fffd}ible", "{turned}");
     // Nothing of it is lost to whoever reads the JSON.
     let hits = lines(&said(&stage.ops, &["audit", "search", "arg:marker", "--json"])?);
     let arguments = &hits[0]["record"]["event"]["exec"]["arguments"];
@@ -404,6 +470,9 @@ fn what_two_people_delete_is_gone_and_verify_says_by_whom() -> Result<(), FleetE
     shell.enter("echo al\"\"pha; exit")?;
     shell.wait()?;
     stage.over(&session)?;
+    let query = format!("seen:alpha session:{session}");
+    let found = said(&stage.ops, &["audit", "search", &query])?;
+    assert!(found.contains("alpha") && found.contains(&session), "{found}");
     // The grant is not over yet, and until then it must be kept.
     let delete = ["retention", "delete", "terminals", &session, "--reason", "its time is over"];
     let early = stage.ops.curfew(delete)?;
@@ -432,6 +501,9 @@ fn what_two_people_delete_is_gone_and_verify_says_by_whom() -> Result<(), FleetE
     assert!(verified.contains("deleted, as the ledger and what is left of it say"), "{verified}");
     let replay = stage.ana.curfew(["replay", &session, "--text"])?;
     assert!(!replay.succeeded() && replay.stderr.contains("was deleted on"), "{replay:?}");
+    let searched = stage.ops.curfew(["audit", "search", &query])?.ok()?;
+    assert_eq!(searched.stdout, "", "{searched:?}");
+    assert!(searched.stderr.contains("1 session whose recordings were deleted"), "{searched:?}");
     let shown = said(&stage.ops, &["sessions", "show", &session])?;
     assert!(shown.contains("terminals deleted ") && shown.contains("exec"), "{shown}");
     stage.site.authority.run(["ledger", "verify"])?.done()
