@@ -43,7 +43,7 @@ struct Course {
 
 /// Goes on for so many minutes.
 pub(crate) fn measure(minutes: usize) -> Result<Verdict> {
-    let third = Duration::from_secs(u64::try_from(minutes)?.saturating_mul(60)) / 3;
+    let third = Duration::from_secs(u64::try_from(minutes)?.saturating_mul(20));
     let mut scene = Scene::set()?;
     let mut course = Course::default();
     let mut dice = Dice::default();
@@ -126,7 +126,7 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         let end = u64::try_from(end).unwrap_or(u64::MAX).max(1);
-        usize::try_from(self.0 % end).unwrap_or_default()
+        usize::try_from(self.0.checked_rem(end).unwrap_or_default()).unwrap_or_default()
     }
 }
 

@@ -18,7 +18,10 @@ pub(super) fn check(scene: &mut Scene, broken: &mut Vec<String>) -> Result<Row> 
         let (known, logins) = (sessions.len(), scene.logins);
         broken.push(format!("{logins} logins were let in, and {known} sessions are known"));
     }
-    let alive = sessions.iter().filter(|session| !session["ended"].is_object()).count();
+    let alive = sessions
+        .iter()
+        .filter(|session| !session.get("ended").is_some_and(Value::is_object))
+        .count();
     if alive > 0 {
         broken.push(format!("{alive} sessions have not ended"));
     }

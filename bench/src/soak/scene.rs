@@ -80,7 +80,10 @@ fn is_at_rest(host: &Host) -> Result<bool> {
     let status: serde_json::Value =
         serde_json::from_str(host.run(["curfew-agent", "status", "--json"])?.ok()?.text())?;
     let sessions = status.get("sessions").and_then(serde_json::Value::as_array);
-    Ok(sessions.is_some_and(Vec::is_empty) && status["spooled"] == 0 && status["connected"] == true)
+    let has = |name: &str, value: serde_json::Value| status.get(name) == Some(&value);
+    Ok(sessions.is_some_and(Vec::is_empty)
+        && has("spooled", 0.into())
+        && has("connected", true.into()))
 }
 
 /// How often 20 s are waited for.
