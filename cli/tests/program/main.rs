@@ -26,6 +26,8 @@ mod report;
 #[cfg(test)]
 mod request;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod seen;
 #[cfg(test)]
 mod sshd;
