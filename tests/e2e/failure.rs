@@ -68,15 +68,19 @@ fn an_authority_that_is_away_for_long_costs_the_host_no_more_than_its_quota()
     })?;
 
     db1.cut_link()?;
-    // A hundred and twenty thousand bytes of arguments each, of which packing spares a quarter: the quota is full before the last.
+    // A hundred and twenty thousand bytes of arguments each, of which packing spares a quarter; how many it takes depends on how
+    // much of it the kernel's rings lose on a slow machine.
     loose.enter(
-        "words=$(head -c 90000 /dev/urandom | base64 -w 0); for i in {1..250}; do /bin/true $words; done; echo all-r''an",
+        "words=$(head -c 90000 /dev/urandom | base64 -w 0); n=0; \
+         until [ -e /tmp/enough ]; do /bin/true $words; n=$((n+1)); done; echo r''an=$n=",
     )?;
-    loose.wait_for("all-ran")?;
     eventually("the quota is used up, and said to be", || {
         let said = db1.run(["curfew-agent", "status"]);
         said.is_ok_and(|said| said.stdout.contains(" of the 16 MiB of `records_quota`"))
     })?;
+    db1.sh("touch /tmp/enough")?.done()?;
+    loose.wait_for("ran=")?;
+    let ran: u64 = loose.wait_for("=")?.parse().expect("a number");
     let taken = db1.sh("cat /var/lib/curfew/spool/* | wc -c")?.ok()?;
     let taken: u64 = taken.text().parse().unwrap_or(u64::MAX);
     assert!((12 << 20..=16 << 20).contains(&taken), "{taken}");
@@ -103,9 +107,10 @@ fn an_authority_that_is_away_for_long_costs_the_host_no_more_than_its_quota()
     };
     let (began, ended) = (count(&is_true), count(&|record| record["event"]["exit"].is_object()));
     let missing = lost(&records);
-    assert!((50..250).contains(&began), "{began}");
-    assert!(missing >= 250 - began, "{began}, {missing}");
-    assert!((500..540).contains(&(began + ended + missing)), "{began}, {ended}, {missing}");
+    assert!((50..ran).contains(&began), "{began} of {ran}");
+    assert!(missing >= ran - began, "{began} of {ran}, {missing}");
+    let all = began + ended + missing;
+    assert!((2 * ran..2 * ran + 40).contains(&all), "{ran}: {began}, {ended}, {missing}");
     eventually("who must be recorded gets in again", || {
         ana.ssh("deploy", &db1).run(["true"]).is_ok_and(|said| said.succeeded())
     })
