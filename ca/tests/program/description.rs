@@ -185,7 +185,7 @@ const FORM: [&str; 2] =
     ["the request is not in the expected form", "Failed to deserialize query string"];
 /// Not tried: to end one's own login, after which nothing else would be tried, and logins, which are slowed after the tenth refusal
 /// (503, and that would be all that is seen of them); `hostile.rs` and `login.rs` try those.
-const FUZZED: [&str; 16] = [
+const FUZZED: [&str; 18] = [
     "--phases",
     "examples,coverage,fuzzing",
     "--checks",
@@ -201,6 +201,8 @@ const FUZZED: [&str; 16] = [
     "^/v1/login(/|$)",
     "--generation-database",
     "none",
+    "--request-timeout",
+    "60",
     "--continue-on-failure",
     "--no-color",
 ];
